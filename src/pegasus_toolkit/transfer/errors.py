@@ -1,0 +1,191 @@
+"""What can go wrong with a transfer, told apart by type where it arises.
+
+    TransferError
+        Transient           may pass: tried again after a back-off; the run exits 1
+            Corrupted       bytes differ from the expected digest or size
+            Unreachable     the host could not be reached at all (counts for all that wait on it)
+            TimedOut        connected, but nothing came for too long
+            Throttled       asked to wait (``retry_after`` seconds)
+            ServerFault     the server failed (5xx and its like)
+            Cancelled       the run was told to stop
+        NoSpace             disk or quota full: not tried again on that destination; exits 1
+        Permanent           no repetition mends it: next source or destination; exits 2
+            NotFound
+            Denied          wrong credential, no permission, untrusted certificate
+            BadSpecification
+            Unsupported     no such ability here, or an extra that is not installed
+            IsDirectory     a directory where a file was meant (the engine expands sources)
+
+Backends translate foreign errors by type or code, never by message.
+"""
+
+from __future__ import annotations
+
+import errno
+from typing import ClassVar, Literal
+
+Side = Literal["source", "destination", ""]
+
+
+class TransferError(Exception):
+    """One line that says what happened; fields for programs.
+
+    ``url``: what it happened to; ``host``: where; ``hint``: what to do about it;
+    ``side``: which end of a transfer caused it, where that is known.
+    None of them ever holds a secret.
+    """
+
+    retryable: ClassVar[bool] = False
+    exit_code: ClassVar[int] = 1
+    kind: ClassVar[str] = "error"
+
+    def __init__(
+        self, message: str, *, url: str = "", host: str = "", hint: str = "", side: Side = ""
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.url = url
+        self.host = host
+        self.hint = hint
+        self.side: Side = side
+
+    def __str__(self) -> str:
+        """The message, where it happened and what to do, on one line."""
+        text = self.message
+        if self.url and self.url not in text:
+            text += f": {self.url}"
+        if self.host and self.host not in text:
+            text += f" (at {self.host})"
+        if self.hint:
+            text += f"; {self.hint}"
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class Transient(TransferError):
+    """May pass by itself."""
+
+    retryable = True
+    kind = "transient"
+
+
+class Corrupted(Transient):
+    """Bytes differ from the expected digest or size."""
+
+    kind = "corrupted"
+
+
+class Unreachable(Transient):
+    """No connection to the host: name not found, refused, no route, TLS broken off."""
+
+    kind = "unreachable"
+
+
+class TimedOut(Transient):
+    """The other side went silent."""
+
+    kind = "timed out"
+
+
+class Throttled(Transient):
+    """The server asks for a pause of ``retry_after`` seconds (``None``: it did not say)."""
+
+    kind = "throttled"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        url: str = "",
+        host: str = "",
+        hint: str = "",
+        side: Side = "",
+    ) -> None:
+        super().__init__(message, url=url, host=host, hint=hint, side=side)
+        self.retry_after = retry_after
+
+
+class ServerFault(Transient):
+    """The server says that it failed, or broke off in the middle."""
+
+    kind = "server fault"
+
+
+class Cancelled(Transient):
+    """The run was told to stop; never tried again within it."""
+
+    retryable = False
+    kind = "cancelled"
+
+
+class NoSpace(TransferError):
+    """Disk or quota full. Another run may find room; this one does not try that place again."""
+
+    kind = "no space"
+
+
+class Permanent(TransferError):
+    """Repetition does not mend it."""
+
+    exit_code = 2
+    kind = "permanent"
+
+
+class NotFound(Permanent, FileNotFoundError):
+    """There is no such file, object, bucket or directory."""
+
+    kind = "not found"
+
+
+class Denied(Permanent, PermissionError):
+    """Credential missing, wrong or without the right; or the other side is not trusted."""
+
+    kind = "denied"
+
+
+class BadSpecification(Permanent, ValueError):
+    """What was asked for makes no sense; says which key of which entry, and what is expected."""
+
+    kind = "bad specification"
+
+
+class Unsupported(Permanent):
+    """Nothing here can do that; where an extra would, the hint names it."""
+
+    kind = "unsupported"
+
+
+class IsDirectory(Permanent):
+    """A directory where a file was meant."""
+
+    kind = "is a directory"
+
+
+_BY_ERRNO: dict[int, type[TransferError]] = {
+    errno.ENOENT: NotFound,
+    errno.ENOTDIR: NotFound,
+    errno.EACCES: Denied,
+    errno.EPERM: Denied,
+    errno.EROFS: Denied,
+    errno.ENOSPC: NoSpace,
+    errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,
+    errno.EISDIR: IsDirectory,
+    errno.ENAMETOOLONG: BadSpecification,
+    errno.EINVAL: BadSpecification,
+    errno.ELOOP: BadSpecification,
+    errno.ETIMEDOUT: TimedOut,
+    errno.ECONNREFUSED: Unreachable,
+    errno.EHOSTUNREACH: Unreachable,
+    errno.ENETUNREACH: Unreachable,
+}
+
+
+def from_oserror(error: OSError, *, url: str = "", host: str = "", side: Side = "") -> TransferError:
+    """The error of ours that an ``OSError`` stands for, by its ``errno``."""
+    if isinstance(error, TransferError):
+        return error
+    kind = _BY_ERRNO.get(error.errno or 0, Transient)
+    text = error.strerror or str(error) or type(error).__name__
+    name = url or (str(error.filename) if error.filename is not None else "")
+    return kind(text, url=name, host=host, side=side)

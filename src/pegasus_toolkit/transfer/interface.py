@@ -1,0 +1,290 @@
+"""The contract between the engine and the protocols: active backends, passive ends.
+
+A backend owns its I/O loop in both directions: it moves bytes between its storage and a passive
+end (a :class:`Sink` or a :class:`Source`) that the engine made for one attempt. Its verbs are
+plural: they take a *live iterator* of jobs, keep many in flight, and yield each job when it is over.
+
+The contract of a batch:
+
+* A backend pulls the next job whenever it has room; the iterator ends when nothing is ready *now*.
+* A job that fails gets ``job.error`` and is yielded; the others go on. What an end raises
+  (``TransferError``) fails its own job only.
+* An exception out of the generator fails every job that was taken and not yielded; the engine
+  aborts their ends, closes this backend and opens another.
+* A generator may be closed in the middle; it then leaves nothing half-done behind.
+* ``get``: the engine commits the sink after the job was yielded without error.
+* ``put``: the file is visible under its name only when whole, and only when its source was read to
+  its end without an error (a source raises ``Corrupted`` *before* it hands out its last byte).
+
+Who checks what: digest, length and cancellation live in the ends; retry, failover, slots in the
+scheduler; a backend knows only its protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.transfer.errors import TransferError
+
+Data = bytes | bytearray | memoryview
+
+
+class Want(NamedTuple):
+    """What must hold before a file becomes visible.
+
+    ``algorithm``: digest taken from the stream ("sha256", "blake3", "" for none);
+    ``digest``: expected value in lower-case hex, "" where none is known;
+    ``size``: expected bytes, ``None`` where not known;
+    ``remote``: the destination's storage must prove what it holds.
+    ``md5`` and its like (``also``): further expected digests, (algorithm, hex), told by the
+    specification in another algorithm than the one that is recorded.
+    """
+
+    algorithm: str = "sha256"
+    digest: str = ""
+    size: int | None = None
+    remote: bool = False
+    also: tuple[tuple[str, str], ...] = ()
+
+
+class Entry(NamedTuple):
+    """What stands at a path: bytes, and whether it is a directory; digest where the server told it."""
+
+    path: str
+    size: int | None
+    directory: bool = False
+    digest: tuple[str, str] | None = None  # (algorithm, lower-case hex)
+
+
+class Abilities(NamedTuple):
+    """What a backend can do, as data.
+
+    ``in_flight``: files that one instance keeps in flight on its own (the engine opens more
+    instances, one a thread, until its limit is used);
+    ``streams``: can move bytes to and from any end; ``False``: whole local files only (``end.file``);
+    ``directories``: has real directories (an object store has none);
+    ``threads``: at most so many instances for one endpoint (0: as many as the limits allow).
+    """
+
+    in_flight: int = 1
+    streams: bool = True
+    directories: bool = True
+    threads: int = 0
+
+
+class Sink(Protocol):
+    """Where a ``get`` puts bytes, in order from the first to the last."""
+
+    @property
+    def file(self) -> str | None:
+        """Path of a local file that a whole-file tool may fill instead of calling ``write``."""
+
+    def announce(self, size: int) -> None:
+        """The server says how many bytes will come; raises at once where that cannot be right."""
+
+    def expect(self, algorithm: str, digest: str) -> None:
+        """A further digest (lower-case hex) that the whole must have; call before the first byte."""
+
+    def resume(self, validator: str) -> int:
+        """Bytes kept of an earlier attempt at the same content; call before the first ``write``.
+
+        ``validator`` names the content (URL and strong ETag, say). 0: begin at the beginning.
+        From here on a failure keeps what was written, for the next attempt.
+        """
+
+    def restart(self) -> None:
+        """Forget what was kept: the next ``write`` is the first byte."""
+
+    def write(self, data: Data) -> None:
+        """Takes all or raises. Writable buffers are only lent; read-only ones may be kept."""
+
+    def commit(self) -> str:
+        """Verifies, publishes, returns the digest (hex, "" for none). Called by the engine."""
+
+    def abort(self) -> None:
+        """Leaves nothing behind (but what ``resume`` promised). Idempotent."""
+
+
+class Source(Protocol):
+    """Where a ``put`` takes bytes; a fresh one for each attempt.
+
+    Every way of reading raises ``Corrupted`` before it hands out the last byte of wrong content.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all; ``None`` where not known before the end."""
+
+    @property
+    def file(self) -> str | None:
+        """Path of a local file that holds it all, for whole-file tools."""
+
+    @property
+    def digest(self) -> str:
+        """Lower-case hex of what was read, once it was read to the end."""
+
+    def readinto(self, view: memoryview) -> int:
+        """Fills from the start of the view; 0 means end."""
+
+    def read(self, n: int = -1) -> bytes:
+        """Up to n bytes (-1: all that is left); b"" means end."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The rest in blocks."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+E = TypeVar("E", covariant=False)
+
+
+class Job(Generic[E]):
+    """One attempt at one operation, handed to a backend.
+
+    For the backend to read: ``path`` (at its endpoint, as in the URL), ``to`` (destination path,
+    for ``copy``), ``want``, ``end``. For it to fill: ``error``; for ``copy`` also ``size`` and
+    ``digest``; ``proven`` when the server itself has checked the stored bytes against a digest
+    that was computed on this side.
+    ``task`` is the engine's own.
+    """
+
+    __slots__ = ("digest", "end", "error", "path", "proven", "size", "task", "to", "want")
+
+    def __init__(self, path: str, to: str, want: Want, end: E, task: Any = None) -> None:
+        self.path = path
+        self.to = to
+        self.want = want
+        self.end = end
+        self.task = task
+        self.error: TransferError | None = None
+        self.size: int = 0
+        self.digest: str = ""
+        self.proven: bool = False
+
+
+class Backend(Protocol):
+    """One endpoint with one credential; used by one thread at a time (``close`` by any)."""
+
+    abilities: Abilities
+
+    def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
+        """Moves each ``job.path`` into ``job.end``."""
+
+    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
+        """Moves each ``job.end`` to ``job.path``, making parent directories; visible only when whole."""
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Each path with what became of it; what is not there counts as removed."""
+
+    def mkdir(self, path: str) -> None:
+        """Makes the directory (or bucket) and its parents; content if it is there already."""
+
+    def stat(self, path: str) -> Entry:
+        """Raises ``NotFound``."""
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All files below a directory, at any depth, with paths as ``get`` takes them; and its
+        empty directories. Raises ``NotFound``."""
+
+    def close(self) -> None:
+        """From any thread; unblocks what is under way. Idempotent."""
+
+
+@runtime_checkable
+class Passive(Protocol):
+    """Storage that another backend can read and write through ends (local files, memory)."""
+
+    def source(self, path: str, want: Want, control: Control) -> Source: ...
+    def sink(self, path: str, want: Want, control: Control) -> Sink: ...
+
+
+@runtime_checkable
+class Copies(Protocol):
+    """Server-side copies: the storage moves the bytes itself."""
+
+    def copies(self, other: Backend, want: Want) -> bool:
+        """Whether ``copy`` to paths of ``other`` works and can keep ``want``."""
+
+    def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
+        """Copies ``job.path`` here to ``job.to`` there; same promises as ``put``."""
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """The server's own account of what it stores."""
+
+    def inspect(self, path: str, algorithm: str) -> Entry:
+        """Size, and the digest where the server can tell it in that algorithm."""
+
+
+class Control:
+    """What the ends of one batch share with the engine: whether to go on, and how far it is.
+
+    ``bytes`` counts payload bytes moved (all attempts); the engine's watchdog and progress read it.
+    ``check`` raises ``Cancelled`` (or the stall's ``TimedOut``) once ``stop`` is set; ``spend``
+    is called by ends for each block and waits where a bandwidth limit says so.
+    """
+
+    __slots__ = ("bytes", "keep_partial", "limiter", "run", "stop")
+
+    def __init__(self, run: str = "0", limiter: Limiter | None = None, keep_partial: bool = False) -> None:
+        self.bytes = 0
+        self.run = run  # unique for each run; part of temporary names
+        self.stop: TransferError | None = None
+        self.limiter = limiter
+        self.keep_partial = keep_partial  # interrupted files stay for a later run (--journal)
+
+    def spend(self, n: int) -> None:
+        """Accounts for n bytes about to be handed on. Raises what ``stop`` holds."""
+        if self.stop is not None:
+            raise self.stop
+        self.bytes += n
+        if self.limiter is not None:
+            self.limiter.take(n, self)
+
+
+class Limiter(Protocol):
+    """A bandwidth limit shared by all batches."""
+
+    def take(self, n: int, control: Control) -> None:
+        """Waits until n bytes may pass; returns early once ``control.stop`` is set."""
+
+
+class Endpoint(NamedTuple):
+    """One storage service as one user of one site: what a connection is made to.
+
+    ``authority``: ``[user@]host[:port]`` as in the URL, "" for local files.
+    """
+
+    scheme: str
+    authority: str
+    site: str
+
+    @property
+    def host(self) -> str:
+        """The name that limits and errors go by."""
+        return self.authority.rpartition("@")[2] or "localhost"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every backend may need to know; frozen, made once by the caller of the engine."""
+
+    credentials: Credentials
+    environ: Mapping[str, str] = field(default_factory=dict)  # proxies, AWS_*, X509_*; only cli reads os.environ
+    connect_timeout: float = 30.0  # seconds
+    stall_timeout: float = 60.0  # seconds without a byte
+    connections: int = 8  # files or parts in flight at one endpoint, at most
+    streams: int = 4  # connections for one large file, at most
+
+
+class Opener(Protocol):
+    """What a backend's module offers under the name that the table gives."""
+
+    def __call__(self, endpoint: Endpoint, settings: Settings) -> Backend: ...

@@ -1,0 +1,120 @@
+"""Operations and outcomes: plain, frozen data that can go to other threads and processes."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.interface import Endpoint
+
+Kind = Literal["transfer", "mkdir", "remove"]
+Status = Literal["done", "skipped", "failed", "cancelled"]
+
+
+class Location(NamedTuple):
+    """One PFN: a URL at a site.
+
+    ``path`` is what follows the authority, raw as in the URL (``/bucket/key``, ``/a%20b?c=d``);
+    for local files it is the path on disk, variables expanded. ``priority``: higher is tried
+    first; ``type``: of a container image, as upstream's planner writes it ("" for a file).
+    """
+
+    url: str
+    endpoint: Endpoint
+    path: str
+    priority: int = 0
+    type: str = ""
+
+    @property
+    def scheme(self) -> str:
+        """In lower case, as the backends' table spells it."""
+        return self.endpoint.scheme
+
+
+class Checksum(NamedTuple):
+    """An expected digest: algorithm and value in lower-case hex."""
+
+    type: str
+    value: str
+
+
+class Transfer(Struct, frozen=True, gc=False, kw_only=True):
+    """Move one file (or directory) from the best source to the best destination.
+
+    Sources and destinations are in the order in which they are to be tried.
+    ``checksum`` and ``size`` (bytes) are what the content must be, where known; ``manifest`` is a
+    ``sha256sum``-format file of expected digests for a directory.
+    """
+
+    id: int
+    sources: tuple[Location, ...]
+    destinations: tuple[Location, ...]
+    lfn: str = ""
+    linkage: str = "unknown"
+    checksum: Checksum | None = None
+    size: int | None = None
+    manifest: str = ""
+    generate_checksum: bool = False
+    verify_checksum_remote: bool = False
+    verify_symlink_source: bool = True
+
+
+class Mkdir(Struct, frozen=True, gc=False, kw_only=True):
+    """Make a directory or bucket, with its parents."""
+
+    id: int
+    target: Location
+
+
+class Remove(Struct, frozen=True, gc=False, kw_only=True):
+    """Remove a file, or with ``recursive`` all that is below a directory, and it."""
+
+    id: int
+    target: Location
+    recursive: bool = False
+
+
+Operation = Transfer | Mkdir | Remove
+
+
+class Attempt(NamedTuple):
+    """One try of one operation. Times in seconds (``started`` since the epoch), sizes in bytes."""
+
+    source: Location | None
+    destination: Location
+    route: str
+    started: float
+    seconds: float
+    bytes: int
+    error: TransferError | None
+
+
+class Outcome(Struct, frozen=True, gc=False, kw_only=True):
+    """What became of one operation.
+
+    ``size`` and ``digest`` (hex, by ``algorithm``) are of the bytes that were moved;
+    ``verified`` says against what: any of "digest", "size", "remote" (in that order), or nothing.
+    ``files``: 1, or the number of files in a directory. ``detail``: one line for people, such as
+    why an operation was skipped.
+    """
+
+    operation: Operation
+    status: Status
+    size: int = 0
+    algorithm: str = ""
+    digest: str = ""
+    route: str = ""
+    verified: tuple[str, ...] = ()
+    files: int = 1
+    attempts: tuple[Attempt, ...] = ()
+    error: TransferError | None = None
+    detail: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """Which sort of operation it was, as the specification spells it."""
+        if isinstance(self.operation, Transfer):
+            return "transfer"
+        return "mkdir" if isinstance(self.operation, Mkdir) else "remove"
