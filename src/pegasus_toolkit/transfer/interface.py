@@ -66,12 +66,14 @@ class Abilities(NamedTuple):
     instances, one a thread, until its limit is used);
     ``streams``: can move bytes to and from any end; ``False``: whole local files only (``end.file``);
     ``directories``: has real directories (an object store has none);
+    ``quoted``: paths are percent-encoded, as in a web address;
     ``threads``: at most so many instances for one endpoint (0: as many as the limits allow).
     """
 
     in_flight: int = 1
     streams: bool = True
     directories: bool = True
+    quoted: bool = False
     threads: int = 0
 
 
@@ -231,13 +233,14 @@ class Control:
     is called by ends for each block and waits where a bandwidth limit says so.
     """
 
-    __slots__ = ("bytes", "keep_partial", "limiter", "run", "stop")
+    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "run", "stop")
 
     def __init__(self, run: str = "0", limiter: Limiter | None = None, keep_partial: bool = False) -> None:
         self.bytes = 0
         self.run = run  # unique for each run; part of temporary names
         self.stop: TransferError | None = None
         self.limiter = limiter
+        self.limited = False  # waiting for bandwidth, which is not a stall
         self.keep_partial = keep_partial  # interrupted files stay for a later run (--journal)
 
     def spend(self, n: int) -> None:
@@ -277,7 +280,7 @@ class Settings:
     """What every backend may need to know; frozen, made once by the caller of the engine."""
 
     credentials: Credentials
-    environ: Mapping[str, str] = field(default_factory=dict)  # proxies, AWS_*, X509_*; only cli reads os.environ
+    environ: Mapping[str, str] = field(default_factory=dict)  # only cli reads os.environ
     connect_timeout: float = 30.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte
     connections: int = 8  # files or parts in flight at one endpoint, at most

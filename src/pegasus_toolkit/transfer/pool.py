@@ -1,0 +1,62 @@
+"""Open backends, kept for the next batch: connections are made once and used again."""
+
+from __future__ import annotations
+
+import threading
+
+from pegasus_toolkit.credentials import CredentialError
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.errors import Denied, TransferError
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
+
+
+class Pool:
+    """Backends by endpoint. ``lend`` and ``give_back`` from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.idle: dict[Endpoint, list[Backend]] = {}
+        self.samples: dict[Endpoint, Backend | TransferError] = {}
+        self.lock = threading.Lock()
+
+    def sample(self, endpoint: Endpoint) -> Backend:
+        """A backend to ask for its abilities only; raises what opening it raised.
+
+        A failure is remembered: what is wrong with a credential or an extra stays so for the run.
+        """
+        found = self.samples.get(endpoint)
+        if found is None:
+            try:
+                found = self.lend(endpoint)
+            except TransferError as error:
+                found = error
+            self.samples[endpoint] = found
+            if not isinstance(found, TransferError):
+                self.give_back(endpoint, found)
+        if isinstance(found, TransferError):
+            raise found
+        return found
+
+    def lend(self, endpoint: Endpoint) -> Backend:
+        """An idle backend of that endpoint, or a new one."""
+        with self.lock:
+            idle = self.idle.get(endpoint)
+            if idle:
+                return idle.pop()
+        try:
+            return open_backend(endpoint, self.settings)
+        except CredentialError as error:
+            raise Denied(str(error), host=endpoint.host) from error
+
+    def give_back(self, endpoint: Endpoint, backend: Backend) -> None:
+        """For the next batch. A backend that failed or was closed is not given back."""
+        with self.lock:
+            self.idle.setdefault(endpoint, []).append(backend)
+
+    def close(self) -> None:
+        """Closes all that is idle."""
+        with self.lock:
+            idle, self.idle = self.idle, {}
+        for backends in idle.values():
+            for backend in backends:
+                backend.close()
