@@ -1,0 +1,1 @@
+"""Digests, `.meta` files, kickstart records and manifests; imports nothing else of ours."""
