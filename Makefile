@@ -1,0 +1,78 @@
+# Two commands set up all they need on a fresh Debian machine: `make demo` and `make test`.
+#
+#   make demo         installs the package, moves real files between local disk, a web server and S3
+#   make test         installs servers and tools where missing, checks the code, passes every test
+#   make lint         only the checks of the code
+#   make bench        our command beside cp, rclone, s5cmd, curl and pegasus-wms (20 minutes, quiet machine)
+#   make bench-quick  the same with small files (two minutes); writes nothing into benchmarks/
+#   make clean        removes what these made
+#
+# PYTHON=python3.12 chooses an interpreter, VENV=dir the place of the virtual environment.
+
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+UPSTREAM_VENV ?= .venv-upstream
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+CODE := src tests benchmarks examples .ci
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# In CI a server that is missing fails its tests instead of skipping them.
+ifeq ($(CI),true)
+export PEGASUS_TOOLKIT_REQUIRE_SERVERS := 1
+endif
+
+.PHONY: demo test lint pytest servers bench bench-quick bench-tools clean
+
+demo: $(VENV)/.for-demo
+	$(BIN)/python examples/demo.py
+
+test: lint servers pytest
+
+lint: $(VENV)/.for-test
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python .ci/limits.py $(CODE)
+
+pytest: $(VENV)/.for-test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+
+servers:
+	.ci/need nginx=nginx-light openssl=openssl
+
+$(VENV)/.for-demo: pyproject.toml .ci/venv
+	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[demo]'
+	touch $@
+
+$(VENV)/.for-test: pyproject.toml .ci/venv
+	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[test,lint]'
+	touch $@
+
+bench: bench-tools
+	$(BENCH_VENV)/bin/python -m benchmarks.run --ours "$(BIN)" --upstream "$(UPSTREAM_VENV)/bin" --publish
+
+bench-quick: bench-tools
+	$(BENCH_VENV)/bin/python -m benchmarks.run --ours "$(BIN)" --upstream "$(UPSTREAM_VENV)/bin" --quick
+
+bench-tools: servers $(VENV)/.for-test $(BENCH_VENV)/.ready $(UPSTREAM_VENV)/.ready
+	.ci/need curl=curl
+
+# The tools that we compare with, each from the package registry; upstream's apart, for its old dependencies.
+$(BENCH_VENV)/.ready: benchmarks/requirements.txt .ci/venv
+	PYTHON="$(PYTHON)" .ci/venv "$(BENCH_VENV)" -r benchmarks/requirements.txt
+	touch $@
+
+$(UPSTREAM_VENV)/.ready: benchmarks/requirements-upstream.txt benchmarks/upstream_commands.py .ci/venv
+	PYTHON="$(PYTHON)" .ci/venv "$(UPSTREAM_VENV)" -r benchmarks/requirements-upstream.txt
+	$(UPSTREAM_VENV)/bin/python benchmarks/upstream_commands.py
+	touch $@
+
+clean:
+	rm -rf "$(VENV)" "$(BENCH_VENV)" "$(UPSTREAM_VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	  .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
