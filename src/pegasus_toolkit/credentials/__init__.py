@@ -1,7 +1,9 @@
-"""Which secret opens which site; imports nothing else of ours."""
+"""Which secret opens which site and host; imports nothing else of ours."""
 
 from __future__ import annotations
 
+from pegasus_toolkit.credentials.errors import CredentialError
+from pegasus_toolkit.credentials.lookup import Credentials, HttpCredential, S3Credential
+from pegasus_toolkit.credentials.secret import Secret
 
-class Credentials:
-    """Placeholder until the module lands."""
+__all__ = ["CredentialError", "Credentials", "HttpCredential", "S3Credential", "Secret"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import string
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -102,7 +101,7 @@ def normalise(algorithm: str, value: str) -> tuple[str, str]:
     name = canonical(algorithm)
     digest = value.strip().lower()
     length = HEX_LENGTH[name]
-    if len(digest) != length or not set(digest) <= set(string.hexdigits):
+    if len(digest) != length or not set(digest) <= set("0123456789abcdef"):
         raise ValueError(f"a {name} has {length} hex digits, {_shown(value)} is not one")
     return name, digest
 
