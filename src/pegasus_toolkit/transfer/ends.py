@@ -96,6 +96,10 @@ class NullSink:
     def __init__(self, name: str, want: Want, control: Control) -> None:
         self.check = Check(name, want, control)
 
+    @property
+    def size(self) -> int:
+        return self.check.count
+
     def announce(self, size: int) -> None:
         self.check.announce(size)
 
@@ -195,5 +199,6 @@ class MemorySource:
         self.view = memoryview(b"")
 
 
-_SINKS: tuple[type[Sink], ...] = (NullSink, MemorySink)
-_SOURCE: type[Source] = MemorySource
+_null: type[Sink] = NullSink
+_sink: type[Sink] = MemorySink
+_source: type[Source] = MemorySource

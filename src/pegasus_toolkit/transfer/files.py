@@ -1,5 +1,7 @@
 """Ends that are local files: written aside and renamed when whole, verified while they are read."""
 
+# ruff: noqa: PTH  (a Path costs more than the system call)
+
 from __future__ import annotations
 
 import os
@@ -58,6 +60,10 @@ class FileSink:
         self._temporary = ""  # "" also while a device is written to
         self._lent = False  # a tool was told the temporary name
         self._mode: int | None = None  # of the file that is replaced
+
+    @property
+    def size(self) -> int:
+        return self._check.count
 
     @property
     def file(self) -> str | None:
@@ -240,6 +246,7 @@ class FileSource:
     """
 
     def __init__(self, path: str, want: Want, control: Control) -> None:
+        self.path = path
         self._check = Check(path, want, control)
         try:
             self._fd, self._info = open_source(path)
@@ -305,5 +312,5 @@ class FileSource:
             self._error = Cancelled("closed before its end", url=self._check.name)
 
 
-_SINK: type[Sink] = FileSink
-_SOURCE: type[Source] = FileSource
+_sink: type[Sink] = FileSink
+_source: type[Source] = FileSource

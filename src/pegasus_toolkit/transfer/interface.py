@@ -81,6 +81,10 @@ class Sink(Protocol):
     """Where a ``get`` puts bytes, in order from the first to the last."""
 
     @property
+    def size(self) -> int:
+        """Bytes that it holds so far (those kept of an earlier attempt included)."""
+
+    @property
     def file(self) -> str | None:
         """Path of a local file that a whole-file tool may fill instead of calling ``write``."""
 
@@ -218,6 +222,25 @@ class Copies(Protocol):
 
 
 @runtime_checkable
+class Links(Protocol):
+    """Symbolic links in place of copies."""
+
+    def link(self, jobs: Iterator[Job[None]], control: Control, verify: bool) -> Iterator[Job[None]]:
+        """Makes ``job.to`` a symbolic link to ``job.path``, in place of a file or link that is there.
+
+        ``verify``: the source must exist and be readable.
+        """
+
+
+@runtime_checkable
+class Renames(Protocol):
+    """Moves in place of copies."""
+
+    def rename(self, jobs: Iterator[Job[None]], control: Control) -> Iterator[Job[None]]:
+        """Moves ``job.path`` to ``job.to``; the source is gone once the destination is whole."""
+
+
+@runtime_checkable
 class Inspects(Protocol):
     """The server's own account of what it stores."""
 
@@ -285,6 +308,7 @@ class Settings:
     stall_timeout: float = 60.0  # seconds without a byte
     connections: int = 8  # files or parts in flight at one endpoint, at most
     streams: int = 4  # connections for one large file, at most
+    memory: dict[str, dict[str, bytes]] = field(default_factory=dict)  # memory: store by authority and path
 
 
 class Opener(Protocol):
