@@ -1,0 +1,76 @@
+"""URLs and texts that may be printed: passwords, tokens and signatures taken out.
+
+Everything that leaves the process (log, report, statistics) passes through here. What is hidden is
+replaced by ``***``, so that a reader sees that something was there.
+"""
+
+from __future__ import annotations
+
+import re
+
+HIDDEN = "***"
+
+# A parameter whose name holds one of these carries a secret or a signature.
+_NAMES = re.compile(
+    r"sig|token|secret|pass|pwd|auth|cred|key|jwt|sas|hmac|session|ticket|code|policy|cert", re.IGNORECASE
+)
+# A long run of letters and digits under any other name may well be one.
+_OPAQUE = re.compile(r"eyJ.*|(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[a-z0-9_+/=%~-]{24,}", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
+_BEARER = re.compile(r"\b(bearer|basic)[ :=]+[a-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_LOCAL = ("file", "symlink", "moveto", "memory")  # "?" and "@" there are letters of a name
+
+
+def url(text: str) -> str:
+    """``text`` without password, token or signature. Paths and local files come back unchanged."""
+    if "@" not in text and "?" not in text and "#" not in text:
+        return text
+    scheme, found, rest = text.partition("://")
+    if not found or scheme.lower() in _LOCAL:
+        return text
+    end = re.search(r"[/?#]", rest)
+    cut = end.start() if end else len(rest)
+    if "@" in rest[cut:] and re.search(r":[0-9]*[^0-9\]]", rest[:cut]):
+        cut = rest.rindex("@")  # a password with an unescaped "/", "?" or "#" in it
+        cut += len(re.split(r"[/?#]", rest[cut:])[0])
+    return f"{scheme}://{_authority(rest[:cut])}{_parameters(rest[cut:])}"
+
+
+def message(text: str) -> str:
+    """``text`` with every URL in it, and every bearer or basic credential, made safe."""
+    if "://" in text:
+        text = _URL.sub(lambda found: url(found.group()), text)
+    return _BEARER.sub(rf"\1 {HIDDEN}", text)
+
+
+def _authority(text: str) -> str:
+    user, at, host = text.rpartition("@")
+    if not at:
+        return text
+    name, colon, _ = user.partition(":")
+    if _OPAQUE.fullmatch(name):
+        name = HIDDEN
+    return f"{name}:{HIDDEN}@{host}" if colon else f"{name}@{host}"
+
+
+def _parameters(text: str) -> str:
+    path, mark, query = _cut(text)
+    if not mark:
+        return text
+    return path + mark + "".join(_parameter(part) for part in re.split(r"([&;#?])", query))
+
+
+def _cut(text: str) -> tuple[str, str, str]:
+    found = re.search(r"[?#]", text)
+    if found is None:
+        return text, "", ""
+    return text[: found.start()], found.group(), text[found.end() :]
+
+
+def _parameter(part: str) -> str:
+    name, equals, value = part.partition("=")
+    if not equals:
+        return HIDDEN if _OPAQUE.fullmatch(name) else part
+    if value and (_NAMES.search(name) or _OPAQUE.fullmatch(value)):
+        return f"{name}={HIDDEN}"
+    return part
