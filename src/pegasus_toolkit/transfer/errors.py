@@ -9,6 +9,7 @@
             ServerFault     the server failed (5xx and its like)
             Cancelled       the run was told to stop
         NoSpace             disk or quota full: not tried again on that destination; exits 1
+        Defect              something of ours is wrong; ``__cause__`` tells where
         Permanent           no repetition mends it: next source or destination; exits 2
             NotFound
             Denied          wrong credential, no permission, untrusted certificate
@@ -122,6 +123,24 @@ class NoSpace(TransferError):
     """Disk or quota full. Another run may find room; this one does not try that place again."""
 
     kind = "no space"
+
+
+class Defect(TransferError):
+    """A fault in this program; the exception that showed it is the ``__cause__``."""
+
+    kind = "defect"
+
+    @classmethod
+    def wrap(cls, cause: Exception) -> Defect:
+        """Names the exception and where it was raised; its text is left out (it may hold anything)."""
+        trace = cause.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        code = trace.tb_frame.f_code if trace is not None else None
+        at = f" in {code.co_filename}:{trace.tb_lineno}" if code is not None and trace is not None else ""
+        defect = cls(f"{type(cause).__name__}{at}", hint="this is a defect: please report it, with -d")
+        defect.__cause__ = cause
+        return defect
 
 
 class Permanent(TransferError):

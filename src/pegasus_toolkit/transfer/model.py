@@ -97,8 +97,8 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     ``size`` and ``digest`` (hex, by ``algorithm``) are of the bytes that were moved;
     ``verified`` says against what: any of "digest", "size", "remote" (in that order), or nothing.
     ``files``: 1, or the number of files in a directory; ``member``: one of those files, told for
-    itself and counted within its directory's outcome (same ``operation.id``). ``detail``: one line for people, such as
-    why an operation was skipped.
+    itself and counted within its directory's outcome (same ``operation.id``). ``detail``: one line for
+    people, such as why an operation was skipped.
     """
 
     operation: Operation

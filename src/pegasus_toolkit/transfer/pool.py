@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.transfer.backends import open_backend
@@ -11,11 +12,11 @@ from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 
 
 class Pool:
-    """Backends by endpoint. ``lend`` and ``give_back`` from any thread."""
+    """Backends by endpoint and connections. ``lend`` and ``give_back`` from any thread."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.idle: dict[Endpoint, list[Backend]] = {}
+        self.idle: dict[tuple[Endpoint, int], list[Backend]] = {}
         self.samples: dict[Endpoint, Backend | TransferError] = {}
         self.lock = threading.Lock()
 
@@ -27,31 +28,31 @@ class Pool:
         found = self.samples.get(endpoint)
         if found is None:
             try:
-                found = self.lend(endpoint)
+                found = self.lend(endpoint, 1)
             except TransferError as error:
                 found = error
             self.samples[endpoint] = found
             if not isinstance(found, TransferError):
-                self.give_back(endpoint, found)
+                self.give_back(endpoint, 1, found)
         if isinstance(found, TransferError):
             raise found
         return found
 
-    def lend(self, endpoint: Endpoint) -> Backend:
-        """An idle backend of that endpoint, or a new one."""
+    def lend(self, endpoint: Endpoint, connections: int) -> Backend:
+        """An idle backend of that endpoint, or a new one, that keeps so many files in flight."""
         with self.lock:
-            idle = self.idle.get(endpoint)
+            idle = self.idle.get((endpoint, connections))
             if idle:
                 return idle.pop()
         try:
-            return open_backend(endpoint, self.settings)
+            return open_backend(endpoint, replace(self.settings, connections=connections))
         except CredentialError as error:
             raise Denied(str(error), host=endpoint.host) from error
 
-    def give_back(self, endpoint: Endpoint, backend: Backend) -> None:
+    def give_back(self, endpoint: Endpoint, connections: int, backend: Backend) -> None:
         """For the next batch. A backend that failed or was closed is not given back."""
         with self.lock:
-            self.idle.setdefault(endpoint, []).append(backend)
+            self.idle.setdefault((endpoint, connections), []).append(backend)
 
     def close(self) -> None:
         """Closes all that is idle."""

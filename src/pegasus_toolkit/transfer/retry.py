@@ -27,7 +27,7 @@ class Retry:
 
         A server's Retry-After is honoured in full, with jitter on top so that not all come back at once.
         """
-        ceiling = min(self.longest, self.first * 2 ** (round_ - 1))
+        ceiling = min(self.longest, self.first * 2.0 ** (round_ - 1))
         jitter = ceiling * (0.5 + 0.5 * self.chance())
         if isinstance(error, Throttled) and error.retry_after is not None:
             return error.retry_after + 0.1 * jitter

@@ -7,8 +7,17 @@ from typing import Literal, NamedTuple
 from pegasus_toolkit.transfer.errors import Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Copies, Endpoint, Links, Passive, Renames, Want
 
-Verb = Literal["link", "move", "copy", "get", "put", "relay", "pipe", "staged", "mkdir", "remove", "remove-tree"]
+Verb = Literal[
+    "link", "move", "copy", "get", "put", "relay", "pipe", "staged", "mkdir", "remove", "remove-tree", "list"
+]  # fmt: skip
 LOCAL = frozenset({"file", "symlink", "moveto"})
+
+
+class Ends(NamedTuple):
+    """The backends of a source and a destination."""
+
+    giver: Backend
+    taker: Backend
 
 
 class Route(NamedTuple):
@@ -31,30 +40,29 @@ PIPE = Route("relay", "pipe", "a large file, through a bounded pipe in memory")
 STAGED = Route("staged", "staged", "one end can only move whole files: through a private local file")
 MKDIR = Route("mkdir", "mkdir", "")
 REMOVE = Route("remove", "remove", "")
+LIST = Route("directory", "list", "a directory: its files are moved one by one")
 REMOVE_TREE = Route("remove", "remove-tree", "")
 
 
-def choose(
-    source: Endpoint, giver: Backend, destination: Endpoint, taker: Backend, want: Want, symlink: bool
-) -> Route:
+def choose(source: Endpoint, destination: Endpoint, ends: Ends, want: Want, symlink: bool) -> Route:
     """The route from ``source`` to ``destination``. Raises ``Unsupported`` when there is none."""
-    if destination.scheme == "symlink":
-        if source.scheme not in LOCAL or not isinstance(giver, Links):
-            raise Unsupported(f"a symbolic link needs a local source, not {source.scheme}:")
-        return LINK
-    if destination.scheme == "moveto":
-        if source.scheme not in LOCAL or not isinstance(giver, Renames):
-            raise Unsupported(f"moveto: needs a local source, not {source.scheme}:")
-        return RENAME
+    giver, taker = ends
     local = source.scheme in LOCAL and destination.scheme in LOCAL
+    for scheme, ability, route in (("symlink", Links, LINK), ("moveto", Renames, RENAME)):
+        if destination.scheme == scheme:
+            if source.scheme not in LOCAL or not isinstance(giver, ability):
+                raise Unsupported(f"{scheme}: needs a local source, not {source.scheme}:")
+            return route
     if symlink and local and source.site == destination.site and isinstance(giver, Links):
         return SITE_LINK
     if isinstance(giver, Copies) and giver.copies(taker, want):
         return LOCAL_COPY if local else SERVER_SIDE
+    return _through_here(giver, taker)
+
+
+def _through_here(giver: Backend, taker: Backend) -> Route:
     if isinstance(taker, Passive):
         return DOWNLOAD
     if isinstance(giver, Passive):
         return UPLOAD
-    if giver.abilities.streams and taker.abilities.streams:
-        return RELAY
-    return STAGED
+    return RELAY if giver.abilities.streams and taker.abilities.streams else STAGED

@@ -179,11 +179,11 @@ def _with(outcome: Outcome, **changes: object) -> Outcome:
     return replace(outcome, **changes)
 
 
-def blame(error: TransferError, verb: str) -> None:
-    """Sets ``error.side`` where the backend that raised it could not know it."""
-    if error.side:
-        return
-    if isinstance(error, Corrupted) or verb in ("get", "relay-get"):
-        error.side = "source"
-    elif verb in ("put", "relay-put", "mkdir", "remove", "remove-tree"):
-        error.side = "destination"
+def blame(error: TransferError, verb: str) -> TransferError:
+    """The error with ``side`` set, where the backend that raised it could not know it."""
+    if not error.side:
+        if isinstance(error, Corrupted) or verb in ("get", "list"):
+            error.side = "source"
+        elif verb in ("put", "mkdir", "remove", "remove-tree"):
+            error.side = "destination"
+    return error
