@@ -6,14 +6,14 @@ No library is imported before its algorithm is asked for.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import time
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from typing import NamedTuple, Protocol
+
+from pegasus_toolkit.integrity import regular
 
 BLOCK = 1 << 20  # bytes; one reused buffer of this size is as fast as anything measured
 
@@ -114,14 +114,8 @@ def of_file(path: str | os.PathLike[str], algorithm: str) -> FileDigest:
     """
     hasher = new(algorithm)
     start = time.perf_counter()
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    descriptor, status = regular.open_read(path)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            directory = stat.S_ISDIR(status.st_mode)
-            number = errno.EISDIR if directory else errno.EINVAL
-            text = os.strerror(number) if directory else "Not a regular file"
-            raise OSError(number, text, os.fspath(path))
         size = _feed(descriptor, status.st_size, hasher)
     finally:
         os.close(descriptor)
