@@ -1,7 +1,5 @@
 """Ends that are local files: written aside and renamed when whole, verified while they are read."""
 
-# ruff: noqa: PTH  (a Path costs more than the system call)
-
 from __future__ import annotations
 
 import os
@@ -37,7 +35,7 @@ def discard(partial: str) -> None:
         return
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(partial)
+        os.unlink(partial)  # noqa: PTH108
     except OSError:
         return
     finally:
@@ -138,7 +136,7 @@ class FileSink:
             self._spoil()
         if self._temporary and not self.partial:
             with suppress(OSError):  # a tool did not make it, or its directory went
-                os.unlink(self._temporary)
+                os.unlink(self._temporary)  # noqa: PTH108
         self._temporary = ""
         self._close()
 
@@ -204,7 +202,7 @@ class FileSink:
             os.close(os.dup(self._fd))
         else:
             self._close()
-        os.rename(self._temporary, self.path)
+        os.rename(self._temporary, self.path)  # noqa: PTH104
         self._temporary = self.partial = ""
 
     def _close(self) -> None:

@@ -1,0 +1,121 @@
+"""``memory:`` files that live in ``Settings.memory``, for tests and for the Python API.
+
+Behaves as an object store: no directories, a path is just a key, whole files replace one another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pegasus_toolkit.transfer.backends.onebyone import OneByOne
+from pegasus_toolkit.transfer.ends import BLOCK, MemorySink, MemorySource
+from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NotFound, TransferError
+from pegasus_toolkit.transfer.interface import (
+    Abilities,
+    Backend,
+    Control,
+    Endpoint,
+    Entry,
+    Job,
+    Passive,
+    Settings,
+    Sink,
+    Source,
+    Want,
+)
+
+
+class Memory(OneByOne):
+    """One store: a dictionary from path to content, shared by all that open the same authority."""
+
+    abilities = Abilities(directories=False)
+
+    def __init__(self, store: dict[str, bytes]) -> None:
+        self._store = store
+        self._closed = False
+
+    def load(self, path: str, sink: Sink) -> None:
+        content = memoryview(self._content(path))
+        sink.announce(len(content))
+        for at in range(0, len(content), BLOCK):
+            self._going(path)
+            sink.write(content[at : at + BLOCK])
+
+    def save(self, job: Job[Source]) -> None:
+        blocks = []
+        for block in job.end:
+            self._going(job.path)
+            blocks.append(block)
+        content = b"".join(blocks)
+        size = job.end.size if job.end.size is not None else job.want.size
+        if size is not None and len(content) != size:
+            raise Corrupted(f"{len(content)} bytes came, {size} expected", url=job.path)
+        self._store[job.path] = content
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Each path with ``None``: what is not there counts as removed."""
+        for path in paths:
+            self._store.pop(path, None)
+            if recursive:
+                below = path.rstrip("/") + "/"
+                for key in [key for key in list(self._store) if key.startswith(below)]:
+                    self._store.pop(key, None)
+            yield path, None
+
+    def mkdir(self, path: str) -> None:
+        """Nothing to make."""
+
+    def stat(self, path: str) -> Entry:
+        """Size of one file. Raises ``NotFound``."""
+        return Entry(path, len(self._content(path)))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All files below. Raises ``NotFound`` when there are none."""
+        below = prefix.rstrip("/") + "/"
+        found = sorted(key for key in list(self._store) if key.startswith(below))
+        if not found:
+            raise NotFound("nothing below this path", url=prefix)
+        for key in found:
+            yield self.stat(key)
+
+    def source(self, path: str, want: Want, control: Control) -> Source:
+        """Its content. Raises ``NotFound``."""
+        return MemorySource(path, self._content(path), want, control)
+
+    def sink(self, path: str, want: Want, control: Control) -> Sink:
+        """Appears in the store at commit."""
+        return _StoredSink(self._store, path, want, control)
+
+    def close(self) -> None:
+        """What is under way ends with ``Cancelled``; the store stays."""
+        self._closed = True
+
+    def _content(self, path: str) -> bytes:
+        try:
+            return self._store[path]
+        except KeyError:
+            raise NotFound("no such file", url=path) from None
+
+    def _going(self, path: str) -> None:
+        if self._closed:
+            raise Cancelled("the store was closed", url=path)
+
+
+class _StoredSink(MemorySink):
+    def __init__(self, store: dict[str, bytes], path: str, want: Want, control: Control) -> None:
+        super().__init__(path, want, control)
+        self._store = store
+
+    def publish(self, content: bytes) -> None:
+        self._store[self.check.name] = content
+
+
+def open_backend(endpoint: Endpoint, settings: Settings) -> Memory:
+    """The store of the endpoint's authority, made when it is first used."""
+    return Memory(settings.memory.setdefault(endpoint.authority, {}))
+
+
+_backend: type[Backend] = Memory
+_passive: type[Passive] = Memory

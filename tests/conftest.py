@@ -1,0 +1,9 @@
+"""Fixtures that all tests may use: the real servers, one module each."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.register_assert_rewrite("tests.conformance_read", "tests.conformance_write")
+
+pytest_plugins: list[str] = []
