@@ -59,8 +59,11 @@ def describe(lfn: str, pfn: str, algorithm: str = "sha256") -> str:
     return record(lfn, pfn, found.digest, found.size, found.seconds, after, algorithm)
 
 
-def append(path: str | os.PathLike[str], text: str) -> None:
-    """Adds to the file in one write, so that records of several processes do not mix. Raises ``OSError``."""
+def append(path: str | os.PathLike[str], text: str) -> int:
+    """Adds to the file in one write, so that records of several processes do not mix; the bytes written.
+
+    Raises ``OSError``.
+    """
     content = text.encode("utf-8")
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
@@ -69,6 +72,7 @@ def append(path: str | os.PathLike[str], text: str) -> None:
         os.close(descriptor)
     if written != len(content):
         raise OSError(f"{os.fspath(path)}: only {written} of {len(content)} bytes could be written")
+    return written
 
 
 def quoted(text: str) -> str:

@@ -139,7 +139,7 @@ def read(paths: Iterable[str | os.PathLike[str]]) -> Metadata:
 
 
 def read_directory(directory: str | os.PathLike[str]) -> Metadata:
-    """Reads every ``*.meta`` file in it, in the order of their names. Raises ``OSError`` where it cannot be listed."""
+    """Reads every ``*.meta`` file in it, by name. Raises ``OSError`` where it cannot be listed."""
     place = os.fspath(directory)
     names = sorted(name for name in os.listdir(place) if name.endswith(".meta") and not name.startswith("."))
     return read(names if place == "." else [f"{place}/{name}" for name in names])
