@@ -1,0 +1,173 @@
+"""URLs of a specification: from text to a :class:`Location`, and back.
+
+A URL is what begins ``scheme://`` or, for local files, ``file:``, ``symlink:`` or ``moveto:``. All
+else is the path of a local file, whatever letters it has. Local paths are taken as they stand (no
+``%20``), but ``$NAME`` and ``${NAME}`` are variables of the environment, and ``$$`` is a dollar.
+Remote URLs are never expanded or decoded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.errors import BadSpecification
+from pegasus_toolkit.transfer.interface import Endpoint
+from pegasus_toolkit.transfer.model import Location
+
+LOCAL = frozenset({"file", "symlink", "moveto"})
+"""Schemes whose path is one on this machine's disk."""
+
+# Servers where "//" in a path means "/". Not S3 and Google Storage, where it names another object,
+# and not root and srm, where it says that the path is absolute.
+_FOLDED = frozenset(
+    ["http", "https", "webdav", "webdavs", "dav", "davs", "scp", "sftp", "gsiftp", "sshftp", "gsiscp"]
+)
+_WEB = frozenset(["http", "https", "webdav", "webdavs", "dav", "davs"])
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_SPACE = re.compile(r"\s")
+_HOST = re.compile(r"[^\s\\#:\[\]]+(:[0-9]*)?|\[[0-9A-Za-z:.%]+\](:[0-9]*)?")
+_HALF_A_URL = re.compile(r"[^/$]{2,}:/")
+_SLASHES = re.compile("//+")
+_VARIABLE = re.compile(r"\$(?:(\$)|\{([^}]*)(\}?)|([A-Za-z_][A-Za-z0-9_]*))")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def parse(url: str, site: str, environ: Mapping[str, str], priority: int = 0, type: str = "") -> Location:
+    """The place that ``url`` names at ``site``. Raises ``BadSpecification``, with no secret in it.
+
+    Parsing the ``url`` of the result again gives the same place, whatever the environment is then.
+    """
+    if "$" not in url and url.isprintable():  # nearly all there are
+        if url[:1] == "/":
+            return Location(url, endpoint("file", "", site), url, priority, type)
+        if url[:8] == "file:///":
+            return Location(url, endpoint("file", "", site), url[7:], priority, type)
+    elif _CONTROL.search(url):
+        raise _bad("a control character in a URL", url)
+    found = _SCHEME.match(url)
+    scheme = found[1].lower() if found else ""
+    if found and scheme in LOCAL:
+        path = _local_path(url[len(scheme) + 1 :], url)
+    elif found and found[2]:
+        authority, path = _remote(scheme, url[found.end() :], url)
+        return Location(url, endpoint(scheme, authority, site), path, priority, type)
+    else:
+        if _HALF_A_URL.match(url):
+            raise _bad("neither a URL nor a path", url, hint="write scheme://..., or ./name for a local path")
+        scheme, path = "file", url
+    if "$" in path:
+        path = expand(path, environ, url)
+        url = from_path(path, scheme)
+    if not path:
+        raise _bad("an empty path", url)
+    return Location(url, endpoint(scheme, "", site), path, priority, type)
+
+
+def control(text: str) -> bool:
+    """Whether it holds a control character, or half a surrogate pair, which is no text at all."""
+    return not text.isprintable() and _CONTROL.search(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def endpoint(scheme: str, authority: str, site: str) -> Endpoint:
+    """One shared object for each endpoint, so that a million locations stay small."""
+    if control(site):
+        raise BadSpecification("a control character in a site label")
+    return Endpoint(scheme, authority, site)
+
+
+def expand(path: str, environ: Mapping[str, str], url: str = "") -> str:
+    """``path`` with its variables replaced, once; ``url`` is for the error.
+
+    Raises ``BadSpecification`` for a variable that is not set or empty: a path with a part missing
+    is another path. A ``$`` before anything but a name, ``{`` or ``$`` is a letter like any other.
+    """
+
+    def value(found: re.Match[str]) -> str:
+        dollar, braced, closed, bare = found.groups()
+        if dollar:
+            return "$"
+        name = bare if braced is None else braced
+        if braced is not None and not (closed and _NAME.fullmatch(name)):
+            raise _bad(f"{found[0]!r} is not a variable", url or path, hint="write $$ for a literal $")
+        if not environ.get(name):
+            hint = f"write $${name} for a literal $"
+            raise _bad(f"the variable ${name} is not set or empty", url or path, hint=hint)
+        return environ[name]
+
+    expanded = _VARIABLE.sub(value, path)
+    if control(expanded):
+        raise _bad("a control character in a variable's value", url or path)
+    return expanded
+
+
+def from_path(path: str, scheme: str = "file") -> str:
+    """The URL of a local path, which may hold any letter; ``parse`` gives the path back."""
+    return f"{scheme}:{'//' if path[:1] == '/' else ''}{path.replace('$', '$$')}"
+
+
+def text(location: Location) -> str:
+    """What to write into a specification so that ``parse`` gives this location back."""
+    if location.scheme in LOCAL and "$" in location.path:
+        return from_path(location.path, location.scheme)
+    return location.url
+
+
+def identity(location: Location, cwd: str) -> tuple[str, str, str]:
+    """Equal for two spellings of one place: scheme ("" for local files), authority, path.
+
+    Local paths are compared as text: ``.`` and doubled slashes are left out, but ``..`` is kept,
+    as it may go through a symbolic link. ``cwd``: where relative paths begin.
+    """
+    scheme, authority, _ = location.endpoint
+    path = location.path
+    if scheme not in LOCAL:
+        user, at, host = authority.rpartition("@")
+        return scheme, user + at + host.lower(), path
+    if path[0] != "/":
+        path = f"{cwd}/{path}"
+    if "//" in path or "/." in path or path[-1] == "/":
+        path = "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+    return "", "", path
+
+
+def _local_path(rest: str, url: str) -> str:
+    """The path in what follows ``file:``, variables not yet expanded."""
+    if not rest.startswith("//"):
+        return rest
+    rest = rest[2:]
+    if rest[:9].lower() == "localhost" and rest[9:10] in ("/", "$", ""):
+        return rest[9:]
+    host = rest.partition("/")[0]
+    if host not in ("", ".", "..") and host[0] != "$":
+        hint = "write file:///... for an absolute path, file:... for a relative one"
+        raise _bad(f"a file on another host, {host!r}", url, hint=hint)
+    return rest
+
+
+def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
+    """Authority and path, raw but for doubled slashes."""
+    authority = rest.partition("/")[0].partition("?")[0]
+    user, _, host = authority.rpartition("@")
+    if ":" in user:
+        hint = "put it into credentials.conf, and only the user's name here"
+        raise _bad("a password in a URL", f"{scheme}://{user.partition(':')[0]}:***@{host}/...", hint=hint)
+    if _SPACE.search(authority):
+        raise _bad("a space in a host's name", url)
+    if scheme in _WEB and not _HOST.fullmatch(host):
+        raise _bad("expected host or host:port after //", url)
+    path = rest[len(authority) :]
+    if "//" in path and scheme in _FOLDED:
+        head, mark, query = path.partition("?")
+        path = _SLASHES.sub("/", head) + mark + query
+    return authority, path
+
+
+def _bad(message: str, url: str, hint: str = "") -> BadSpecification:
+    shown = redact.url(url)
+    return BadSpecification(message, url=shown if len(shown) <= 300 else f"{shown[:300]}...", hint=hint)
