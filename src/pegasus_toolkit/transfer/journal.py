@@ -22,6 +22,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
@@ -42,8 +43,10 @@ class JournalError(Exception):
 
 
 class Record(NamedTuple):
-    """Size in bytes and digest (lower-case hex) of what was moved in an earlier run."""
+    """Where to, size in bytes, and digest (lower-case hex) of what was moved in an earlier run."""
 
+    operation: Operation
+    destination: Location
     size: int
     algorithm: str
     digest: str
@@ -87,24 +90,24 @@ class Journal:
                 return True
         return False
 
-    def recall(self, operations: Iterable[Operation]) -> Iterator[tuple[Operation, Record]]:
+    def recall(self, operations: Iterable[Operation]) -> Iterator[Record]:
         """What was noted of each of the ``operations`` that is done and has a digest, in no order."""
-        wanted: dict[int, Operation] = {}
+        wanted: dict[int, tuple[Operation, Location]] = {}
         for operation in operations:
             for destination in _destinations(operation):
                 size = _standing(operation, destination)
                 if size is not None:
-                    wanted[_key(operation, destination, size)] = operation
+                    wanted[_key(operation, destination, size)] = (operation, destination)
         if not wanted:
             return
-        with open(self.file.path, "rb") as lines:
+        with Path(self.file.path).open("rb") as lines:
             for line in lines:
                 entry = _ENTRY.fullmatch(line, 0, len(line) - 1)
                 if entry is None or entry[4] is None:
                     continue
                 found = wanted.pop(int(entry[1], 16), None)
                 if found is not None:
-                    yield found, Record(int(entry[2]), entry[3].decode(), entry[4].decode())
+                    yield Record(*found, int(entry[2]), entry[3].decode(), entry[4].decode())
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         self.file.write("".join([_line(o) for o in outcomes if o.status == "done"]).encode())
@@ -134,7 +137,7 @@ class Journal:
 
     def _load(self, path: str) -> None:
         open_runs: dict[str, None] = {}
-        with open(os.dup(self.file.fd), "rb") as lines:
+        with os.fdopen(os.dup(self.file.fd), "rb") as lines:
             lines.seek(0)
             first = lines.readline(len(MAGIC))
             if first != MAGIC:
@@ -171,36 +174,40 @@ if TYPE_CHECKING:
     _: type[Observer] = Journal
 
 
-def leftovers(operations: Iterable[Operation], runs: Sequence[str]) -> Iterator[str]:
-    """Temporary files that the given (dead) runs left beside the local destinations of ``operations``.
+def leftovers(operations: Iterable[Operation], runs: Sequence[str], temporary: str) -> Iterator[str]:
+    """What the given (dead) runs left: temporary files beside the local destinations of ``operations``,
+    and private directories below ``temporary``.
 
     Directories that cannot be read are passed over: what is in them could not be removed either.
     """
     if not runs:
         return
     names = "|".join(re.escape(run) for run in runs)
+    yield from _matching(temporary, re.compile(rf"pegasus-transfer-(?:{names})-.*", re.DOTALL))
     ours = re.compile(rf"\..*\.(?:{names})(?:-[0-9a-f]+)?\.part", re.DOTALL)
     seen: set[str] = set()
     for operation in operations:
-        if not isinstance(operation, Transfer):
-            continue
-        for destination in operation.destinations:
-            if destination.scheme not in LOCAL:
-                continue
-            parent = os.path.dirname(destination.path) or "."
-            if parent not in seen:
-                seen.add(parent)
-                yield from _matching(parent, ours)
-            for below, _, _ in os.walk(destination.path):  # a directory's files; nothing for a file
-                if below not in seen:
-                    seen.add(below)
-                    yield from _matching(below, ours)
+        for destination in operation.destinations if isinstance(operation, Transfer) else ():
+            if destination.scheme in LOCAL:
+                for directory in _around(destination.path):
+                    if directory not in seen:
+                        seen.add(directory)
+                        yield from _matching(directory, ours)
+
+
+def _around(path: str) -> Iterator[str]:
+    """The directory that ``path`` stands in; where it is one itself, all below it."""
+    yield path.rpartition("/")[0] or ("/" if path.startswith("/") else ".")
+    for directory, _, _ in os.walk(path):
+        yield directory
 
 
 def _matching(directory: str, names: re.Pattern[str]) -> Iterator[str]:
     try:
         with os.scandir(directory) as entries:
-            found = [e.path for e in entries if names.fullmatch(e.name) and e.is_file(follow_symlinks=False)]
+            found = [
+                entry.path for entry in entries if names.fullmatch(entry.name) and not entry.is_symlink()
+            ]
     except OSError:
         return
     yield from found
@@ -215,7 +222,7 @@ def _standing(operation: Operation, destination: Location) -> int | None:
     if destination.scheme not in LOCAL or not isinstance(operation, (Transfer, Mkdir)):
         return 0
     try:
-        info = os.stat(destination.path)
+        info = os.stat(destination.path)  # noqa: PTH116 - one for each operation
     except (OSError, ValueError):
         return None
     return DIRECTORY if stat.S_ISDIR(info.st_mode) else info.st_size

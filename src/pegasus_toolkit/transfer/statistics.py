@@ -119,7 +119,7 @@ def _create(directory: str, now: int) -> OutFile:
     for number in range(10_000):
         name = f"{now}-{number}-transfer" if number else f"{now}-transfer"
         try:
-            return OutFile(os.path.join(directory, name), flags)
+            return OutFile(f"{directory}/{name}", flags)
         except FileExistsError:
             continue
     raise FileExistsError(f"no free name left in {directory!r}")

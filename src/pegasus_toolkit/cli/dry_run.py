@@ -1,0 +1,64 @@
+"""``--dry-run``: each operation's route and why, on standard output; nothing is moved."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from pegasus_toolkit.cli import progress
+from pegasus_toolkit.cli.console import Console, visible
+from pegasus_toolkit.cli.options import Arguments
+from pegasus_toolkit.cli.outputs import Refused
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.engine import Engine, Plan
+from pegasus_toolkit.transfer.model import Operation, Transfer
+from pegasus_toolkit.transfer.report import Report
+
+
+def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
+    """2 when some operation cannot be done at all, else 0. Raises ``Refused``."""
+    report = None
+    if arguments.report:
+        try:
+            report = Report(arguments.report)
+        except OSError as error:
+            raise Refused(f"cannot write {arguments.report!r}: {error.strerror}") from error
+    counts = {"planned": 0, "failed": 0}
+    code = 0
+    for operation in operations:
+        plan = engine.plan(operation)
+        if plan.error is not None:
+            code = max(code, plan.error.exit_code)
+        counts["failed" if plan.error is not None else "planned"] += 1
+        if report is not None:
+            report.planned(operation, plan)
+        _print(line(operation, plan))
+    engine.close()
+    if report is not None:
+        report.end({**counts, "exit_code": code})
+        if text := report.file.complaint("the report"):
+            console.error(text)
+            code = code or 1
+    console.info(f"{counts['planned']} operations can be done, {counts['failed']} cannot; nothing was moved")
+    return code
+
+
+def line(operation: Operation, plan: Plan) -> str:
+    """One operation's plan."""
+    words = [str(operation.id)]
+    if not isinstance(operation, Transfer):
+        words.append(type(operation).__name__.lower())
+    elif plan.error is None:
+        words.append(plan.route)
+    words.append(progress.pair(plan.source, plan.destination))
+    text = "  ".join(words)
+    if plan.error is not None:
+        return f"{text}: cannot be done: {redact.message(str(plan.error))}"
+    return f"{text}  ({redact.message(plan.why)})" if plan.why else text
+
+
+def _print(text: str) -> None:
+    try:
+        print(visible(text).encode(errors="backslashreplace").decode(), file=sys.stdout)
+    except (BrokenPipeError, ValueError):  # the reader has seen enough
+        return

@@ -1,0 +1,240 @@
+"""The command line of ``pegasus-transfer``: what it takes, and the help that teaches it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from pegasus_toolkit import __version__
+from pegasus_toolkit.transfer import units
+
+DEFAULT_THREADS = 8
+MOST_THREADS = 1000
+
+DESCRIPTION = """\
+Moves files between storage systems, and proves that they arrived: a digest is taken of every
+stream, a file appears under its name only when it is whole and verified, and what fails for a
+passing reason is tried again. It reads the same specifications, environment and credential files
+as the command of this name in Pegasus WMS."""
+
+EPILOG = """\
+a specification that runs as it stands:
+  echo hello > /tmp/hello.txt
+  cat > /tmp/spec.json <<'END'
+  [
+   {"type": "mkdir", "id": 1,
+    "target": {"site_label": "local", "url": "file:///tmp/demo"}},
+   {"type": "transfer", "id": 2, "lfn": "hello.txt",
+    "src_urls":  [{"site_label": "local", "url": "file:///tmp/hello.txt"}],
+    "dest_urls": [{"site_label": "local", "url": "file:///tmp/demo/hello.txt"}]},
+   {"type": "remove", "id": 3,
+    "target": {"site_label": "local", "url": "file:///tmp/hello.txt", "recursive": "false"}}
+  ]
+  END
+  pegasus-transfer -f /tmp/spec.json
+  All mkdirs come first, then all transfers, then all removes. Several "src_urls" are tried one
+  after the other, the highest "priority" first.
+
+recipes:
+  see what would be done          pegasus-transfer -f spec.json --dry-run
+  survive kill -9, go on later    pegasus-transfer -f spec.json --journal run.journal   (again and again)
+  run again only what failed      pegasus-transfer -f spec.json --failed left.json
+                                  pegasus-transfer -f left.json
+  a report for a program          pegasus-transfer -f spec.json --report report.jsonl
+  leave room for others           pegasus-transfer -f spec.json -n 4 --per-host 2 --bandwidth 50MB
+  checksums of what was fetched   pegasus-transfer -f spec.json --manifest SHA256SUMS
+                                  sha256sum -c SHA256SUMS
+
+environment:
+  PEGASUS_TRANSFER_THREADS  transfers at once, where -n is not given (default 8)
+  PEGASUS_CREDENTIALS       the credentials file (default ~/.pegasus/credentials.conf)
+  PEGASUS_MULTIPART_DIR     directory for statistics, as Pegasus reads them
+  KICKSTART_INTEGRITY_DATA  file that digests asked for by "generate_checksum" are added to
+  OSG_SQUID_LOCATION        HTTP proxy to try first; http_proxy, https_proxy, no_proxy as usual
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL
+                            for s3:// addresses that name no site of the credentials file
+  X509_USER_PROXY, SSH_PRIVATE_KEY and others, each also with _SITE after it, for their protocols
+  TMPDIR                    where files stand that can only be moved through a local copy
+
+exit codes:
+  0  all done
+  1  something failed, or was cancelled, that another run may mend
+  2  something failed that no other run mends, or the specification or the options are wrong;
+     nothing was moved in the latter case.  For DAGMan: RETRY job 3 UNLESS-EXIT 2
+
+The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the run within five seconds, with reports written and
+nothing half-done left behind; the second ends it at once.
+docs/options.md describes every option and the report's fields, docs/restart.md journals."""
+
+
+class Arguments(NamedTuple):
+    """The command line and what the environment adds to it; checked."""
+
+    file: str  # "-" for standard input
+    attempts: int
+    threads: int
+    symlink: bool
+    debug: bool
+    quiet: bool
+    progress: str
+    report: str
+    failed: str
+    manifest: str
+    journal: str
+    dry_run: bool
+    bandwidth: int  # bytes a second, 0: no limit
+    digest: str  # "" for none
+    per_host: int
+    connect_timeout: float
+    stall_timeout: float
+    streams: int
+
+
+def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
+    """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
+    parser = _parser()
+    got = parser.parse_args(argv)
+    if got.dry_run and (got.failed or got.manifest):
+        parser.error("--dry-run moves nothing: --failed and --manifest make no sense with it")
+    digest = "" if got.digest == "none" else got.digest
+    if got.manifest and not digest:
+        parser.error("--manifest needs digests: leave out --digest none")
+    written = [path for path in (got.report, got.failed, got.manifest, got.journal) if path]
+    if len(set(written)) < len(written) or got.file in written:
+        parser.error("each file that is written needs a name of its own")
+    return Arguments(
+        file=got.file,
+        attempts=got.max_attempts,
+        threads=got.threads or _from_environment(parser, environ),
+        symlink=got.symlink,
+        debug=got.debug,
+        quiet=got.quiet,
+        progress=got.progress,
+        report=got.report or "",
+        failed=got.failed or "",
+        manifest=got.manifest or "",
+        journal=got.journal or "",
+        dry_run=got.dry_run,
+        bandwidth=got.bandwidth,
+        digest=digest,
+        per_host=got.per_host,
+        connect_timeout=got.connect_timeout,
+        stall_timeout=got.stall_timeout,
+        streams=got.streams,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pegasus-transfer",
+        usage="%(prog)s [-f FILE] [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
+    add(
+        "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
+        help="rounds over all sources of an operation (default 3)",
+    )  # fmt: skip
+    add(
+        "-n", "--threads", type=_whole(0, MOST_THREADS), default=0, metavar="N",
+        help=f"transfers at once (default: $PEGASUS_TRANSFER_THREADS, else {DEFAULT_THREADS})",
+    )  # fmt: skip
+    add("-s", "--symlink", action="store_true", help="link instead of copying local files within one site")
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument("-d", "--debug", action="store_true", help="a line for every attempt")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    _add_outputs(parser)
+    _add_limits(parser)
+    return parser
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is written, and what is taken up again")
+    add = group.add_argument
+    path = _path
+    add("--dry-run", action="store_true", help="tell each operation's route and why; move nothing")
+    add("--journal", type=path, metavar="FILE",
+        help="note what is done, and leave out what an earlier run with this FILE has done")  # fmt: skip
+    add(
+        "--report",
+        type=path,
+        metavar="FILE",
+        help="one JSON object for each operation, a line each",
+    )
+    add("--failed", type=path, metavar="FILE",
+        help="a specification of what is left to do; [] when nothing is")  # fmt: skip
+    add("--manifest", type=path, metavar="FILE",
+        help="digests of all files moved to this machine, as sha256sum writes them")  # fmt: skip
+    add("--progress", choices=("auto", "always", "never"), default="auto",
+        help="the live line (default auto: on a terminal)")  # fmt: skip
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("limits and checks")
+    add = group.add_argument
+    add("--digest", choices=("sha256", "blake3", "none"), default="sha256",
+        help="digest taken of every stream (default sha256)")  # fmt: skip
+    add("--bandwidth", type=_bytes, default=0, metavar="RATE",
+        help="bytes a second over all transfers: 500k, 10M, 1.5GiB (default 0: no limit)")  # fmt: skip
+    add("--per-host", type=_whole(0, MOST_THREADS), default=0, metavar="N",
+        help="transfers at once with one host (default 0: as many as -n)")  # fmt: skip
+    add("--streams", type=_whole(1, 64), default=4, metavar="N",
+        help="connections for one large file (default 4)")  # fmt: skip
+    add("--connect-timeout", type=_seconds, default=30.0, metavar="SECONDS",
+        help="wait so long for a connection (default 30)")  # fmt: skip
+    add("--stall-timeout", type=_seconds, default=60.0, metavar="SECONDS",
+        help="give up an attempt after so long without a byte (default 60)")  # fmt: skip
+
+
+class _whole:
+    """An argument type: a whole number within limits."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def __call__(self, text: str) -> int:
+        number = int(text) if text.removeprefix("-").isdecimal() and text.isascii() else None
+        if number is None or not self.least <= number <= self.most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {self.least} to {self.most}"
+            )
+        return number
+
+
+def _seconds(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number <= 86_400 * 365:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return number
+
+
+def _bytes(text: str) -> int:
+    try:
+        return units.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _path(text: str) -> str:
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError("needs the name of a file")
+    return text
+
+
+def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str]) -> int:
+    text = environ.get("PEGASUS_TRANSFER_THREADS", "")
+    if not text:
+        return DEFAULT_THREADS
+    try:
+        return _whole(1, MOST_THREADS)(text)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"environment variable PEGASUS_TRANSFER_THREADS: {error}")

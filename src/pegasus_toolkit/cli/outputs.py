@@ -1,0 +1,218 @@
+"""All that a run writes about itself, opened before anything moves and closed when all is over."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.options import Arguments
+from pegasus_toolkit.transfer.engine import Observer, Progress, Summary
+from pegasus_toolkit.transfer.journal import Journal, JournalError
+from pegasus_toolkit.transfer.model import Operation, Outcome
+from pegasus_toolkit.transfer.outfile import OutFile
+from pegasus_toolkit.transfer.receipts import Manifest, Receipts
+from pegasus_toolkit.transfer.report import Report
+from pegasus_toolkit.transfer.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    Encode = Callable[[Iterable[Operation]], bytes]
+
+
+class Refused(Exception):
+    """The run is not begun; one line for each reason."""
+
+
+class Left:
+    """Which operations are not done yet."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations = operations
+        self._over = bytearray()  # by id, which is an entry's place in the file
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.status in ("done", "skipped") and not outcome.member:
+                place = outcome.operation.id
+                if place >= len(self._over):
+                    self._over.extend(bytes(place + 1 - len(self._over)))
+                self._over[place] = 1
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def __iter__(self) -> Iterator[Operation]:
+        over = self._over
+        return (one for one in self._operations if one.id >= len(over) or not over[one.id])
+
+
+class Outputs:
+    """The one observer that the engine knows; hands on to the others, under a lock.
+
+    The lock lets another thread take over when the engine does not come back from a cancellation.
+    """
+
+    def __init__(self, arguments: Arguments, environ: Mapping[str, str], console: Console) -> None:
+        """Opens what the arguments name. Raises ``Refused``."""
+        self.arguments = arguments
+        self.console = console
+        self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
+        self.bytes = self.attempts = 0
+        self.began = time.monotonic()
+        self._lock = threading.RLock()
+        self._closed = False
+        self._code = 1
+        self._observers: list[Observer] = []
+        self.left: Left | None = None
+        self.journal: Journal | None = None
+        self.report: Report | None = None
+        self.manifest: Manifest | None = None
+        try:
+            if arguments.journal:
+                self.journal = Journal(arguments.journal, run_name())
+            if arguments.report:
+                self.report = Report(arguments.report)
+            if arguments.manifest:
+                self.manifest = Manifest(arguments.manifest, self.journal)
+            if arguments.failed:
+                _probe(arguments.failed)
+        except JournalError as error:
+            raise Refused(str(error)) from error
+        except OSError as error:
+            raise Refused(f"cannot write {error.filename!r}: {error.strerror}") from error
+        self.receipts = Receipts(environ.get("KICKSTART_INTEGRITY_DATA", ""), self.journal)
+        self.statistics = self._statistics(environ.get("PEGASUS_MULTIPART_DIR", ""))
+        for observer in (self.journal, self.report, self.manifest, self.receipts, self.statistics):
+            if observer is not None:
+                self._observers.append(observer)
+
+    def _statistics(self, directory: str) -> Statistics:
+        try:
+            return Statistics(directory, time.time())
+        except OSError as error:
+            text = f"cannot write statistics to $PEGASUS_MULTIPART_DIR {directory!r}: {error.strerror}"
+            self.console.error(text)
+            return Statistics("", time.time())
+
+    def begin(self, operations: Sequence[Operation], others: Sequence[Observer]) -> None:
+        """The run begins."""
+        if self.arguments.failed:
+            self.left = Left(operations)
+            self._observers.append(self.left)
+        self._observers += others
+        if self.journal is not None:
+            self.journal.begin()
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            for outcome in outcomes:
+                self.attempts += len(outcome.attempts)
+                if not outcome.member:
+                    self.counts[outcome.status] += 1
+            for observer in self._observers:
+                observer.settled(outcomes)
+
+    def tick(self, progress: Progress) -> None:
+        self.bytes = progress.bytes
+        with self._lock:
+            for observer in () if self._closed else self._observers:
+                observer.tick(progress)
+
+    def finish(self, summary: Summary, encode: Encode, whole: bool = True) -> int:
+        """Completes and closes everything; the exit code. ``whole``: nothing was left behind."""
+        with self._lock:
+            if self._closed:
+                return self._code
+            self._closed = True
+            problems = list(self._complete(encode, whole and not summary.abandoned))
+            for text in problems:
+                self.console.error(text)
+            code = summary.exit_code or (1 if problems else 0)
+            if self.report is not None:
+                self.report.finish(summary, code)
+                if complaint := self.report.file.complaint("the report"):
+                    self.console.error(complaint)
+                    code = code or 1
+            self._farewell(summary, code)
+            self._code = code
+            return code
+
+    def _complete(self, encode: Encode, whole: bool) -> Iterator[str]:
+        """What could not be written, a line each."""
+        self.receipts.finish()
+        yield from self.receipts.errors
+        if self.receipts.unrecorded:
+            text = "KICKSTART_INTEGRITY_DATA is not set: the digests of %d files are not recorded"
+            self.console.warning(text % self.receipts.unrecorded)
+        if self.manifest is not None:
+            self.manifest.finish()
+            yield from _some(self.manifest.file.complaint("the manifest"))
+            if self.manifest.without:
+                self.console.warning(f"{self.manifest.without} files have no digest for the manifest")
+        if self.left is not None:
+            yield from _some(_replace(self.arguments.failed, encode(self.left)))
+        if self.journal is not None:
+            self.journal.finish() if whole else self.journal.close()
+            yield from _some(self.journal.file.complaint("the journal"))
+        self.statistics.close()
+        if self.statistics.file is not None and (line := self.statistics.file.complaint("statistics file")):
+            self.console.error(line)
+
+    def _farewell(self, summary: Summary, code: int) -> None:
+        console = self.console
+        console.status("")
+        for line in () if console.quiet else self.statistics.lines(summary.seconds, time.time()):
+            console.info(line)
+        parts = [f"{n} {word}" for word, n in self.counts.items() if n]
+        console.info(", ".join(parts) or "nothing to do")
+        if code == 0:
+            console.info("All transfers completed successfully.")
+        elif summary.exit_code == 0:
+            console.critical("All transfers completed, but not all that was asked for could be written.")
+        else:
+            console.critical("Some transfers failed! See above, and possibly stderr.")
+
+
+def run_name() -> str:
+    """A name that no other run has, for temporary files."""
+    return os.urandom(6).hex()
+
+
+def _some(text: str | None) -> Iterator[str]:
+    if text is not None:
+        yield text
+
+
+def _probe(path: str) -> None:
+    """Raises ``OSError`` when ``path`` could not be replaced at the end of the run."""
+    aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    aside.close()
+    Path(aside.path).unlink()
+    if Path(path).is_dir():
+        raise IsADirectoryError(21, "is a directory", path)
+
+
+def _replace(path: str, content: bytes) -> str | None:
+    """Writes the file aside and renames it; readable by its owner alone, as URLs may hold secrets."""
+    try:
+        aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        aside.write(content)
+        aside.close()
+        if aside.error is not None:
+            Path(aside.path).unlink()
+            return aside.complaint("the specification of what is left in")
+        Path(aside.path).replace(path)
+    except OSError as error:
+        return f"cannot write {path!r}: {error.strerror}"
+    return None
+
+
+_: tuple[type[Observer], ...] = (Outputs, Left)

@@ -1,0 +1,190 @@
+"""One run of ``pegasus-transfer``: from checked arguments to the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.options import Arguments
+from pegasus_toolkit.cli.outputs import Outputs, Refused, run_name
+from pegasus_toolkit.cli.progress import Lines, Live
+from pegasus_toolkit.credentials import CredentialError, Credentials
+from pegasus_toolkit.transfer import journal, spec
+from pegasus_toolkit.transfer.engine import Engine, Observer, Options, Summary
+from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.spec import Specification
+
+PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever hangs
+
+
+def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) -> int:
+    """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
+    operations = _load(arguments, environ, console)
+    settings = _settings(arguments, environ)
+    if arguments.dry_run:
+        from pegasus_toolkit.cli.dry_run import plan_all
+
+        return plan_all(operations, Engine(_options(arguments, run_name()), settings), arguments, console)
+    outputs = Outputs(arguments, environ, console)
+    run = outputs.journal.run if outputs.journal is not None else run_name()
+    live = _live(arguments, environ)
+    others: list[Observer] = [Lines(console, len(operations), live)]
+    if live:
+        others.append(Live(console))
+    outputs.begin(operations, others)
+    engine = Engine(_options(arguments, run), settings, [outputs])
+    done = outputs.journal.done if outputs.journal is not None else None
+    with _signals(engine, outputs, console):
+        _clean(operations, outputs, console)
+        try:
+            summary = engine.run(operations, done)
+        except BaseException:  # what is known so far must not be lost with it
+            outputs.finish(_broken_off(outputs), spec.encode, whole=False)
+            raise
+        code = outputs.finish(summary, spec.encode)
+    if summary.abandoned:  # a thread that hangs in a call would keep the interpreter from its end
+        console.close()
+        os._exit(code)
+    return code
+
+
+def _load(arguments: Arguments, environ: Mapping[str, str], console: Console) -> Specification:
+    try:
+        if arguments.file != "-":
+            console.info(f"Reading transfer specification from {arguments.file}")
+            operations = spec.load(arguments.file, environ)
+        elif sys.stdin is None:
+            raise Refused("standard input is closed; name the specification with -f FILE")
+        else:
+            terminal = sys.stdin.isatty()
+            console.info("Reading URL pairs from stdin" + ("; end with Ctrl-D" if terminal else ""))
+            operations = spec.load(sys.stdin.buffer, environ)
+    except (spec.SpecificationError, TransferError, UnicodeError) as error:
+        name = "standard input" if arguments.file == "-" else arguments.file
+        raise Refused("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from error
+    except OSError as error:
+        raise Refused(f"cannot read {arguments.file}: {error.strerror or error}") from error
+    for warning in operations.warnings:
+        console.warning(warning)
+    console.info(f"{len(operations)} transfers loaded")
+    return operations
+
+
+def _settings(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
+    try:
+        credentials = Credentials.load(environ)
+    except CredentialError as error:
+        raise Refused(str(error)) from error
+    return Settings(
+        credentials=credentials,
+        environ=dict(environ),
+        connect_timeout=arguments.connect_timeout,
+        stall_timeout=arguments.stall_timeout,
+        connections=arguments.threads,
+        streams=arguments.streams,
+    )
+
+
+def _options(arguments: Arguments, run: str) -> Options:
+    return Options(
+        attempts=arguments.attempts,
+        concurrency=arguments.threads,
+        per_host=arguments.per_host,
+        algorithm=arguments.digest,
+        symlink=arguments.symlink,
+        bandwidth=arguments.bandwidth,
+        keep_partial=bool(arguments.journal),
+        run=run,
+    )
+
+
+def _live(arguments: Arguments, environ: Mapping[str, str]) -> bool:
+    if arguments.progress != "auto":
+        return arguments.progress == "always"
+    stream = sys.stderr
+    return not arguments.quiet and stream is not None and stream.isatty() and environ.get("TERM") != "dumb"
+
+
+def _clean(operations: Specification, outputs: Outputs, console: Console) -> None:
+    """Removes what killed runs of the same journal have left."""
+    notes = outputs.journal
+    if notes is None:
+        return
+    if notes.damaged:
+        console.warning(f"{notes.damaged} lines of the journal cannot be read; what they noted is done again")
+    if not notes.previous_runs:
+        return
+    unfinished = (operation for operation in operations if not notes.done(operation))
+    from shutil import rmtree
+    from tempfile import gettempdir
+
+    removed = 0
+    for path in journal.leftovers(unfinished, notes.previous_runs, gettempdir()):
+        try:
+            rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+            removed += 1
+        except OSError as error:
+            console.warning(f"cannot remove {path}, left by a killed run: {error.strerror}")
+    if removed:
+        console.info(f"{removed} temporary files of a killed run removed")
+
+
+@contextmanager
+def _signals(engine: Engine, outputs: Outputs, console: Console) -> Iterator[None]:
+    """The first signal cancels; the second, or a run that does not come back, ends the process."""
+    names: list[str] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        names.append(signal.Signals(number).name)
+        if len(names) > 1:
+            os._exit(1)
+        engine.cancel(f"{names[0]} received")
+        guard = threading.Timer(PATIENCE, _force, (outputs, console))
+        guard.daemon = True
+        guard.start()
+
+    before = {}
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or in the background of a script
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if not names:
+                signal.signal(number, handler)
+
+
+def _force(outputs: Outputs, console: Console) -> None:
+    """Ends a run that did not come back from its cancellation: reports first, then the process."""
+    code = 1
+    try:
+        code = outputs.finish(_broken_off(outputs), spec.encode, whole=False)
+        console.close()
+    finally:
+        os._exit(code)
+
+
+def _broken_off(outputs: Outputs) -> Summary:
+    """The summary of a run that the engine did not bring to its end."""
+    counts = outputs.counts
+    return Summary(
+        done=counts["done"],
+        skipped=counts["skipped"],
+        failed=counts["failed"],
+        cancelled=counts["cancelled"],
+        bytes=outputs.bytes,
+        seconds=time.monotonic() - outputs.began,
+        attempts=outputs.attempts,
+        exit_code=1,
+        abandoned=1,
+    )

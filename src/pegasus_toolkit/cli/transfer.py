@@ -1,0 +1,49 @@
+"""``pegasus-transfer``: moves the files of a specification and tells what became of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from pegasus_toolkit.cli import options
+from pegasus_toolkit.cli.console import Console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code (0 all done, 1 another run may mend it, 2 it cannot)."""
+    try:
+        arguments = options.parse(argv, os.environ)
+    except SystemExit as end:  # --help, --version or a usage error, told already
+        return end.code if isinstance(end.code, int) else 2
+    console = Console(sys.stderr, arguments.debug, arguments.quiet)
+    try:
+        return _run(arguments, console)
+    finally:
+        console.close()
+
+
+def _run(arguments: options.Arguments, console: Console) -> int:
+    from pegasus_toolkit.cli.outputs import Refused
+    from pegasus_toolkit.cli.run import execute
+
+    try:
+        return execute(arguments, os.environ, console)
+    except Refused as refusal:
+        for line in str(refusal).splitlines():
+            console.critical(line)
+        return 2
+    except KeyboardInterrupt:
+        console.critical("interrupted before anything was moved")
+        return 1
+    except Exception as error:  # noqa: BLE001  the last resort: one line, and details for those who ask
+        console.critical(f"{type(error).__name__}; this is a defect: please report it, with the output of -d")
+        if arguments.debug:
+            import traceback
+
+            console.lines("DEBUG", "".join(traceback.format_exception(error)).splitlines())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
