@@ -1,0 +1,106 @@
+"""HTTP and HTTPS: downloads, sizes and listings. Writing needs WebDAV, which plain HTTP does not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pegasus_toolkit.transfer.backends.http_core import Session
+from pegasus_toolkit.transfer.backends.http_get import Gets, Tuning
+from pegasus_toolkit.transfer.backends.http_loop import Answer, Loop, fetch
+from pegasus_toolkit.transfer.errors import ServerFault, TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import (
+    Abilities,
+    Backend,
+    Endpoint,
+    Entry,
+    Job,
+    Settings,
+    Sink,
+    Source,
+)
+
+NO_HEAD = frozenset({403, 405, 500, 501})  # what servers say that know no HEAD, or signed the GET alone
+
+
+class Http:
+    """One web server. ``get``, ``stat`` and ``list`` work; what would write is ``Unsupported``."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
+        self.abilities = Abilities(in_flight=settings.connections, quoted=True)
+        self._session = Session(endpoint, settings)
+        self._tuning = tuning or Tuning()
+        self._loop = Loop(self._session, settings.connections)
+        self._side = Loop(self._session, 1)  # for single requests, while a batch is under way
+
+    def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
+        """Keeps ``settings.connections`` files in flight on kept connections."""
+        return Gets(self._loop, self._tuning).run(jobs)
+
+    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
+        """Fails each job as ``Unsupported``."""
+        for job in jobs:
+            job.error = self._read_only(job.path)
+            yield job
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Fails each path as ``Unsupported``."""
+        for path in paths:
+            yield path, self._read_only(path)
+
+    def mkdir(self, path: str) -> None:
+        """Raises ``Unsupported``."""
+        raise self._read_only(path)
+
+    def stat(self, path: str) -> Entry:
+        """By HEAD, or where the server has none by a GET of the first byte.
+
+        A path that ends with "/", or that the server redirects to such a one, is a directory.
+        """
+        answer = Answer(self._session, self._session.url(path), "HEAD")
+        try:
+            fetch(self._side, answer)
+        except TransferError:
+            if answer.head is None or answer.head.status not in NO_HEAD:
+                raise
+            answer = Answer(self._session, self._session.url(path), limit=0)
+            answer.extra = ("Range: bytes=0-0",)
+            fetch(self._side, answer)
+        return _entry(path, answer)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """By the server's own index pages (HTML of any server, JSON of nginx), all the way down."""
+        from pegasus_toolkit.transfer.backends.http_index import walk
+
+        return walk(self._session, self._side, prefix)
+
+    def close(self) -> None:
+        """What is under way raises ``Cancelled``."""
+        self._loop.close()
+        self._side.close()
+
+    def _read_only(self, path: str) -> Unsupported:
+        url = self._session.url(path).partition("?")[0]
+        return Unsupported("plain HTTP can only be read from", url=url, hint="use a WebDAV or S3 URL")
+
+
+def _entry(path: str, answer: Answer) -> Entry:
+    head = answer.head
+    if head is None:
+        raise ServerFault("no answer", url=answer.shown())
+    size = head.length
+    if head.status == 206:
+        size = head.range[2] if head.range is not None else None
+    wanted, came = (url.partition("?")[0] for url in (path, answer.url))
+    directory = wanted.endswith("/") or (answer.hops > 0 and came.endswith("/"))
+    digest = next(iter(head.digests().items()), None)
+    return Entry(path, None if directory else size, directory, digest)
+
+
+def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
+    """The opener that the table of protocols names. Connects to nothing yet."""
+    return Http(endpoint, settings)
+
+
+_: type[Backend] = Http

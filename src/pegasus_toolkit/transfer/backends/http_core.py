@@ -1,0 +1,244 @@
+"""What every protocol on HTTP shares: whom we talk to and how, requests and their redirects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pycurl
+
+from pegasus_toolkit import __version__
+from pegasus_toolkit.credentials import CredentialError, HttpCredential
+from pegasus_toolkit.transfer.backends import http_errors, http_urls
+from pegasus_toolkit.transfer.backends.http_headers import Head
+from pegasus_toolkit.transfer.backends.http_settings import Proxies, authorities
+from pegasus_toolkit.transfer.backends.http_urls import Origin
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TransferError
+from pegasus_toolkit.transfer.interface import Data, Endpoint, Settings
+
+HOPS = 10  # redirects that are followed, at most
+RECEIVE = (
+    512 << 10
+)  # bytes that libcurl reads at once: with its own 16 KiB a large file takes 1.7 times as long
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+DROPPED = 64 << 10  # bytes of an error's page that are read, to keep the connection
+
+
+class Session:
+    """One server as one user: URLs, credentials, certificates and proxies for libcurl's handles.
+
+    Raises ``Denied`` where the credentials cannot be used.
+    """
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        user, _, self.host = endpoint.authority.rpartition("@")
+        self.base = f"{endpoint.scheme}://{self.host}"
+        try:
+            self.origin = http_urls.origin(self.base)
+            self.credential = settings.credentials.http(endpoint.scheme, self.host, endpoint.site)
+        except ValueError as error:
+            raise BadSpecification(f"not a host and port: {error}", host=self.host) from None
+        except CredentialError as error:
+            raise Denied(error.message, host=self.host, hint=error.hint) from None
+        self.settings = settings
+        self.proxies = Proxies(settings.environ)
+        self.authorities = authorities(settings.environ)
+        self.login = _login(user, self.credential)
+        self.headers = _headers(self.credential)
+
+    def url(self, path: str) -> str:
+        """The URL of a path, which is raw as in the specification."""
+        return self.base + http_urls.escaped(path if path.startswith("/") else f"/{path}")
+
+    def handle(self) -> Any:
+        """A libcurl handle with everything that is the same for all requests."""
+        handle = pycurl.Curl()
+        protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+        options: list[tuple[int, Any]] = [
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, protocols),
+            (pycurl.FOLLOWLOCATION, 0),  # libcurl would send header.* credentials along
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP09_ALLOWED, 0),
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.BUFFERSIZE, RECEIVE),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.CONNECTTIMEOUT_MS, max(1, int(self.settings.connect_timeout * 1000))),
+            (pycurl.LOW_SPEED_LIMIT, 1),
+            (pycurl.LOW_SPEED_TIME, max(1, int(self.settings.stall_timeout))),
+            (pycurl.USERAGENT, f"pegasus-toolkit/{__version__}"),
+            (pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC),
+        ]
+        for option, value in options:
+            handle.setopt(option, value)
+        return handle
+
+    def aim(self, handle: Any, target: Origin, proxy: str, extra: Sequence[str]) -> None:
+        """Sets what depends on whom the handle talks to; ``extra`` are lines of this request alone.
+
+        Credentials go to the session's own origin only. A certificate authority that the site names
+        also counts for where it redirects to; its leave to check no certificate does not.
+        """
+        own = target == self.origin
+        credential = self.credential
+        lines = [*(self.headers if own else ()), *extra]
+        handle.setopt(pycurl.HTTPHEADER, [line.encode("utf-8", "surrogateescape") for line in lines])
+        if own and self.login is not None:
+            handle.setopt(pycurl.USERNAME, self.login[0])
+            handle.setopt(pycurl.PASSWORD, self.login[1])
+        else:
+            handle.unsetopt(pycurl.USERNAME)
+            handle.unsetopt(pycurl.PASSWORD)
+        handle.setopt(pycurl.PROXY, proxy)  # always: libcurl reads the environment otherwise
+        handle.setopt(pycurl.NOPROXY, "")
+        if target.scheme == "https":
+            verify = not (own and credential.insecure)
+            handle.setopt(pycurl.SSL_VERIFYPEER, int(verify))
+            handle.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
+            self._certificates(handle, own)
+
+    def _certificates(self, handle: Any, own: bool) -> None:
+        file, directory = self.authorities
+        if self.credential.ca_file:
+            file, directory = self.credential.ca_file, ""
+        values = {
+            pycurl.CAINFO: file,
+            pycurl.CAPATH: directory,
+            pycurl.SSLCERT: self.credential.client_certificate if own else "",
+            pycurl.SSLKEY: self.credential.client_key if own else "",
+        }
+        for option, value in values.items():
+            if value:
+                handle.setopt(option, value)
+            elif option in (pycurl.SSLCERT, pycurl.SSLKEY):
+                handle.unsetopt(option)
+
+    def allow(self, url: str, target: str) -> None:
+        """Raises ``Denied`` for a redirect out of https, unless the site needs no certificate anyway."""
+        if url.startswith("https:") and target.startswith("http:") and not self.credential.insecure:
+            raise Denied(
+                "redirected from https to http, which anybody can read and change",
+                url=http_urls.shown(target, redirect=True),
+                host=self.host,
+                hint="use the http URL where that is wanted",
+            )
+
+
+def _login(user: str, credential: HttpCredential) -> tuple[str, str] | None:
+    """User and password; those of the credentials file count before the URL's."""
+    if credential.password is not None:
+        return credential.username, credential.password.reveal()
+    if not user:
+        return None
+    from urllib.parse import unquote
+
+    name, _, password = user.partition(":")
+    return unquote(name), unquote(password)
+
+
+def _headers(credential: HttpCredential) -> tuple[str, ...]:
+    lines = [f"{name}: {value.reveal()}" if value else f"{name};" for name, value in credential.headers]
+    if credential.token is not None:
+        lines.append(f"Authorization: Bearer {credential.token.reveal()}")
+    return tuple(lines)
+
+
+class Exchange:
+    """One request, sent again as often as redirects and a failing proxy demand.
+
+    A subclass says in ``begin`` what the answer is good for, and by setting ``take`` what becomes of
+    its body; both may raise ``TransferError``, which ends the exchange, or :class:`Again` for another round.
+    """
+
+    method = "GET"
+
+    def __init__(self, session: Session, url: str) -> None:
+        self.session = session
+        self.url = url
+        self.target = session.origin
+        self.proxy = session.proxies.of(session.origin.scheme, session.host)
+        self.extra: tuple[str, ...] = ()
+        self.hops = 0
+        self.shunned = ""  # the proxy that failed and is now gone round
+        self.reset()
+
+    def reset(self) -> None:
+        """Makes ready for the next round."""
+        self.head: Head | None = None
+        self.error: BaseException | None = None
+        self.dropped = 0
+        self.take: Callable[[Data], object] = self.drop
+
+    def begin(self, head: Head) -> None:
+        """Called once a round, before the first byte of the body."""
+
+    def drop(self, chunk: Data) -> None:
+        """A piece of a body that nobody wants."""
+        self.dropped += len(chunk)
+        if self.dropped > DROPPED:
+            raise Enough
+
+    def shown(self) -> str:
+        """The URL for errors."""
+        return http_urls.shown(self.url, redirect=self.hops > 0)
+
+    def over(self, handle: Any, code: int, text: str) -> bool:
+        """Whether it came to its end, with ``error`` set or not; else it is to be sent again."""
+        error, self.error = self.error, None
+        if isinstance(error, Again):
+            self.reset()
+            return False
+        if error is not None and not isinstance(error, Enough):
+            self.error = error
+            return True
+        code = 0 if isinstance(error, Enough) else code
+        try:
+            return self._judge(handle, code, text)
+        except TransferError as failure:
+            self.error = failure
+            return True
+
+    def _judge(self, handle: Any, code: int, text: str) -> bool:
+        status = self.head.status if self.head is not None else 0
+        if self.proxy and http_errors.of_proxy(code, handle.getinfo(pycurl.HTTP_CONNECTCODE), status):
+            if code:
+                self.session.proxies.bad.add(self.proxy)
+            self.shunned, self.proxy = self.proxy, ""
+            self.reset()
+            return False
+        host = self.target.host if self.hops else self.session.host
+        if code:
+            connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+            raise http_errors.of_curl(code, text, self.shown(), host, connected)
+        assert self.head is not None
+        if self.shunned and status < 500:
+            self.session.proxies.bad.add(self.shunned)
+        if status in REDIRECTS and self.head.get("location"):
+            self.follow(self.head.get("location"))
+            self.reset()
+            return False
+        if not 200 <= status < 300:
+            section = self.session.credential.section if not self.hops else ""
+            raise http_errors.of_status(self.head, self.shown(), host, section)
+        return True
+
+    def follow(self, location: str) -> None:
+        """Turns to where the server sends us."""
+        if self.hops >= HOPS:
+            raise ServerFault(f"more than {HOPS} redirects", url=self.shown(), host=self.session.host)
+        target = http_urls.redirected(self.url, location)
+        self.session.allow(self.url, target)
+        self.hops += 1
+        self.url = target
+        self.target = http_urls.origin(target)
+        authority = target.split("/", 3)[2]
+        self.proxy = self.session.proxies.of(self.target.scheme, authority)
+
+
+class Again(Exception):
+    """The request is to be sent once more, changed. Never leaves this package."""
+
+
+class Enough(Exception):
+    """What came so far will do; the rest of the body is not read. Never leaves this package."""

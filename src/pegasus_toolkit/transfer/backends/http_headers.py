@@ -1,0 +1,125 @@
+"""What the headers of an answer say."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Sequence
+
+from pegasus_toolkit.integrity import digests
+
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_FIELD = re.compile(r'\s*([A-Za-z0-9-]+)\s*=\s*(:[^:]*:|"[^"]*"|[^,;\s]+)[^,]*')
+
+
+class Head:
+    """Status line and fields of the last answer among the lines that came.
+
+    Names are in lower case; a repeated field is joined with ", ".
+    """
+
+    __slots__ = ("fields", "reason", "status")
+
+    def __init__(self, lines: Sequence[bytes]) -> None:
+        self.status = 0
+        self.reason = ""
+        self.fields: dict[str, str] = {}
+        for raw in lines:
+            line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
+            name, colon, value = line.partition(":")
+            if line.startswith("HTTP/") and (not colon or " " in name):
+                self._begin(line)
+            elif colon:
+                name = name.lower()
+                old = self.fields.get(name)
+                self.fields[name] = value.strip() if old is None else f"{old}, {value.strip()}"
+
+    def _begin(self, line: str) -> None:
+        status, _, self.reason = line.partition(" ")[2].partition(" ")
+        self.status = int(status) if status.isascii() and status.isdigit() else 0
+        self.fields = {}
+
+    def get(self, name: str) -> str:
+        """A field's value, "" where it is not there."""
+        return self.fields.get(name, "")
+
+    @property
+    def length(self) -> int | None:
+        """Bytes of the body that is announced; ``None`` where it is not."""
+        text = self.get("content-length").partition(",")[0]
+        chunked = "chunked" in self.get("transfer-encoding").lower()
+        return int(text) if text.isascii() and text.isdigit() and not chunked else None
+
+    @property
+    def range(self) -> tuple[int, int, int | None] | None:
+        """First byte, byte after the last, and size of the whole (``None``: not told) of a part."""
+        found = _RANGE.match(self.get("content-range"))
+        if found is None:
+            return None
+        first, last, total = found.groups()
+        return int(first), int(last) + 1, None if total == "*" else int(total)
+
+    @property
+    def tag(self) -> str:
+        """The ETag, quotes included, where it is a strong one."""
+        tag = self.get("etag")
+        return tag if tag.startswith('"') and tag.endswith('"') and len(tag) > 2 else ""
+
+    @property
+    def modified(self) -> str:
+        """Last-Modified where it proves equality: older than the answer by two seconds at least."""
+        modified = self.get("last-modified")
+        then, now = seconds(modified), seconds(self.get("date"))
+        return modified if then is not None and now is not None and now - then >= 2 else ""
+
+    @property
+    def validator(self) -> str:
+        """What stands for these very bytes, for ``If-Range``; "" where nothing does."""
+        return self.tag or self.modified
+
+    def retry_after(self, now: float) -> float | None:
+        """Seconds to wait from ``now`` (since the epoch), as asked by number or by date."""
+        text = self.get("retry-after")
+        if text.isascii() and text.isdigit():
+            return float(text)
+        then = seconds(text)
+        return None if then is None else max(0.0, then - now)
+
+    def digests(self) -> dict[str, str]:
+        """Digests (algorithm, hex) that the server tells of the whole file, as it is stored.
+
+        ``Content-MD5`` and ``Content-Digest`` are of what is in this very answer: of no use for a part.
+        """
+        names = ["digest", "repr-digest"]
+        if self.status != 206:
+            names += ["content-digest"]
+            md5 = self.get("content-md5")
+            if md5:
+                return {**dict(_digests(f"md5={md5}")), **self._named(names)}
+        return self._named(names)
+
+    def _named(self, names: list[str]) -> dict[str, str]:
+        return {a: d for name in names if name in self.fields for a, d in _digests(self.fields[name])}
+
+
+def _digests(text: str) -> Iterator[tuple[str, str]]:
+    """Those among ``sha-256=base64, adler32=hex, md5=:base64:`` that are known here and well formed."""
+    for algorithm, quoted in _FIELD.findall(text):
+        value = quoted.strip(':"')
+        try:
+            name = digests.canonical(algorithm)
+            in_hex = len(value) == digests.HEX_LENGTH[name]  # as adler32 is, by RFC 3230
+            yield digests.normalise(name, value if in_hex else base64.b64decode(value, validate=True).hex())
+        except (ValueError, binascii.Error):
+            continue
+
+
+def seconds(date: str) -> float | None:
+    """An HTTP date in seconds since the epoch; ``None`` for anything else."""
+    if not date:
+        return None
+    from email.utils import mktime_tz, parsedate_tz
+
+    parsed = parsedate_tz(date)
+    return None if parsed is None else float(mktime_tz(parsed))

@@ -1,0 +1,224 @@
+"""Many requests at once over kept connections, in one thread."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pycurl
+
+from pegasus_toolkit.transfer.backends.http_core import Enough, Exchange, Session
+from pegasus_toolkit.transfer.backends.http_headers import Head
+from pegasus_toolkit.transfer.errors import Cancelled
+from pegasus_toolkit.transfer.interface import Data
+
+TICK = 1.0  # seconds that a wait takes at most
+
+
+class Stream:
+    """A libcurl handle, used for one exchange after the other."""
+
+    __slots__ = ("aim", "exchange", "handle", "lines")
+
+    def __init__(self, session: Session) -> None:
+        self.handle = session.handle()
+        self.lines: list[bytes] = []
+        self.exchange: Exchange | None = None
+        self.aim: Any = None
+        self.handle.setopt(pycurl.HEADERFUNCTION, self.lines.append)
+        self.handle.setopt(pycurl.WRITEFUNCTION, self._body)
+
+    def load(self, exchange: Exchange) -> None:
+        """Makes the handle ready for a round of the exchange."""
+        self.exchange = exchange
+        self.lines.clear()
+        aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method)
+        if aim != self.aim:
+            exchange.session.aim(self.handle, exchange.target, exchange.proxy, exchange.extra)
+            self._method(exchange.method)
+            self.aim = aim
+        self.handle.setopt(pycurl.URL, exchange.url)
+
+    def _method(self, method: str) -> None:
+        self.handle.setopt(pycurl.NOBODY, int(method == "HEAD"))
+        if method == "GET":
+            self.handle.setopt(pycurl.HTTPGET, 1)
+
+    def _body(self, chunk: bytes) -> int | None:
+        exchange = self.exchange
+        assert exchange is not None
+        # libcurl prints and loses what a callback raises, so it is kept for the end of the round.
+        try:
+            if exchange.head is None:
+                self.begin(exchange)
+            exchange.take(chunk)
+        except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
+            exchange.error = error
+            return -1
+        return None
+
+    def begin(self, exchange: Exchange) -> None:
+        """The headers are there."""
+        head = exchange.head = Head(self.lines)
+        exchange.begin(head)
+
+
+class Loop:
+    """Keeps exchanges under way. One thread at a time uses it; any may call ``wake`` and ``close``."""
+
+    def __init__(self, session: Session, connections: int) -> None:
+        self.session = session
+        self.connections = max(1, connections)
+        self.active: dict[Any, Stream] = {}
+        self._idle: list[Stream] = []
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.connections)
+        self._multi.setopt(pycurl.M_PIPELINING, 0)
+        self._awake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._lock = threading.Lock()
+        self._busy = False
+        self._closed = False
+
+    @property
+    def room(self) -> int:
+        """How many more exchanges may be started."""
+        return self.connections - len(self.active)
+
+    def __enter__(self) -> Loop:
+        with self._lock:
+            self._busy = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in list(self.active.values()):
+            self._multi.remove_handle(stream.handle)
+            self._idle.append(stream)
+        self.active.clear()
+        with self._lock:
+            self._busy = False
+            if self._closed:
+                self._dispose()
+
+    def start(self, exchange: Exchange) -> None:
+        """Sends the exchange's request, or sends it again."""
+        stream = self._idle.pop() if self._idle else Stream(self.session)
+        stream.load(exchange)
+        self._multi.add_handle(stream.handle)
+        self.active[stream.handle] = stream
+
+    def stop(self, exchange: Exchange) -> None:
+        """Breaks an exchange off."""
+        for stream in list(self.active.values()):
+            if stream.exchange is exchange:
+                self._retire(stream)
+
+    def step(self, settle: Callable[[Exchange], None]) -> bool:
+        """Moves what can be moved and calls ``settle`` with each exchange that is over; waits where
+        nothing is. Whether any was over. Raises ``Cancelled`` once closed.
+        """
+        if self._closed:
+            raise Cancelled("the connection was closed", host=self.session.host)
+        multi = self._multi
+        multi.perform()
+        over: list[tuple[Any, int, str]] = []
+        more = 1
+        while more:
+            more, good, bad = multi.info_read(self.connections)
+            over += [(handle, 0, "") for handle in good]
+            over += bad
+        for handle, code, text in over:
+            self._end(handle, code, text, settle)
+        if not over:
+            self._wait()
+        return bool(over)
+
+    def _end(self, handle: Any, code: int, text: str, settle: Callable[[Exchange], None]) -> None:
+        stream = self.active[handle]
+        exchange = stream.exchange
+        assert exchange is not None
+        if not code and exchange.head is None:  # there was no body
+            try:
+                stream.begin(exchange)
+            except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
+                exchange.error = error
+        finished = exchange.over(handle, code, text)
+        self._retire(stream)
+        if finished:
+            settle(exchange)
+        else:
+            self.start(exchange)
+
+    def _retire(self, stream: Stream) -> None:
+        self._multi.remove_handle(stream.handle)
+        del self.active[stream.handle]
+        stream.exchange = None
+        self._idle.append(stream)
+
+    def _wait(self) -> None:
+        reading, writing, _ = self._multi.fdset()
+        pause = self._multi.timeout()
+        reading.append(self._awake)
+        woken, _, _ = select.select(reading, writing, [], TICK if pause < 0 else min(TICK, pause / 1000))
+        if self._awake in woken:
+            with suppress(BlockingIOError):
+                os.read(self._awake, 4096)
+
+    def wake(self) -> None:
+        """Ends the wait of the thread that is in ``step``."""
+        with self._lock, suppress(BlockingIOError):
+            if self._waker >= 0:
+                os.write(self._waker, b"w")
+
+    def close(self) -> None:
+        """From any thread: what is under way raises ``Cancelled``. Idempotent."""
+        self.wake()
+        with self._lock:
+            self._closed = True
+            if not self._busy:
+                self._dispose()
+        self.wake()
+
+    def _dispose(self) -> None:
+        if self._waker < 0:
+            return
+        for stream in self._idle:
+            stream.handle.close()
+        self._idle.clear()
+        self._multi.close()
+        os.close(self._awake)
+        os.close(self._waker)
+        self._waker = -1
+
+
+def fetch(loop: Loop, exchange: Exchange) -> None:
+    """One exchange alone, to its end. Raises what went wrong."""
+    ended: list[Exchange] = []
+    with loop:
+        loop.start(exchange)
+        while not ended:
+            loop.step(ended.append)
+    if exchange.error is not None:
+        raise exchange.error
+
+
+class Answer(Exchange):
+    """A request whose answer is small and kept in memory: ``head`` and ``body``."""
+
+    def __init__(self, session: Session, url: str, method: str = "GET", limit: int = 64 << 20) -> None:
+        super().__init__(session, url)
+        self.method = method
+        self.most = limit  # bytes; what is beyond is not read
+        self.body = bytearray()
+
+    def begin(self, head: Head) -> None:
+        self.body.clear()
+        self.take = self._keep
+
+    def _keep(self, chunk: Data) -> None:
+        self.body += chunk
+        if len(self.body) > self.most:
+            raise Enough
