@@ -15,8 +15,8 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Backend, Entry
 from pegasus_toolkit.transfer.lanes import Worker
-from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Transfer
-from pegasus_toolkit.transfer.tasks import Parent, Task
+from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Transfer
+from pegasus_toolkit.transfer.tasks import Parent
 
 
 def list_trees(worker: Worker) -> None:
@@ -32,7 +32,7 @@ def list_trees(worker: Worker) -> None:
             for child in members(backend, parent, quoted):
                 if worker.control.stop is not None:
                     raise worker.control.stop
-                scheduler.adopt(child, worker.control)
+                scheduler.adopt(child, parent, worker.control)
         except TransferError as error:
             scheduler.listed(parent, error)
         except OSError as error:
@@ -41,8 +41,8 @@ def list_trees(worker: Worker) -> None:
             scheduler.listed(parent, None)
 
 
-def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Task]:
-    """A task for each file below the parent's source; for its empty directories, a mkdir.
+def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Operation]:
+    """A transfer for each file below the parent's source; for its empty directories, a mkdir.
 
     Raises ``Corrupted`` when the manifest names a file that is not there.
     """
@@ -56,14 +56,14 @@ def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Task]:
         name = relative(root, entry, backend.abilities.quoted)
         if entry.directory:
             target = below(task.destination, name, quoted)
-            yield Task(Mkdir(id=operation.id, target=target), task.want, parent)
+            yield Mkdir(id=operation.id, target=target)
             continue
         found += name in expected
         if expected and name not in expected:
             parent.unlisted += 1
         checksum = Checksum("sha256", expected[name]) if name in expected else None
         source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
-        child = Transfer(
+        yield Transfer(
             id=operation.id,
             sources=(source,),
             destinations=(below(task.destination, name, quoted),),
@@ -74,7 +74,6 @@ def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Task]:
             generate_checksum=operation.generate_checksum,
             verify_checksum_remote=operation.verify_checksum_remote,
         )
-        yield Task(child, task.want._replace(digest="", also=(), size=entry.size), parent)
     if found < len(expected):
         raise Corrupted(f"{len(expected) - found} files of the manifest are not there", url=task.source.url)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import NamedTuple, Protocol
 
+from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
-from pegasus_toolkit.transfer.interface import Control, Settings
+from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.lanes import SILENT, Worker
 from pegasus_toolkit.transfer.limits import Bandwidth
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
@@ -103,11 +104,17 @@ class Observer(Protocol):
 class Engine:
     """Runs operations. One ``run`` at a time; ``cancel`` from a signal handler or any thread."""
 
-    def __init__(self, options: Options, settings: Settings, observers: Sequence[Observer] = ()) -> None:
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        opener: Opener = open_backend,
+    ) -> None:
         self.options = options
         self.settings = settings
         self.observers = observers
-        self.pool = Pool(settings)
+        self.pool = Pool(settings, opener)
         self.limiter = Bandwidth(options.bandwidth) if options.bandwidth else None
         self.cancelled: Cancelled | None = None
         self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}

@@ -30,6 +30,7 @@ def finish_get(job: Job[Sink]) -> str:
 
 def finish_put(worker: Worker, job: Job[Source]) -> None:
     """Closes the source and, where it is wanted and not proven yet, checks what the server stored."""
+    job.digest = job.end.digest or job.digest
     job.end.close()
     if job.error is None and job.want.remote and not job.proven:
         try:
@@ -45,7 +46,7 @@ def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
     batch is still under way on the other.
     """
     backend = worker.lend(endpoint, 1)
-    digest, algorithm = job.end.digest, job.want.algorithm
+    digest, algorithm = job.digest, job.want.algorithm
     found = ""
     if isinstance(backend, Inspects):
         entry = backend.inspect(job.path, algorithm)

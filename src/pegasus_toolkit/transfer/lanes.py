@@ -68,6 +68,8 @@ class Lane:
             return True
         if self.threads and len(self.workers) >= self.threads:
             return False
+        if any(worker.silent for worker in self.workers):
+            return False  # its host hangs
         if self.in_flight == 1 and self.hosts:
             return True
         moved = self.bytes + sum(w.control.bytes for w in self.workers)

@@ -91,7 +91,11 @@ class _PipeSink:
             pipe.changed.notify_all()
 
     def commit(self) -> str:
-        digest = self.pipe.check.finish()
+        try:
+            digest = self.pipe.check.finish()
+        except TransferError as error:
+            self.pipe.fail(error)
+            raise
         with self.pipe.changed:
             self.pipe.digest = digest
             self.pipe.size = self.pipe.check.count

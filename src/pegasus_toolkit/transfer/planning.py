@@ -46,11 +46,11 @@ class Planner:
 
     # -- operations ------------------------------------------------------------------------------
 
-    def skip(self, operation: Operation, member: bool = False) -> Outcome | None:
+    def skip(self, operation: Operation) -> Outcome | None:
         """The outcome of an operation that an earlier run has finished."""
         if self.done is None or not self.done(operation):
             return None
-        return Outcome(operation=operation, status="skipped", detail="done by an earlier run", member=member)
+        return Outcome(operation=operation, status="skipped", detail="done by an earlier run")
 
     def task(self, operation: Operation) -> Task | Outcome:
         """A task; or the outcome of what can't even be tried."""

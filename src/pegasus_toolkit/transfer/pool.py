@@ -6,16 +6,16 @@ import threading
 from dataclasses import replace
 
 from pegasus_toolkit.credentials import CredentialError
-from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Denied, TransferError
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Opener, Settings
 
 
 class Pool:
     """Backends by endpoint and connections. ``lend`` and ``give_back`` from any thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, opener: Opener) -> None:
         self.settings = settings
+        self.opener = opener
         self.idle: dict[tuple[Endpoint, int], list[Backend]] = {}
         self.samples: dict[Endpoint, Backend | TransferError] = {}
         self.lock = threading.Lock()
@@ -45,7 +45,7 @@ class Pool:
             if idle:
                 return idle.pop()
         try:
-            return open_backend(endpoint, replace(self.settings, connections=connections))
+            return self.opener(endpoint, replace(self.settings, connections=connections))
         except CredentialError as error:
             raise Denied(str(error), host=endpoint.host) from error
 

@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,8 +76,8 @@ class MemorySpool:
 class FileSpool:
     """A spool in a private file (0600), removed when it was read."""
 
-    def __init__(self, directory: Path, name: str, want: Want, control: Control) -> None:
-        self.path = str(directory / f"{id(self):x}")
+    def __init__(self, file: Path, want: Want, control: Control) -> None:
+        self.path = str(file)
         self.sink: Sink = FileSink(self.path, want._replace(remote=False), control)
         self.want, self.control = want, control
 
@@ -99,8 +100,9 @@ def relay(worker: Worker) -> None:
 def staged(worker: Worker) -> None:
     """Whole files, through a private directory on disk that is removed whatever happens."""
     directory = Path(tempfile.mkdtemp(prefix="pegasus-transfer-"))  # 0700
+    number = count()
     try:
-        _through(worker, lambda task: FileSpool(directory, _name(task), task.want, worker.control))
+        _through(worker, lambda task: FileSpool(directory / f"{next(number)}", task.want, worker.control))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -145,7 +147,7 @@ def _fetch(
     try:
         for job in giver.get(worker.jobs(prepare)):
             one = spools.pop(job)
-            finish_get(job)
+            digest = finish_get(job)
             if isinstance(job.error, TooLarge):
                 worker.taken.pop(job, None)
                 worker.scheduler.enlarge(job.task)
@@ -156,6 +158,7 @@ def _fetch(
                     if worker.halted or worker.control.stop is not None:
                         return
                 put: Job[Source] = Job(job.to, "", job.want, one.source(), job.task)
+                put.digest = digest
                 worker.taken[put] = worker.taken.pop(job)
                 ready.put(put)
     finally:
@@ -185,7 +188,7 @@ def _store(
         for job in taker.put(jobs(first)):
             finish_put(worker, job)
             room.release()
-            worker.over(job, job.end.size or 0, job.end.digest, remote=job.want.remote)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
 
 
 def pipe(worker: Worker) -> None:
@@ -204,16 +207,16 @@ def pipe(worker: Worker) -> None:
     for waiting in worker.jobs(prepare):
         for job in taker.put(iter([waiting])):
             finish_put(worker, job)
-            worker.over(job, job.end.size or 0, job.end.digest, remote=job.want.remote)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
         pumps.pop().join()
 
 
 def _pump(giver: Backend, fetch: Job[Sink], through: Pipe) -> None:
     try:
         for job in giver.get(iter([fetch])):
-            finish_get(job)
             if job.error is not None:
                 through.fail(job.error)
+            finish_get(job)  # what its commit finds wrong, the pipe hears of by itself
     except TransferError as error:
         through.fail(error)
     except OSError as error:

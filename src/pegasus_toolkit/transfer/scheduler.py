@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from time import monotonic
 
+from msgspec.structs import replace
+
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Denied,
@@ -99,6 +101,7 @@ class Scheduler:
                     break
                 self._enter(index)
                 taken += lane is None or bool(lane.queue)
+            self.wake.set()  # other lanes may have got some
             return bool(lane.queue) if lane is not None else self.fed > before
 
     def _enter(self, index: int) -> None:
@@ -131,22 +134,30 @@ class Scheduler:
             assert isinstance(task, Task)  # it was one when it was fed
             return task
 
-    def adopt(self, task: Task, control: Control) -> None:
+    def adopt(self, operation: Operation, parent: Parent, control: Control) -> None:
         """Takes one member of a directory; waits while too many are waiting."""
-        assert task.parent is not None
         while self.open >= WINDOW and control.stop is None:
             self.wake.set()
             threading.Event().wait(0.02)
-        skip = self.planner.skip(task.operation, member=True)
         with self.lock:
-            task.parent.open += 1
+            parent.open += 1
         with self.feeding:
             self.fed += 1
-        if skip is not None:
-            self.settle(task, skip)
+        over = self.planner.skip(operation)
+        task = over or self.planner.task(operation)
+        if isinstance(task, Outcome):
+            self._of_member(replace(task, member=True), parent)
             return
+        task.parent = parent
         self.place(task)
         self.dispatch()
+
+    def _of_member(self, outcome: Outcome, parent: Parent) -> None:
+        self.settled.append(outcome)
+        with self.lock:
+            parent.settle(outcome)
+            if parent.over:
+                self.settle(parent.task, parent.outcome())
 
     def listed(self, parent: Parent, error: TransferError | None) -> None:
         """The directory was listed to its end, or failed to be."""
@@ -200,18 +211,22 @@ class Scheduler:
             if self.cancelled is not None:
                 return
             waiting = [lane for lane in self.lanes.values() if lane.queue and not self._paused(lane)]
-            waiting.sort(key=lambda lane: len(lane.workers))
+            hungry = sorted(waiting, key=lambda lane: len(lane.workers))
             starved = False
-            for lane in waiting:
-                while lane.queue and lane.helps():
-                    slots = self.slots.grant(lane, len(waiting))
-                    if not slots:
-                        starved = starved or not lane.workers
-                        break
-                    worker = Worker(self, lane, slots, self.control())
-                    lane.workers.append(worker)
-                    worker.thread.start()
+            while hungry:  # one worker each in turn, so that none takes all slots
+                served = [lane for lane in hungry if self._staff(lane, len(waiting))]
+                starved = starved or any(not lane.workers for lane in hungry)
+                hungry = served
             self.contended = starved
+
+    def _staff(self, lane: Lane, lanes: int) -> bool:
+        """One more worker for a lane, if that helps and slots are free."""
+        slots = self.slots.grant(lane, lanes) if lane.queue and lane.helps() else 0
+        if slots:
+            worker = Worker(self, lane, slots, self.control())
+            lane.workers.append(worker)
+            worker.thread.start()
+        return bool(slots)
 
     @staticmethod
     def _paused(lane: Lane) -> bool:
@@ -232,13 +247,10 @@ class Scheduler:
 
     def settle(self, task: Task, outcome: Outcome) -> None:
         """The task is over."""
-        self.settled.append(outcome)
-        parent = task.parent
-        if parent is not None:
-            with self.lock:
-                parent.settle(outcome)
-                if parent.over:
-                    self.settle(parent.task, parent.outcome())
+        if task.parent is not None:
+            self._of_member(outcome, task.parent)
+        else:
+            self.settled.append(outcome)
 
     def failed(self, lane: Lane | None, task: Task, error: TransferError) -> None:
         """An attempt is over, badly: a directory to list, another pair, later again, or the end."""
@@ -259,6 +271,7 @@ class Scheduler:
         step = task.advance(self.cancelled or error, self.retry.rounds)
         if step == "next":
             self.place(task)
+            self.wake.set()
         elif step == "later":
             due = monotonic() + self.retry.delay(task.round - 1, error)
             with self.lock:

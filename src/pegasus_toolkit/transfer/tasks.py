@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from time import time
 
+from msgspec.structs import replace
+
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NoSpace, Permanent, Side, TransferError
 from pegasus_toolkit.transfer.interface import Want
 from pegasus_toolkit.transfer.model import Attempt, Location, Operation, Outcome, Status, Transfer
@@ -17,10 +19,10 @@ class Task:
         "source", "started", "want",
     )  # fmt: skip
 
-    def __init__(self, operation: Operation, want: Want, parent: Parent | None = None) -> None:
+    def __init__(self, operation: Operation, want: Want) -> None:
         self.operation = operation
         self.want = want
-        self.parent = parent
+        self.parent: Parent | None = None  # the directory that it is a member of
         self.attempts: tuple[Attempt, ...] = ()
         self.dead: frozenset[tuple[int, int]] = frozenset()  # pairs that failed for good
         self.position = 0  # index into the pairs of sources and destinations
@@ -174,8 +176,6 @@ class Parent:
 
 
 def _with(outcome: Outcome, **changes: object) -> Outcome:
-    from msgspec.structs import replace
-
     return replace(outcome, **changes)
 
 
