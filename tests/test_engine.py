@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer import relay, scheduler
+from pegasus_toolkit.transfer import scheduler
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -21,6 +21,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.lanes import SPOOL
 from pegasus_toolkit.transfer.model import Checksum
 from tests.worlds import Hang, Recorder, World, at, mkdir, move, remove
 
@@ -184,7 +185,7 @@ def test_a_second_destination_serves_when_the_first_refuses(world: World) -> Non
 
 
 def test_a_relayed_file_too_large_for_a_spool_goes_through_the_pipe(world: World) -> None:
-    content = bytes(range(256)) * (relay.SPOOL // 256 + 5000)
+    content = bytes(range(256)) * (SPOOL // 256 + 5000)
     world.store("a")["/big"] = content
     fill(world, "a", 20)
     small = [move(i, f"remote://a/f{i}", f"remote://b/g{i}") for i in range(20)]
@@ -196,7 +197,7 @@ def test_a_relayed_file_too_large_for_a_spool_goes_through_the_pipe(world: World
 
 @pytest.mark.parametrize("sized", [True, False])
 def test_the_pipe_publishes_nothing_wrong(world: World, sized: bool) -> None:
-    content = b"z" * (relay.SPOOL + 1)
+    content = b"z" * (SPOOL + 1)
     world.store("a")["/big"] = content
     wanted = Checksum("sha256", sha(b"other"))
     size = len(content) if sized else None
@@ -207,7 +208,7 @@ def test_the_pipe_publishes_nothing_wrong(world: World, sized: bool) -> None:
 
 
 def test_a_writer_that_fails_frees_the_reader_of_its_pipe(world: World) -> None:
-    world.store("a")["/big"] = b"z" * (relay.SPOOL + 40_000_000)
+    world.store("a")["/big"] = b"z" * (SPOOL + 40_000_000)
 
     def fault(path: str) -> None:
         raise Denied("read only")
@@ -414,7 +415,7 @@ def test_a_backend_that_breaks_in_the_middle_loses_nothing(world: World) -> None
     summary, told = world.run(*[move(i, f"remote://a/f{i}", f"memory://b/g{i}") for i in range(40)])
     assert (summary.done, summary.exit_code) == (40, 0)
     (broken,) = [a.error for o in told.outcomes for a in o.attempts if a.error is not None]
-    assert broken is not None and broken.kind == "transient" or broken.kind == "defect"
+    assert (broken is not None and broken.kind == "transient") or broken.kind == "defect"
     assert "secret" not in str(broken)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from secrets import token_hex
 from typing import NamedTuple, Protocol
+
+from msgspec import Struct, field
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
@@ -28,8 +29,12 @@ GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
 UNWATCHED = frozenset({"copy", "link", "move", "mkdir", "remove", "remove-tree", "list"})
 
 
-@dataclass(frozen=True)
-class Options:
+def unique_name() -> str:
+    """A name that no other run has, for temporary files."""
+    return os.urandom(4).hex()
+
+
+class Options(Struct, frozen=True):
     """How a run is done.
 
     ``attempts``: rounds over all sources of one operation; ``concurrency``: files in flight, overall;
@@ -46,7 +51,7 @@ class Options:
     symlink: bool = False
     bandwidth: int = 0
     keep_partial: bool = False
-    run: str = field(default_factory=lambda: token_hex(4))
+    run: str = field(default_factory=unique_name)
     directory: str = "."
     first_delay: float = 1.0  # seconds of back-off after the first round
 

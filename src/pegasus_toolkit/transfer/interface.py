@@ -23,8 +23,9 @@ scheduler; a backend knows only its protocol.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+
+from msgspec import Struct
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.errors import TransferError
@@ -298,17 +299,16 @@ class Endpoint(NamedTuple):
         return self.authority.rpartition("@")[2] or "localhost"
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What every backend may need to know; frozen, made once by the caller of the engine."""
 
     credentials: Credentials
-    environ: Mapping[str, str] = field(default_factory=dict)  # only cli reads os.environ
+    environ: Mapping[str, str] = {}  # only cli reads os.environ
     connect_timeout: float = 30.0  # seconds
     stall_timeout: float = 60.0  # seconds without a byte
     connections: int = 8  # files or parts in flight at one endpoint, at most
     streams: int = 4  # connections for one large file, at most
-    memory: dict[str, dict[str, bytes]] = field(default_factory=dict)  # memory: store by authority and path
+    memory: dict[str, dict[str, bytes]] = {}  # memory: store by authority and path
 
 
 class Opener(Protocol):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TURN = 0.25  # seconds that a worker keeps its slots while other lanes wait for some
 SMALL = 64 * 1024  # bytes: below this mean size Python, not the bytes, is the limit
+SPOOL = 8 << 20  # bytes of one relayed file in memory; larger ones go through a pipe
 SILENT = 2.0  # seconds without a byte, after which a worker's slots are lent to others
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
-from pegasus_toolkit.transfer.directories import list_trees
 from pegasus_toolkit.transfer.errors import NotFound, TransferError, from_oserror
 from pegasus_toolkit.transfer.finish import ends, finish_get, finish_put
 from pegasus_toolkit.transfer.interface import Copies, Job, Links, Passive, Renames, Sink, Source
 from pegasus_toolkit.transfer.lanes import Worker
-from pegasus_toolkit.transfer.relay import pipe, relay, staged
 from pegasus_toolkit.transfer.tasks import Task
 
 
@@ -117,19 +116,28 @@ def remove(worker: Worker) -> None:
         worker.over(job, 0, "")
 
 
+def _later(module: str, name: str) -> Callable[[Worker], Any]:
+    """A verb whose module is imported when it is first used: most runs need none of them."""
+
+    def run(worker: Worker) -> None:
+        getattr(import_module(f"pegasus_toolkit.transfer.{module}"), name)(worker)
+
+    return run
+
+
 MOVERS: dict[str, Callable[[Worker], Any]] = {
     "get": get,
     "put": put,
     "copy": copy,
     "link": link,
     "move": rename,
-    "relay": relay,
-    "pipe": pipe,
-    "staged": staged,
+    "relay": _later("relay", "relay"),
+    "pipe": _later("relay", "pipe"),
+    "staged": _later("relay", "staged"),
     "mkdir": mkdir,
     "remove": remove,
     "remove-tree": remove,
-    "list": list_trees,
+    "list": _later("directories", "list_trees"),
 }
 
 

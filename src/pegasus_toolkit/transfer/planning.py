@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pegasus_toolkit.integrity import meta
 from pegasus_toolkit.transfer import routes
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Want
-from pegasus_toolkit.transfer.lanes import Key, Lane
+from pegasus_toolkit.transfer.lanes import SPOOL, Key, Lane
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Outcome, Remove, Transfer
 from pegasus_toolkit.transfer.pool import Pool
-from pegasus_toolkit.transfer.relay import SPOOL
 from pegasus_toolkit.transfer.tasks import Task
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.integrity import meta
 
 NOTHING = Want(algorithm="")
 EXPANDS = frozenset({"get", "put", "copy", "relay", "pipe", "staged"})
@@ -91,6 +93,8 @@ class Planner:
 
         A file of which they say nothing is compared with what was read from its source.
         """
+        from pegasus_toolkit.integrity import meta
+
         if self._meta is None:
             self._meta = meta.read(sorted(Path(self.directory).glob("*.meta")))
         if lfn not in self._meta:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.transfer.errors import Denied, TransferError

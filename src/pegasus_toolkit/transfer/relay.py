@@ -22,11 +22,10 @@ from pegasus_toolkit.transfer.errors import Defect, TransferError, from_oserror
 from pegasus_toolkit.transfer.files import FileSink, FileSource
 from pegasus_toolkit.transfer.finish import ends, finish_get, finish_put
 from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Sink, Source, Want
-from pegasus_toolkit.transfer.lanes import Worker
+from pegasus_toolkit.transfer.lanes import SPOOL, Worker
 from pegasus_toolkit.transfer.pipe import Pipe
 from pegasus_toolkit.transfer.tasks import Task
 
-SPOOL = 8 << 20  # bytes of one file in memory; larger ones go through a pipe
 SPOOLED = 64 << 20  # bytes of all spools of one batch that wait to be written
 
 

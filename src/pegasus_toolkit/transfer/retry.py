@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pegasus_toolkit.transfer.errors import Throttled, TransferError
 
 
-@dataclass(frozen=True)
-class Retry:
+class Retry(NamedTuple):
     """Exponential back-off with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter").
 
     ``rounds``: how often every source is tried; ``first``, ``longest``: seconds; ``chance`` gives
