@@ -1,0 +1,1 @@
+"""Our command beside the tools that people use today: `make bench`."""
