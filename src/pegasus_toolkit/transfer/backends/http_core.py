@@ -102,17 +102,19 @@ class Session:
         file, directory = self.authorities
         if self.credential.ca_file:
             file, directory = self.credential.ca_file, ""
-        values = {
-            pycurl.CAINFO: file,
-            pycurl.CAPATH: directory,
-            pycurl.SSLCERT: self.credential.client_certificate if own else "",
-            pycurl.SSLKEY: self.credential.client_key if own else "",
-        }
-        for option, value in values.items():
+        for option, value in ((pycurl.CAINFO, file), (pycurl.CAPATH, directory)):
             if value:
                 handle.setopt(option, value)
-            elif option in (pycurl.SSLCERT, pycurl.SSLKEY):
+            else:
                 handle.unsetopt(option)
+        if own and self.credential.client_certificate:
+            handle.setopt(pycurl.SSLCERT, self.credential.client_certificate)
+            if self.credential.client_key:
+                handle.setopt(pycurl.SSLKEY, self.credential.client_key)
+
+    def sticks(self, before: Origin, after: Origin) -> bool:
+        """Whether a handle aimed at ``before`` holds what ``after`` must not see, and cannot forget it."""
+        return bool(self.credential.client_certificate) and before == self.origin != after
 
     def allow(self, url: str, target: str) -> None:
         """Raises ``Denied`` for a redirect out of https, unless the site needs no certificate anyway."""

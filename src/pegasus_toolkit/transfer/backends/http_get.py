@@ -82,6 +82,8 @@ class Fetch(Exchange):
         """The server's own digests count: that in the wanted algorithm costs nothing; another is taken
         only where nobody else vouches for the content."""
         told, want = head.digests(), self.job.want
+        if not told:
+            return
         if want.algorithm in told:
             self.job.end.expect(want.algorithm, told[want.algorithm])
         elif not want.digest and not want.also:

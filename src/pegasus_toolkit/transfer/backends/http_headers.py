@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.integrity import digests
 
+_DIGESTS = ("content-md5", "content-digest", "digest", "repr-digest")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _FIELD = re.compile(r'\s*([A-Za-z0-9-]+)\s*=\s*(:[^:]*:|"[^"]*"|[^,;\s]+)[^,]*')
 
@@ -21,24 +22,20 @@ class Head:
 
     __slots__ = ("fields", "reason", "status")
 
-    def __init__(self, lines: Sequence[bytes]) -> None:
-        self.status = 0
-        self.reason = ""
-        self.fields: dict[str, str] = {}
-        for raw in lines:
-            line = raw.decode("utf-8", "surrogateescape").rstrip("\r\n")
-            name, colon, value = line.partition(":")
-            if line.startswith("HTTP/") and (not colon or " " in name):
-                self._begin(line)
-            elif colon:
-                name = name.lower()
-                old = self.fields.get(name)
-                self.fields[name] = value.strip() if old is None else f"{old}, {value.strip()}"
-
-    def _begin(self, line: str) -> None:
-        status, _, self.reason = line.partition(" ")[2].partition(" ")
+    def __init__(self, lines: Iterable[bytes]) -> None:
+        text = b"".join(lines).decode("utf-8", "surrogateescape")
+        start = text.rfind("\nHTTP/") + 1  # before it: "100 Continue", a proxy's answer
+        first, *rows = text[start:].replace("\r\n", "\n").split("\n")
+        _, _, line = first.partition(" ")
+        status, _, self.reason = line.partition(" ")
         self.status = int(status) if status.isascii() and status.isdigit() else 0
-        self.fields = {}
+        fields: dict[str, str] = {}
+        for row in rows:
+            name, colon, value = row.partition(":")
+            if colon:
+                name = name.lower()
+                fields[name] = f"{fields[name]}, {value.strip()}" if name in fields else value.strip()
+        self.fields = fields
 
     def get(self, name: str) -> str:
         """A field's value, "" where it is not there."""
@@ -91,16 +88,12 @@ class Head:
 
         ``Content-MD5`` and ``Content-Digest`` are of what is in this very answer: of no use for a part.
         """
-        names = ["digest", "repr-digest"]
-        if self.status != 206:
-            names += ["content-digest"]
-            md5 = self.get("content-md5")
-            if md5:
-                return {**dict(_digests(f"md5={md5}")), **self._named(names)}
-        return self._named(names)
-
-    def _named(self, names: list[str]) -> dict[str, str]:
-        return {a: d for name in names if name in self.fields for a, d in _digests(self.fields[name])}
+        told: dict[str, str] = {}
+        for name in _DIGESTS:
+            text = self.fields.get(name)
+            if text is not None and not (self.status == 206 and name.startswith("content-")):
+                told.update(_digests(f"md5={text}" if name == "content-md5" else text))
+        return told
 
 
 def _digests(text: str) -> Iterator[tuple[str, str]]:

@@ -25,10 +25,13 @@ class Stream:
     __slots__ = ("aim", "exchange", "handle", "lines")
 
     def __init__(self, session: Session) -> None:
-        self.handle = session.handle()
         self.lines: list[bytes] = []
         self.exchange: Exchange | None = None
+        self._renew(session)
+
+    def _renew(self, session: Session) -> None:
         self.aim: Any = None
+        self.handle = session.handle()
         self.handle.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         self.handle.setopt(pycurl.WRITEFUNCTION, self._body)
 
@@ -38,6 +41,9 @@ class Stream:
         self.lines.clear()
         aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method)
         if aim != self.aim:
+            if self.aim is not None and exchange.session.sticks(self.aim[0], exchange.target):
+                self.handle.close()
+                self._renew(exchange.session)
             exchange.session.aim(self.handle, exchange.target, exchange.proxy, exchange.extra)
             self._method(exchange.method)
             self.aim = aim
