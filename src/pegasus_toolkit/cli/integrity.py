@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pegasus-integrity",
+        usage="%(prog)s ACTION [option ...]   (--help tells more)",
         description="Takes digests of files, and verifies files against the digests they should have.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -265,8 +266,8 @@ def _verdict(entry: str, metadata: Metadata) -> Verdict:
     try:
         lfn, pfn = verify.split_pair(
             entry,
-            lambda lfn, pfn: lfn in metadata and verify.is_file(pfn),
-            lambda lfn, _: lfn in metadata,
+            lambda lfn, pfn: metadata.names(lfn) and verify.is_file(pfn),
+            lambda lfn, _: metadata.names(lfn),
         )
     except verify.Ambiguous as error:
         return verify.Verdict(entry, entry, None, "", 0.0, str(error))

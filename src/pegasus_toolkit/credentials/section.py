@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pegasus_toolkit.credentials.errors import CredentialError
@@ -53,10 +53,10 @@ class Section:
 
     def insecure(self) -> bool:
         """Whether ``verify = no`` stands there."""
-        word = self.text("verify").lower()
-        if word not in ("", "yes", "no"):
+        answer = {"": False, "yes": False, "no": True}.get(self.text("verify").lower())
+        if answer is None:
             raise self.error("verify is neither yes nor no")
-        return word == "no"
+        return answer
 
     def file(self, key: str, private: bool = False) -> str:
         """Absolute path of a file that is there; ``~/`` is the home, else relative to this file."""
@@ -65,22 +65,24 @@ class Section:
             return ""
         path = Path(self.home, text[2:]) if text.startswith("~/") else self.path.absolute().parent / text
         if private:
-            check_private(path, f"{key} of [{self.name}]")
+            check_private(path, f"{key} of [{self.name}] in {self.path}")
         elif not path.is_file():
             raise self.error(f"{key} is not a file: {path}")
         return str(path)
 
-    def only(self, known: Iterable[str], prefix: str = "\0") -> None:
+    def only(self, known: Collection[str], prefix: str) -> None:
         """Raises when there is a key that is not known: a misspelt one must not be ignored in silence.
 
         The key itself is not shown, as it may be a piece of a secret that a line end cut in two.
         """
-        allowed = set(known)
-        for number, key in enumerate(self.values, start=1):
-            if key not in allowed and not key.startswith(prefix):
-                raise self.error(
-                    f"its key number {number} is not known", f"known are: {', '.join(sorted(allowed))}"
-                )
+        numbers = [
+            number
+            for number, key in enumerate(self.values, start=1)
+            if key not in known and not key.startswith(prefix)
+        ]
+        if numbers:
+            names = ", ".join(sorted((*known, f"{prefix}NAME")))
+            raise self.error(f"its key number {numbers[0]} is not known", f"known are: {names}")
 
     def prefixed(self, prefix: str) -> Iterator[tuple[str, Secret]]:
         """Keys that begin so, without the prefix and in their own case, with their values."""

@@ -51,19 +51,23 @@ class Metadata(Mapping[str, Expected]):
         self._claims: dict[str, list[_Claim]] = {}
 
     def __getitem__(self, lfn: str) -> Expected:
-        claims = self._claims.get(lfn, [])
-        if all(claim.expected is not None and not claim.expected.digest for claim in claims):
+        if lfn not in self:
             raise KeyError(lfn)
         return self.find(lfn)
 
     def __contains__(self, lfn: object) -> bool:
-        return lfn in self._claims
+        claims = self._claims.get(lfn, []) if isinstance(lfn, str) else []
+        return any(claim.expected is None or claim.expected.digest for claim in claims)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._claims)
+        return (lfn for lfn in self._claims if lfn in self)
 
     def __len__(self) -> int:
-        return len(self._claims)
+        return sum(1 for _ in self)
+
+    def names(self, lfn: str) -> bool:
+        """Whether any entry is about it, with a checksum or without."""
+        return lfn in self._claims
 
     def find(self, lfn: str) -> Expected:
         """What the file must be.
