@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.transfer.engine import Observer, Progress, Summary
-from pegasus_toolkit.transfer.journal import Journal, JournalError
 from pegasus_toolkit.transfer.model import Operation, Outcome
 from pegasus_toolkit.transfer.outfile import OutFile
-from pegasus_toolkit.transfer.receipts import Manifest, Receipts
-from pegasus_toolkit.transfer.report import Report
 from pegasus_toolkit.transfer.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from pegasus_toolkit.transfer.journal import Journal
+    from pegasus_toolkit.transfer.receipts import Manifest, Receipts
+    from pegasus_toolkit.transfer.report import Report
 
     Encode = Callable[[Iterable[Operation]], bytes]
 
@@ -73,24 +74,36 @@ class Outputs:
         self.journal: Journal | None = None
         self.report: Report | None = None
         self.manifest: Manifest | None = None
+        self._receipts: Receipts | None = None
+        self._record_to = environ.get("KICKSTART_INTEGRITY_DATA", "")
         try:
-            if arguments.journal:
-                self.journal = Journal(arguments.journal, run_name())
-            if arguments.report:
-                self.report = Report(arguments.report)
-            if arguments.manifest:
-                self.manifest = Manifest(arguments.manifest, self.journal)
-            if arguments.failed:
-                _probe(arguments.failed)
-        except JournalError as error:
-            raise Refused(str(error)) from error
+            self._open(arguments)
         except OSError as error:
             raise Refused(f"cannot write {error.filename!r}: {error.strerror}") from error
-        self.receipts = Receipts(environ.get("KICKSTART_INTEGRITY_DATA", ""), self.journal)
         self.statistics = self._statistics(environ.get("PEGASUS_MULTIPART_DIR", ""))
-        for observer in (self.journal, self.report, self.manifest, self.receipts, self.statistics):
+        for observer in (self.journal, self.report, self.manifest, self.statistics):
             if observer is not None:
                 self._observers.append(observer)
+
+    def _open(self, arguments: Arguments) -> None:
+        """Modules are imported by those who use them: each is some milliseconds of start-up."""
+        if arguments.journal:
+            from pegasus_toolkit.transfer.journal import Journal, JournalError
+
+            try:
+                self.journal = Journal(arguments.journal, run_name())
+            except JournalError as error:
+                raise Refused(str(error)) from error
+        if arguments.report:
+            from pegasus_toolkit.transfer.report import Report
+
+            self.report = Report(arguments.report)
+        if arguments.manifest:
+            from pegasus_toolkit.transfer.receipts import Manifest
+
+            self.manifest = Manifest(arguments.manifest, self.journal)
+        if arguments.failed:
+            _probe(arguments.failed)
 
     def _statistics(self, directory: str) -> Statistics:
         try:
@@ -113,10 +126,17 @@ class Outputs:
         with self._lock:
             if self._closed:
                 return
+            record = False
             for outcome in outcomes:
                 self.attempts += len(outcome.attempts)
+                record = record or getattr(outcome.operation, "generate_checksum", False)
                 if not outcome.member:
                     self.counts[outcome.status] += 1
+            if record and self._receipts is None:
+                from pegasus_toolkit.transfer.receipts import Receipts
+
+                self._receipts = Receipts(self._record_to, self.journal)
+                self._observers.append(self._receipts)
             for observer in self._observers:
                 observer.settled(outcomes)
 
@@ -147,11 +167,12 @@ class Outputs:
 
     def _complete(self, encode: Encode, whole: bool) -> Iterator[str]:
         """What could not be written, a line each."""
-        self.receipts.finish()
-        yield from self.receipts.errors
-        if self.receipts.unrecorded:
-            text = "KICKSTART_INTEGRITY_DATA is not set: the digests of %d files are not recorded"
-            self.console.warning(text % self.receipts.unrecorded)
+        if self._receipts is not None:
+            self._receipts.finish()
+            yield from self._receipts.errors
+            if count := self._receipts.unrecorded:
+                text = f"KICKSTART_INTEGRITY_DATA is not set: {count} digests are recorded nowhere"
+                self.console.warning(text)
         if self.manifest is not None:
             self.manifest.finish()
             yield from _some(self.manifest.file.complaint("the manifest"))

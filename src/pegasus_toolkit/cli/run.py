@@ -17,7 +17,7 @@ from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Outputs, Refused, run_name
 from pegasus_toolkit.cli.progress import Lines, Live
 from pegasus_toolkit.credentials import CredentialError, Credentials
-from pegasus_toolkit.transfer import journal, spec
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.engine import Engine, Observer, Options, Summary
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
@@ -127,8 +127,10 @@ def _clean(operations: Specification, outputs: Outputs, console: Console) -> Non
     from shutil import rmtree
     from tempfile import gettempdir
 
+    from pegasus_toolkit.transfer.journal import leftovers
+
     removed = 0
-    for path in journal.leftovers(unfinished, notes.previous_runs, gettempdir()):
+    for path in leftovers(unfinished, notes.previous_runs, gettempdir()):
         try:
             rmtree(path) if Path(path).is_dir() else Path(path).unlink()
             removed += 1

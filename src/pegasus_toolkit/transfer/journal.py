@@ -249,7 +249,10 @@ def _key(operation: Operation, destination: Location, size: int) -> int:
 
 
 def _line(outcome: Outcome) -> str:
-    """The entry of one finished operation, or nothing when its result is gone already."""
+    """The entry of one finished operation; nothing when its result is gone already, or when it is a
+    directory that was moved file by file: each of these has its own, and the list may change."""
+    if outcome.route == "directory":
+        return ""
     destination = (
         outcome.attempts[-1].destination if outcome.attempts else _destinations(outcome.operation)[0]
     )
