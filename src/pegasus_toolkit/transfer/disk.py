@@ -23,12 +23,13 @@ from pegasus_toolkit.transfer.errors import (
     Corrupted,
     IsDirectory,
     NoSpace,
+    Permanent,
     Side,
     TransferError,
     Unsupported,
     from_oserror,
 )
-from pegasus_toolkit.transfer.interface import Data
+from pegasus_toolkit.transfer.interface import Data, Entry
 
 NAME_MAX = 255  # bytes in a file's name, on every file system in use
 
@@ -51,13 +52,15 @@ def aside(path: str, mark: str, end: str = "part") -> str:
     return f"{parent}{slash}.{name}.{mark}.{end}"
 
 
-def standing(path: str, dir_fd: int | None = None) -> os.stat_result | None:
+def standing(path: str, dir_fd: int | None = None, name: str = "") -> os.stat_result | None:
     """What stands at a destination: ``None`` for nothing, or for a link to a file, which is replaced.
+
+    ``name`` is what errors call it.
 
     Raises ``IsDirectory``, ``Unsupported`` for what a file must not replace; ``OSError``.
     """
     if path.endswith("/"):
-        raise IsDirectory("names a directory", url=path, side="destination")
+        raise IsDirectory("names a directory", url=name or path, side="destination")
     try:
         found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         link = stat.S_ISLNK(found.st_mode)
@@ -70,22 +73,25 @@ def standing(path: str, dir_fd: int | None = None) -> os.stat_result | None:
     if stat.S_ISCHR(found.st_mode):
         return found
     if stat.S_ISDIR(found.st_mode):
-        raise IsDirectory("is a directory", url=path, side="destination")
-    raise Unsupported("is neither a file nor a directory", url=path, side="destination")
+        raise IsDirectory("is a directory", url=name or path, side="destination")
+    raise Unsupported("is neither a file nor a directory", url=name or path, side="destination")
 
 
-def open_source(path: str) -> tuple[int, os.stat_result]:
-    """A descriptor of a regular file and what it is; a FIFO is refused, never waited for."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+def open_source(path: str, dir_fd: int | None = None, name: str = "") -> tuple[int, os.stat_result]:
+    """A descriptor of a regular file and what it is; a FIFO is refused, never waited for.
+
+    ``name`` is what errors call it.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
     info = os.fstat(fd)
     if stat.S_ISREG(info.st_mode) and (info.st_size or not os.pread(fd, 1, 0)):
         return fd, info
     os.close(fd)
     if stat.S_ISDIR(info.st_mode):
-        raise IsDirectory("is a directory", url=path, side="source")
+        raise IsDirectory("is a directory", url=name or path, side="source")
     if stat.S_ISREG(info.st_mode):
-        raise Unsupported("has no size of its own, as files of /proc", url=path, side="source")
-    raise Unsupported("is not a regular file", url=path, side="source")
+        raise Unsupported("has no size of its own, as files of /proc", url=name or path, side="source")
+    raise Unsupported("is not a regular file", url=name or path, side="source")
 
 
 def unchanged(fd: int, before: os.stat_result, count: int, path: str) -> None:
@@ -106,7 +112,15 @@ def make_parent(path: str) -> None:
     """Makes the directory that ``path`` is to stand in, and that one's parents."""
     parent = path.rpartition("/")[0]
     if parent:
-        os.makedirs(parent, exist_ok=True)  # noqa: PTH103
+        make_directory(parent)
+
+
+def make_directory(path: str) -> None:
+    """Makes a directory and its parents; content if it is there. Raises ``Permanent`` for a file there."""
+    try:
+        os.makedirs(path, exist_ok=True)  # noqa: PTH103
+    except FileExistsError:
+        raise Permanent("no directory, and in the way of one", url=path, side="destination") from None
 
 
 def room(path: str, size: int) -> None:
@@ -123,11 +137,36 @@ def room(path: str, size: int) -> None:
         raise NoSpace(f"{size} bytes wanted, {free} free", url=path, side="destination")
 
 
-def create(path: str, access: int = os.O_WRONLY, mode: int = 0o666) -> int:
-    """A new file, its parents made when they are missing."""
+def create(path: str, access: int = os.O_WRONLY, mode: int = 0o666, dir_fd: int | None = None) -> int:
+    """A new file, its parents made when they are missing. Raises ``FileExistsError``."""
     flags = access | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(path, flags, mode)
+        return os.open(path, flags, mode, dir_fd=dir_fd)
     except FileNotFoundError:
+        if dir_fd is not None:
+            raise
         make_parent(path)
         return os.open(path, flags, mode)
+
+
+def create_aside(
+    path: str, run: str, access: int = os.O_WRONLY, mode: int = 0o666, dir_fd: int | None = None
+) -> tuple[int, str]:
+    """A new file next to ``path`` and its name, which is unique for each run and attempt."""
+    temporary = aside(path, run)
+    try:
+        return create(temporary, access, mode, dir_fd), temporary
+    except FileExistsError:  # another attempt at the same file is not over yet
+        temporary = aside(path, f"{run}-{os.urandom(4).hex()}")
+        return create(temporary, access, mode, dir_fd), temporary
+
+
+def stat_of(path: str) -> Entry:
+    """Size, or that it is a directory; follows links. Raises ``NotFound``."""
+    try:
+        info = os.stat(path)  # noqa: PTH116
+    except (OSError, ValueError) as error:
+        raise failure(error, path) from None
+    if stat.S_ISDIR(info.st_mode):
+        return Entry(path, None, True)
+    return Entry(path, info.st_size if stat.S_ISREG(info.st_mode) else None)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pegasus_toolkit.transfer.disk import (
     aside,
     create,
+    create_aside,
     failure,
     make_parent,
     open_source,
@@ -158,13 +159,7 @@ class FileSink:
         if self._stand() is not None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
             return
-        temporary = aside(self.path, self._control.run)
-        try:
-            self._fd = create(temporary)
-        except FileExistsError:  # another attempt at the same file is not over yet
-            temporary = aside(self.path, f"{self._control.run}-{os.urandom(4).hex()}")
-            self._fd = create(temporary)
-        self._temporary = temporary
+        self._fd, self._temporary = create_aside(self.path, self._control.run)
 
     def _adopt(self, validator: str) -> None:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""
