@@ -50,8 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(argv)
     try:
-        options.algorithm = digests.canonical(options.algorithm or "sha256")
         _refuse(options)
+        options.algorithm = digests.canonical(options.algorithm or "sha256")
         return _run(options, os.environ)
     except (Usage, digests.UnsupportedAlgorithm) as error:
         parser.error(_printable(str(error)))
@@ -114,6 +114,8 @@ def _refuse(options: argparse.Namespace) -> None:
         raise Usage("--directory and --allow-extra go with --verify-manifest")
     if options.verify is None and options.print_timings:
         raise Usage("--print-timings goes with --verify")
+    if options.verify is not None and options.algorithm is not None:
+        raise Usage("--algorithm is not for --verify: the meta data says which one is meant")
 
 
 def _run(options: argparse.Namespace, environ: Mapping[str, str]) -> int:

@@ -104,7 +104,7 @@ def names(directory: str | os.PathLike[str], skip: Collection[Identity] = ()) ->
 
 
 def _walk(root: str, below: str, skip: Collection[Identity]) -> Iterator[str]:
-    with os.scandir(os.path.join(root, below)) as listing:  # noqa: PTH118 - one for each directory
+    with os.scandir(f"{root}/{below}" if below else root) as listing:
         entries = sorted(listing, key=lambda entry: entry.name)
     for entry in entries:
         name = below + entry.name
