@@ -91,19 +91,19 @@ def load(
     when the file cannot be read.
     """
     data = spec_json.fetch(source)
-    entries: Sequence[bytes | msgspec.Raw]
+    entries: list[bytes] | spec_json.Entries
     if spec_text.is_text(data):
         entries, lines = spec_text.read(data)
     else:
-        entries, lines = spec_json.split(data), array("I")
+        entries, lines = spec_json.split(data), array("I")  # no lines to tell
     environ = dict(environ)
     reader = Reader()
 
     def operation(index: int) -> Operation:
         problems = Collector(index, lines[index] if lines else 0)
-        return _built(reader.read(bytes(entries[index]), problems), environ, problems)
+        return _built(reader.read(entries[index], problems), environ, problems)
 
-    return Specification(len(entries), operation, lambda id: bytes(entries[id]))
+    return Specification(len(entries), operation, entries.__getitem__)
 
 
 def encode(operations: Iterable[Operation]) -> bytes:

@@ -16,7 +16,7 @@ from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.model import Location, Operation, Remove, Transfer
 from pegasus_toolkit.transfer.spec_problems import Problem
 
-Place = tuple[str, str, str]
+Place = tuple[type[Operation], str, str, str]  # what kind of operation; where
 
 
 class Conflicts:
@@ -36,9 +36,10 @@ class Conflicts:
             self._owners.append(operation.id)
         if isinstance(operation, Transfer):
             for source in operation.sources:
-                if ("transfer", *urls.identity(source, self.cwd)) in places:
+                if (Transfer, *urls.identity(source, self.cwd)) in places:
+                    shown = redact.url(source.url)
                     self.warnings.append(
-                        f"entry {operation.id}: source and destination are the same: {redact.url(source.url)}"
+                        f"entry {operation.id}: source and destination are the same: {shown}"
                     )
 
     def settle(self, operation: Callable[[int], Operation]) -> tuple[set[int], list[Problem]]:
@@ -48,7 +49,7 @@ class Conflicts:
         """
         dropped: set[int] = set()
         problems: dict[int, Problem] = {}
-        first: dict[tuple[str, ...], int] = {}
+        first: dict[Place, int] = {}
         for index in self._candidates():
             later = operation(index)
             for place in self._places(later):
@@ -73,11 +74,10 @@ class Conflicts:
                 last = owner
                 yield owner
 
-    def _places(self, operation: Operation) -> list[tuple[str, ...]]:
+    def _places(self, operation: Operation) -> list[Place]:
         if isinstance(operation, Transfer):
-            return [("transfer", *urls.identity(one, self.cwd)) for one in operation.destinations]
-        kind = "remove" if isinstance(operation, Remove) else "mkdir"
-        return [(kind, *urls.identity(operation.target, self.cwd))]
+            return [(Transfer, *urls.identity(one, self.cwd)) for one in operation.destinations]
+        return [(type(operation), *urls.identity(operation.target, self.cwd))]
 
     def _meaning(self, operation: Operation) -> tuple[object, ...]:
         """Equal for two operations that do the same, however their URLs are spelt."""

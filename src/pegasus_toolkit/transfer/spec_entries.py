@@ -251,14 +251,13 @@ def _urls(value: Any, key: str, problems: Collector) -> object:
         return _wrong("a list of objects", value, key, problems)
     plain = []
     for n, item in enumerate(value):
+        one: dict[str, Any] = {}
         if isinstance(item, dict):
             one = _object(item, f"{key}[{n}]", problems, (_URL, ("site_label", "url")))
-            # A missing part has been told; what stands for it lets the rest be looked at, too.
-            plain.append({"site_label": "", "url": "/", **one})
         else:
             _wrong("an object", item, f"{key}[{n}]", problems)
-    if value and not plain:
-        return UNSET
+        # What is missing has been told; something stands for it, so that the rest is looked at, too.
+        plain.append({**_NOWHERE, **one})
     return plain
 
 
@@ -266,11 +265,12 @@ def _target(keys: Mapping[str, Check]) -> Check:
     def check(value: Any, key: str, problems: Collector) -> object:
         if not isinstance(value, dict):
             return _wrong("an object", value, key, problems)
-        return {"site_label": "", "url": "/", **_object(value, key, problems, (keys, ("site_label", "url")))}
+        return {**_NOWHERE, **_object(value, key, problems, (keys, ("site_label", "url")))}
 
     return check
 
 
+_NOWHERE = {"site_label": "", "url": "/"}
 _URL: dict[str, Check] = {
     "site_label": _text,
     "url": _text,
