@@ -11,23 +11,10 @@ from urllib.parse import quote
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.http import Http
 from pegasus_toolkit.transfer.backends.http_get import Tuning
-from pegasus_toolkit.transfer.errors import (
-    Denied,
-    IsDirectory,
-    NotFound,
-    ServerFault,
-    Throttled,
-    TransferError,
-    Unreachable,
-    Unsupported,
-)
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from tests.conformance import BackendSuite, ListingSuite
-from tests.material import content, fetch_job, given, settle, store_job
-from tests.servers.common import free_port
 from tests.servers.nginx import PASSWORD, TOKEN, USER, Nginx
 
 

@@ -83,6 +83,7 @@ class Session:
         own = target == self.origin
         credential = self.credential
         lines = [*(self.headers if own else ()), *extra]
+        handle.unsetopt(pycurl.HTTPHEADER)  # pycurl takes an empty list for no change
         handle.setopt(pycurl.HTTPHEADER, [line.encode("utf-8", "surrogateescape") for line in lines])
         if own and self.login is not None:
             handle.setopt(pycurl.USERNAME, self.login[0])

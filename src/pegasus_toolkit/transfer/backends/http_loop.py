@@ -130,28 +130,29 @@ class Loop:
             raise Cancelled("the connection was closed", host=self.session.host)
         multi = self._multi
         multi.perform()
-        over: list[tuple[Any, int, str]] = []
+        over: list[tuple[Stream, Exchange | None, int, str]] = []
         more = 1
         while more:
             more, good, bad = multi.info_read(self.connections)
-            over += [(handle, 0, "") for handle in good]
-            over += bad
-        for handle, code, text in over:
-            self._end(handle, code, text, settle)
+            for handle, code, text in [*((handle, 0, "") for handle in good), *bad]:
+                stream = self.active[handle]
+                over.append((stream, stream.exchange, code, text))
+        for stream, exchange, code, text in over:
+            if exchange is not None and stream.exchange is exchange:  # else stopped by another's end
+                self._end(stream, exchange, code, text, settle)
         if not over:
             self._wait()
         return bool(over)
 
-    def _end(self, handle: Any, code: int, text: str, settle: Callable[[Exchange], None]) -> None:
-        stream = self.active[handle]
-        exchange = stream.exchange
-        assert exchange is not None
+    def _end(
+        self, stream: Stream, exchange: Exchange, code: int, text: str, settle: Callable[[Exchange], None]
+    ) -> None:
         if not code and exchange.head is None:  # there was no body
             try:
                 stream.begin(exchange)
             except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
                 exchange.error = error
-        finished = exchange.over(handle, code, text)
+        finished = exchange.over(stream.handle, code, text)
         self._retire(stream)
         if finished:
             settle(exchange)

@@ -1,0 +1,408 @@
+"""HTTP servers that break off, stall, lie or change their mind."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import threading
+import zlib
+from collections.abc import Callable
+from email.utils import formatdate
+
+import pytest
+
+from pegasus_toolkit.transfer.backends.http_get import Tuning
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Cancelled,
+    Corrupted,
+    Denied,
+    NotFound,
+    ServerFault,
+    Throttled,
+    TimedOut,
+    TransferError,
+    Unreachable,
+    Unsupported,
+)
+from pegasus_toolkit.transfer.interface import Job, Sink
+from tests.http_world import World, failure, get
+from tests.material import Calling, content, fetch_job
+from tests.servers.common import free_port
+from tests.servers.odd_http import Answer, Odd, Reply, Request, file
+
+Start = Callable[[Answer], Odd]
+MIB = 1 << 20
+DATA = content(3 * MIB)
+HALF = {"Accept-Ranges": "bytes", "ETag": '"one"'}
+
+
+def then(*answers: Answer | Reply) -> Answer:
+    """One answer for each request; the last for all that follow."""
+
+    def answer(request: Request) -> Reply:
+        chosen = answers[min(request.number, len(answers) - 1)]
+        return chosen if isinstance(chosen, Reply) else chosen(request)
+
+    return answer
+
+
+def always(reply: Reply) -> Answer:
+    return lambda _: reply
+
+
+def ranges(server: Odd) -> list[str]:
+    return [request.headers.get("range", "") for request in server.requests]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2 * MIB, len(DATA) - 1])
+def test_connection_that_dies_is_a_server_fault(odd: Start, world: World, cut: int) -> None:
+    server = odd(always(Reply(DATA, headers=HALF, cut=cut)))
+    assert isinstance(failure(world.open(server.authority)), ServerFault)
+
+
+def test_no_answer_at_all_is_a_server_fault(odd: Start, world: World) -> None:
+    def hang_up(_: Request) -> Reply:
+        raise ConnectionResetError
+
+    assert isinstance(failure(world.open(odd(hang_up).authority)), ServerFault)
+
+
+def test_next_attempt_fetches_only_the_rest(odd: Start, world: World) -> None:
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(DATA)))
+    backend = world.open(server.authority)
+    assert isinstance(failure(backend, end=world.sink()), ServerFault)
+    assert world.file is None
+    get(backend, end=world.sink())
+    assert world.file == DATA
+    begun = server.requests[-1].range
+    assert begun is not None and 0 < begun[0] <= 2 * MIB
+    assert server.requests[-1].headers["if-range"] == '"one"'
+
+
+def test_changed_content_is_fetched_from_the_start(odd: Start, world: World) -> None:
+    other = content(3 * MIB, 1)
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(other, '"two"')))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    get(backend, end=world.sink())
+    assert world.file == other
+    assert ranges(server) == ["", ""]
+
+
+def test_content_that_changes_between_question_and_rest_fails(odd: Start, world: World) -> None:
+    """The server still says "one" when asked first, and gives the whole of "two" instead of a part."""
+    other = content(3 * MIB, 1)
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(DATA), file(other, '"two"')))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    assert isinstance(failure(backend, end=world.sink()), ServerFault)
+    assert world.file is None
+    get(backend, end=world.sink())
+    assert world.file == other
+
+
+def test_server_that_ignores_ranges_sends_all_again(odd: Start, world: World) -> None:
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), Reply(DATA, headers=HALF)))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    get(backend, end=world.sink())
+    assert world.file == DATA
+    assert ranges(server)[-1] != ""
+
+
+def test_server_that_refuses_the_range_is_asked_for_all(odd: Start, world: World) -> None:
+    refusal = Reply(b"", 416)
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(DATA), refusal, file(DATA)))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    get(backend, end=world.sink())
+    assert world.file == DATA
+    assert ranges(server)[-1] == ""
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 5-9/10"}, {"Content-Range": "nonsense"}])
+def test_part_that_was_not_asked_for_is_refused(odd: Start, world: World, headers: dict[str, str]) -> None:
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(DATA), Reply(DATA[5:10], 206, headers)))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    assert isinstance(failure(backend, end=world.sink()), ServerFault)
+    assert world.file is None
+    plain = odd(always(Reply(b"abc", 206, headers)))
+    assert isinstance(failure(world.open(plain.authority)), ServerFault)
+
+
+def test_weak_validators_are_not_resumed(odd: Start, world: World) -> None:
+    weak = {"Accept-Ranges": "bytes", "ETag": 'W/"one"'}
+    server = odd(then(Reply(DATA, headers=weak, cut=2 * MIB), Reply(DATA, headers=weak)))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    get(backend, end=world.sink())
+    assert world.file == DATA
+    assert ranges(server) == ["", ""]
+
+
+@pytest.mark.parametrize("stall", [0, 100_000])
+def test_silence_is_timed_out(odd: Start, world: World, stall: int) -> None:
+    server = odd(always(Reply(DATA, stall=stall)))
+    assert isinstance(failure(world.open(server.authority, stall=1)), TimedOut)
+
+
+def test_silent_server_is_timed_out(odd: Start, world: World) -> None:
+    server = odd(always(Reply(silent=True)))
+    assert isinstance(failure(world.open(server.authority, stall=1)), TimedOut)
+
+
+@pytest.mark.parametrize("end", ["get", "stat"])
+def test_close_from_another_thread_ends_the_wait(odd: Start, world: World, end: str) -> None:
+    reached = threading.Event()
+
+    def silent(_: Request) -> Reply:
+        reached.set()
+        return Reply(silent=True)
+
+    backend = world.open(odd(silent).authority, stall=100)
+    closer = threading.Thread(target=lambda: (reached.wait(), backend.close()))
+    closer.start()
+    with pytest.raises(Cancelled):
+        if end == "get":
+            list(backend.get(iter([fetch_job("/file")])))
+        else:
+            backend.stat("/file")
+    closer.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadSpecification),
+        (401, Denied),
+        (403, Denied),
+        (404, NotFound),
+        (408, TimedOut),
+        (410, NotFound),
+        (418, Unsupported),
+        (500, ServerFault),
+        (502, ServerFault),
+        (504, ServerFault),
+        (304, ServerFault),
+        (300, ServerFault),
+    ],
+)
+def test_status_tells_the_error(odd: Start, world: World, status: int, kind: type[TransferError]) -> None:
+    server = odd(always(Reply(b"" if status == 304 else b"<html>a page</html>", status)))
+    error = failure(world.open(server.authority))
+    assert type(error) is kind
+    assert f"HTTP {status}" in str(error)
+    assert f"http://{server.authority}/file" in str(error)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("after", ["7", "0", "", "Sun, 06 Nov 1994 08:49:37 GMT", "soon", "-1"])
+def test_pause_is_told(odd: Start, world: World, status: int, after: str) -> None:
+    server = odd(always(Reply(b"", status, {"Retry-After": after} if after else {})))
+    error = failure(world.open(server.authority))
+    assert isinstance(error, Throttled)
+    assert error.retry_after == {"7": 7, "0": 0, "Sun, 06 Nov 1994 08:49:37 GMT": 0}.get(after)
+
+
+def test_pause_until_a_date(odd: Start, world: World) -> None:
+    import time
+
+    server = odd(lambda _: Reply(b"", 503, {"Retry-After": formatdate(time.time() + 3600, usegmt=True)}))
+    error = failure(world.open(server.authority))
+    assert isinstance(error, Throttled) and error.retry_after is not None
+    assert 3000 < error.retry_after <= 3600
+
+
+def test_endless_error_page_is_cut_off(odd: Start, world: World) -> None:
+    server = odd(always(Reply(b"x" * MIB, 404, stall=MIB, length=str(10 * MIB))))
+    assert isinstance(failure(world.open(server.authority)), NotFound)
+
+
+def base(name: str, data: bytes) -> str:
+    return base64.b64encode(hashlib.new(name, data).digest()).decode()
+
+
+def digests(data: bytes) -> dict[str, tuple[str, str]]:
+    return {
+        "sha-256": ("Digest", f"sha-256={base('sha256', data)}"),
+        "upper case": ("Digest", f"SHA-256={base('sha256', data)}"),
+        "sha-512": ("Digest", f"sha-512={base('sha512', data)}"),
+        "md5": ("Digest", f"md5={base('md5', data)}"),
+        "adler32": ("Digest", f"adler32={zlib.adler32(data):08x}"),
+        "unknown first": ("Digest", f"unixsum=1234, sha-256={base('sha256', data)}"),
+        "repr": ("Repr-Digest", f"sha-256=:{base('sha256', data)}:"),
+        "content": ("Content-Digest", f"sha-512=:{base('sha512', data)}:"),
+        "content-md5": ("Content-MD5", base("md5", data)),
+    }
+
+
+@pytest.mark.parametrize("size", [10, MIB])
+@pytest.mark.parametrize("name", digests(b""))
+def test_digest_of_the_server_must_hold(odd: Start, world: World, name: str, size: int) -> None:
+    data = content(size)
+    header, value = digests(data)[name]
+    assert get(world.open(odd(always(Reply(data, headers={header: value}))).authority)) == data
+    header, value = digests(b"other")[name]
+    wrong = world.open(odd(always(Reply(data, headers={header: value}))).authority)
+    with pytest.raises(Corrupted):
+        get(wrong)
+
+
+@pytest.mark.parametrize("value", ["", "sha-256", "sha-256=", "sha-256=?", "sha-256=YWJj", "x=1", ",,;="])
+def test_digest_that_is_none_is_passed_over(odd: Start, world: World, value: str) -> None:
+    server = odd(always(Reply(b"abc", headers={"Digest": value, "Content-MD5": value})))
+    assert get(world.open(server.authority)) == b"abc"
+
+
+def test_digest_of_a_part_is_not_taken_for_the_whole(odd: Start, world: World) -> None:
+    def answer(request: Request) -> Reply:
+        reply = file(DATA)(request)
+        reply.headers["Content-MD5"] = base("md5", reply.body)
+        return reply
+
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), answer))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    get(backend, end=world.sink())
+    assert world.file == DATA
+
+
+def test_encoded_content_is_kept_as_sent(odd: Start, world: World) -> None:
+    data = gzip.compress(DATA)
+    server = odd(always(Reply(data, headers={"Content-Encoding": "gzip"})))
+    assert get(world.open(server.authority)) == data
+    assert "accept-encoding" not in server.requests[0].headers
+
+
+def test_body_without_length(odd: Start, world: World) -> None:
+    server = odd(always(Reply(DATA, length="", cut=len(DATA))))
+    assert get(world.open(server.authority)) == DATA
+
+
+def test_host_that_is_not_there_is_unreachable(world: World) -> None:
+    error = failure(world.open(f"127.0.0.1:{free_port()}"))
+    assert isinstance(error, Unreachable)
+    assert "127.0.0.1" in str(error)
+    assert isinstance(failure(world.open("no-such-host.invalid")), Unreachable)
+
+
+@pytest.mark.parametrize("authority", ["127.0.0.1:port", "127.0.0.1:99999"])
+def test_host_that_is_none_is_a_bad_specification(world: World, authority: str) -> None:
+    with pytest.raises(BadSpecification):
+        world.open(authority)
+
+
+def test_defect_in_a_sink_is_not_hidden(odd: Start, world: World) -> None:
+    def broken() -> None:
+        raise ZeroDivisionError
+
+    for size in (10, 2 * MIB):
+        server = odd(always(Reply(content(size))))
+        with pytest.raises(ZeroDivisionError):
+            list(world.open(server.authority).get(iter([fetch_job("/file", Calling(broken))])))
+
+
+class TestParts:
+    """A large file over several connections."""
+
+    slow = Tuning(several=0, part=MIB // 2, trial=0, rate=1e18)
+    data = content(9 * MIB + 17)
+
+    def test_parts_make_the_whole(self, odd: Start, world: World) -> None:
+        server = odd(file(self.data))
+        assert get(world.open(server.authority, tuning=self.slow)) == self.data
+        asked = [request for request in server.requests if request.range is not None]
+        assert len(asked) > 4
+        assert {request.headers["if-match"] for request in asked} == {'"one"'}
+
+    def test_last_modified_will_do(self, odd: Start, world: World) -> None:
+        when = "Sun, 06 Nov 1994 08:49:37 GMT"
+
+        def answer(request: Request) -> Reply:
+            reply = file(self.data)(request)
+            del reply.headers["ETag"]
+            reply.headers["Last-Modified"] = when
+            return reply
+
+        server = odd(answer)
+        assert get(world.open(server.authority, tuning=self.slow)) == self.data
+        assert server.requests[-1].headers["if-unmodified-since"] == when
+
+    def test_fast_file_comes_over_one_connection(self, odd: Start, world: World) -> None:
+        server = odd(file(self.data))
+        tuning = self.slow._replace(rate=0)
+        assert get(world.open(server.authority, tuning=tuning)) == self.data
+        assert ranges(server) == [""]
+
+    def test_one_stream_is_one_connection(self, odd: Start, world: World) -> None:
+        server = odd(file(self.data))
+        assert get(world.open(server.authority, tuning=self.slow, streams=1)) == self.data
+        assert ranges(server) == [""]
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            Reply(b"changed", 412),
+            Reply(b"gone", 404),
+            Reply(content(9 * MIB + 17), 200, HALF),
+            Reply(b"abc", 206, {"Content-Range": "bytes 0-2/3", "ETag": '"one"'}),
+        ],
+    )
+    def test_part_that_goes_wrong_fails_the_file(self, odd: Start, world: World, bad: Reply) -> None:
+        good = file(self.data)
+        server = odd(lambda request: bad if request.number == 4 else good(request))
+        backend = world.open(server.authority, tuning=self.slow)
+        error = failure(backend, end=world.sink())
+        assert isinstance(error, ServerFault | NotFound)
+        assert world.file is None
+
+    def test_part_that_breaks_off_is_resumed_by_the_next_attempt(self, odd: Start, world: World) -> None:
+        good = file(self.data)
+
+        def answer(request: Request) -> Reply:
+            reply = good(request)
+            return Reply(reply.body, reply.status, reply.headers, cut=1000) if request.number == 5 else reply
+
+        server = odd(answer)
+        backend = world.open(server.authority, tuning=self.slow)
+        assert isinstance(failure(backend, end=world.sink()), ServerFault)
+        before = len(server.requests)
+        get(backend, end=world.sink())
+        assert world.file == self.data
+        resumed = server.requests[before + 1].range
+        assert resumed is not None and resumed[0] > 0
+
+    def test_other_files_go_on_beside_it(self, odd: Start, world: World) -> None:
+        large = file(self.data)
+        server = odd(lambda request: large(request) if request.target == "/large" else Reply(b"small"))
+        backend = world.open(server.authority, tuning=self.slow)
+        jobs: list[Job[Sink]] = [fetch_job("/large"), *(fetch_job(f"/{n}") for n in range(100))]
+        for job in backend.get(iter(jobs)):
+            assert job.error is None
+            job.end.commit()
+        contents = [getattr(job.end, "content", None) for job in jobs]
+        assert contents == [self.data] + [b"small"] * 100
+
+    def test_sink_that_fails_ends_all_parts(self, odd: Start, world: World) -> None:
+        def refuse() -> None:
+            raise ServerFault("no more")
+
+        backend = world.open(odd(file(self.data)).authority, tuning=self.slow)
+        (job,) = backend.get(iter([fetch_job("/file", Calling(refuse))]))
+        assert str(job.error) == "no more"
+        assert get(backend) == self.data
+
+
+def test_kept_whole_file_is_not_fetched_again(odd: Start, world: World) -> None:
+    """Killed between the last byte and the rename."""
+    server = odd(file(DATA))
+    backend = world.open(server.authority)
+    (job,) = backend.get(iter([fetch_job("/file", world.sink())]))
+    assert job.error is None
+    job.end.abort()
+    get(backend, end=world.sink())
+    assert world.file == DATA
+    assert ranges(server) == ["", ""]
