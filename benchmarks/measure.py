@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+LAUNCH = Path(__file__).with_name("launch.py")
+
 
 class Usage(NamedTuple):
-    """What a run took. ``peak``: of its largest process, MiB (not below our own, some 20)."""
+    """What a run took. ``peak``: of its largest process, MiB (10 where it is less)."""
 
     seconds: float
     cpu: float  # seconds, user and system, all processes
@@ -39,15 +43,16 @@ def run(commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None)
 
 
 def _one(argv: Sequence[str], env: Mapping[str, str]) -> Usage:
-    with tempfile.TemporaryFile() as output:
-        begin = time.perf_counter()
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(max(0, output.tell() - 2000))
+    with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as result:
+        launch = [sys.executable, "-I", "-S", str(LAUNCH), result.name, *argv]
+        subprocess.run(launch, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, check=False)
+        output.seek(max(0, output.seek(0, os.SEEK_END) - 2000))
         text = output.read().decode(errors="replace")
-    return Usage(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, process.returncode, text)
+        figures = result.read()
+    if not figures:  # it could not be started
+        return Usage(0.0, 0.0, 0.0, 127, text)
+    seconds, cpu, peak, code = json.loads(figures)
+    return Usage(seconds, cpu, peak / 1024, code, text)
 
 
 def machine() -> dict[str, str]:
@@ -71,10 +76,10 @@ def _lines(path: str) -> list[str]:
 
 
 def version(argv: Sequence[str]) -> str:
-    """The first line with a digit that a program prints about its version."""
+    """The first word of the form 1.2, v1.2.3 or name/1.2.3 that a program prints about its version."""
     try:
         done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     except OSError:
         return "not installed"
-    lines = (done.stdout + done.stderr).splitlines()
-    return next((line.strip() for line in lines if any(c.isdigit() for c in line)), "?")
+    found = re.search(r"(?:^|[\s/])(v?[0-9]+\.[0-9][^\s,]*)", done.stdout + done.stderr)
+    return found[1] if found else "?"

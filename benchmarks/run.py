@@ -56,7 +56,7 @@ def versions(programs: Programs) -> dict[str, str]:
         "cp": measure.version(["cp", "--version"]),
         "openssl": measure.version(["openssl", "version"]),
         "curl": measure.version(["curl", "--version"]),
-        "rclone": measure.version([f"{programs.tools}/rclone", "--version"]),
+        "rclone": measure.version([f"{programs.tools}/rclone", "version"]),
         "s5cmd": measure.version([f"{programs.tools}/s5cmd", "version"]),
         "SeaweedFS": measure.version([f"{programs.tools}/weed", "version"]),
         "nginx": measure.version(["nginx", "-v"]),
