@@ -53,7 +53,7 @@ class FileSink:
     def __init__(self, path: str, want: Want, control: Control) -> None:
         self.path = path
         self.partial = ""
-        self._check = Check(path, want, control)
+        self.check = Check(path, want, control)
         self._control = control
         self._fd = -1
         self._temporary = ""  # "" also while a device is written to
@@ -62,7 +62,7 @@ class FileSink:
 
     @property
     def size(self) -> int:
-        return self._check.count
+        return self.check.count
 
     @property
     def file(self) -> str | None:
@@ -78,7 +78,7 @@ class FileSink:
         return self._temporary
 
     def announce(self, size: int) -> None:
-        self._check.announce(size)
+        self.check.announce(size)
         if size >= ANNOUNCED:
             try:
                 room(self.path, size)
@@ -86,7 +86,7 @@ class FileSink:
                 raise failure(error, self.path, "destination") from error
 
     def expect(self, algorithm: str, digest: str) -> None:
-        self._check.expect(algorithm, digest)
+        self.check.expect(algorithm, digest)
 
     def resume(self, validator: str) -> int:
         try:
@@ -94,17 +94,17 @@ class FileSink:
                 self._adopt(validator)
         except (OSError, ValueError) as error:
             raise failure(error, self.path, "destination") from error
-        return self._check.count
+        return self.check.count
 
     def restart(self) -> None:
-        self._check.restart()
+        self.check.restart()
         if self._fd >= 0 and self._temporary:
             os.lseek(self._fd, 0, os.SEEK_SET)
             os.ftruncate(self._fd, 0)
 
     def write(self, data: Data) -> None:
         try:
-            self._check.feed(data)
+            self.check.feed(data)
             if self._fd < 0:
                 self._open()
             write_all(self._fd, data)
@@ -118,10 +118,10 @@ class FileSink:
         try:
             if self._lent:
                 self._fd = os.open(self._temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-                read_back(self._fd, self._check)
+                read_back(self._fd, self.check)
             elif self._fd < 0:
                 self._open()
-            digest = self._check.finish()
+            digest = self.check.finish()
             if self._temporary:
                 self._publish(digest)
             self._close()
@@ -133,7 +133,7 @@ class FileSink:
         return digest
 
     def abort(self) -> None:
-        if self.partial and not self._check.count:
+        if self.partial and not self.check.count:
             self._spoil()
         if self._temporary and not self.partial:
             with suppress(OSError):  # a tool did not make it, or its directory went
@@ -181,14 +181,14 @@ class FileSink:
             os.close(fd)
             return
         self._fd, self._temporary, self.partial = fd, partial, partial
-        size = self._check.want.size
+        size = self.check.want.size
         if size is not None and os.fstat(fd).st_size > size:
             os.ftruncate(fd, 0)
-        read_back(fd, self._check)
+        read_back(fd, self.check)
 
     def _publish(self, digest: str) -> None:
-        if self._check.want.remote:
-            prove(self._temporary, self._check.want, digest, self._check.count, self.path)
+        if self.check.want.remote:
+            prove(self._temporary, self.check.want, digest, self.check.count, self.path)
         if self._mode is not None:
             os.fchmod(self._fd, self._mode)
         # Closing tells what a network file system could not write; a partial file stays open,
@@ -240,7 +240,7 @@ class FileSource:
 
     def __init__(self, path: str, want: Want, control: Control) -> None:
         self.path = path
-        self._check = Check(path, want, control)
+        self.check = Check(path, want, control)
         try:
             self._fd, self._info = open_source(path)
         except (OSError, ValueError) as error:
@@ -267,7 +267,7 @@ class FileSource:
         if self._over():
             return b""
         try:
-            data = os.read(self._fd, min(n, self._info.st_size - self._check.count + 1))
+            data = os.read(self._fd, min(n, self._info.st_size - self.check.count + 1))
             self._passed(data, n)
         except (OSError, TransferError) as error:
             raise self._failed(error) from None
@@ -280,16 +280,16 @@ class FileSource:
 
     def _passed(self, data: Data, asked: int) -> None:
         """Checks what was read; all of it, when it was the last."""
-        self._check.feed(data)
-        count = self._check.count
+        self.check.feed(data)
+        count = self.check.count
         if count >= self._info.st_size or (asked and not data):
-            unchanged(self._fd, self._info, count, self._check.name)
-            self.digest = self._check.finish()
+            unchanged(self._fd, self._info, count, self.check.name)
+            self.digest = self.check.finish()
             self._ended = True
 
     def _failed(self, error: OSError | TransferError) -> TransferError:
         self._error = (
-            error if isinstance(error, TransferError) else failure(error, self._check.name, "source")
+            error if isinstance(error, TransferError) else failure(error, self.check.name, "source")
         )
         return self._error
 
@@ -302,7 +302,7 @@ class FileSource:
             fd, self._fd = self._fd, -1
             os.close(fd)
         if not self._ended and self._error is None:
-            self._error = Cancelled("closed before its end", url=self._check.name)
+            self._error = Cancelled("closed before its end", url=self.check.name)
 
 
 _sink: type[Sink] = FileSink

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.local_pump import clone, feeder, move, stream
 from pegasus_toolkit.transfer.disk import (
+    aside,
     create_aside,
     failure,
     make_parent,
@@ -28,6 +29,8 @@ from pegasus_toolkit.transfer.files import prove
 from pegasus_toolkit.transfer.interface import Control, Job
 
 HELD = 64  # directories held open at each side
+SHORT = 40  # characters of a name that leave room for what is put around it
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Directories:
@@ -77,6 +80,7 @@ class Copier:
 
     def __init__(self, control: Control) -> None:
         self._control = control
+        self._end = f".{control.run}.part"
         self._from = Directories()
         self._to = Directories()
         self._buffer: memoryview | None = None
@@ -152,7 +156,12 @@ class Copier:
             if stat.S_ISCHR(found.st_mode):
                 write_device(path, data)
                 return
-        fd, temporary = create_aside(name, self._control.run, mode=info.st_mode & 0o777, dir_fd=directory)
+        mode = info.st_mode & 0o777
+        try:
+            temporary = f".{name}{self._end}" if len(name) < SHORT else aside(name, self._control.run)
+            fd = os.open(temporary, NEW, mode, dir_fd=directory)
+        except FileExistsError:
+            fd, temporary = create_aside(name, self._control.run, mode=mode, dir_fd=directory)
         try:
             try:
                 write_all(fd, data)
