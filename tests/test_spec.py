@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound
-from pegasus_toolkit.transfer.model import Checksum, Mkdir, Remove, Transfer
+from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Remove, Transfer
 from tests import strategies
 
 SHA = "ab" * 32
@@ -315,7 +315,12 @@ def test_python_api(tmp_path: Path) -> None:
 
 
 def test_specification_of_operations() -> None:
-    made = [spec.transfer("/a", "/b"), spec.mkdir("/m"), spec.transfer("/a", "/b"), spec.transfer("/a", "/c")]
+    made: list[Operation] = [
+        spec.transfer("/a", "/b"),
+        spec.mkdir("/m"),
+        spec.transfer("/a", "/b"),
+        spec.transfer("/a", "/c"),
+    ]
     found = spec.Specification.of(made)
     assert [operation.id for operation in found] == [1, 0, 3]
     assert found.warnings == ("entry 2: the same as entry 0, done once",)

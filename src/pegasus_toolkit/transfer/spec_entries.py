@@ -7,7 +7,6 @@ through msgspec; what is not (numbers and booleans as text, anything wrong) goes
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -146,6 +145,7 @@ def from_dict(entry: object, problems: Collector) -> FileEntry | None:
 
 def _checked(data: bytes, problems: Collector) -> FileEntry | None:
     """The entry by the long way round, which knows all spellings and says all that is wrong."""
+    import json
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
