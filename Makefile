@@ -28,7 +28,7 @@ endif
 .PHONY: demo test lint pytest servers bench bench-quick bench-tools clean
 
 demo: $(VENV)/.for-demo
-	$(BIN)/python examples/demo.py
+	$(BIN)/python -m examples.demo
 
 test: lint servers pytest
 
