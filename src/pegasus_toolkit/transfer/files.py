@@ -163,22 +163,12 @@ class FileSink:
 
     def _adopt(self, validator: str) -> None:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""
-        import fcntl
         from hashlib import sha256
 
         mark = sha256(validator.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         partial = aside(self.path, mark, "partial")
-        try:
-            fd = create(partial, os.O_RDWR)
-        except FileExistsError:
-            fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            ours = trusted(fd, partial)
-        except OSError:
-            ours = False
-        if not ours:  # in use by another run, or not made by us: work without it
-            os.close(fd)
+        fd = locked(partial)
+        if fd < 0:
             return
         self._fd, self._temporary, self.partial = fd, partial, partial
         size = self.check.want.size
@@ -204,6 +194,27 @@ class FileSink:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             os.close(fd)
+
+
+def locked(partial: str) -> int:
+    """The partial file, made when missing, for us alone; -1: another run has it, or we did not make it."""
+    import fcntl
+
+    try:
+        fd = create(partial, os.O_RDWR)
+    except FileExistsError:
+        try:
+            fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return -1
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if trusted(fd, partial):
+            return fd
+    except OSError:
+        pass
+    os.close(fd)
+    return -1
 
 
 def trusted(fd: int, path: str) -> bool:
@@ -288,9 +299,7 @@ class FileSource:
             self._ended = True
 
     def _failed(self, error: OSError | TransferError) -> TransferError:
-        self._error = (
-            error if isinstance(error, TransferError) else failure(error, self.check.name, "source")
-        )
+        self._error = error if isinstance(error, TransferError) else failure(error, self.check.name, "source")
         return self._error
 
     def __iter__(self) -> Iterator[bytes]:

@@ -1,0 +1,419 @@
+"""Ends that are local files: what is seen under the final name, and what stays behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Cancelled,
+    Corrupted,
+    Denied,
+    IsDirectory,
+    NotFound,
+    Permanent,
+    TransferError,
+    Unsupported,
+)
+from pegasus_toolkit.transfer.files import FileSink, FileSource, discard
+from pegasus_toolkit.transfer.interface import Control, Want
+from tests.material import content, sha256
+
+
+def sink(path: Path | str, want: Want | None = None, run: str = "run") -> FileSink:
+    return FileSink(str(path), want or Want(), Control(run))
+
+
+def names(directory: Path) -> set[str]:
+    return {entry.name for entry in directory.iterdir()}
+
+
+class TestSink:
+    def test_seen_only_after_commit(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "file")
+        end.write(b"data")
+        assert "file" not in names(tmp_path)
+        assert end.commit() == sha256(b"data")
+        assert names(tmp_path) == {"file"}
+        assert (tmp_path / "file").read_bytes() == b"data"
+        end.abort()
+        assert names(tmp_path) == {"file"}
+
+    def test_nothing_is_made_before_it_is_needed(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "d/file")
+        end.announce(3)
+        end.abort()
+        assert names(tmp_path) == set()
+
+    def test_empty_file(self, tmp_path: Path) -> None:
+        assert sink(tmp_path / "d/e/file").commit() == sha256(b"")
+        assert (tmp_path / "d/e/file").read_bytes() == b""
+
+    def test_abort_leaves_nothing_and_the_old_content(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"old")
+        end = sink(tmp_path / "file")
+        end.write(b"new")
+        end.abort()
+        end.abort()
+        assert names(tmp_path) == {"file"}
+        assert (tmp_path / "file").read_bytes() == b"old"
+
+    @pytest.mark.parametrize("want", [Want("sha256", sha256(b"x")), Want("", "", 4), Want("", "", 2)])
+    def test_wrong_content_leaves_nothing(self, tmp_path: Path, want: Want) -> None:
+        end = sink(tmp_path / "file", want)
+        with pytest.raises(Corrupted):
+            end.write(b"new")
+            end.commit()
+        end.abort()
+        assert names(tmp_path) == set()
+
+    def test_cancelled(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "file")
+        end.write(b"some")
+        end.check.control.stop = Cancelled("told to stop")
+        with pytest.raises(Cancelled):
+            end.write(b"more")
+        end.abort()
+        assert names(tmp_path) == set()
+
+    def test_two_attempts_at_once(self, tmp_path: Path) -> None:
+        one, two = sink(tmp_path / "file"), sink(tmp_path / "file")
+        one.write(b"one")
+        two.write(b"two")
+        one.abort()
+        two.commit()
+        assert names(tmp_path) == {"file"}
+        assert (tmp_path / "file").read_bytes() == b"two"
+
+    @pytest.mark.parametrize("name", ["n" * 255, "é" * 127, "🚀" * 63, "a\udcff\udcfe" * 85, "-f", "a\nb"])
+    def test_names(self, tmp_path: Path, name: str) -> None:
+        for end in (sink(f"{tmp_path}/{name}"), sink(f"{tmp_path}/{name}")):
+            end.resume("validator")
+            end.write(b"data")
+            end.commit()
+        assert os.listdir(tmp_path) == [name]
+
+    def test_umask_and_mode(self, tmp_path: Path) -> None:
+        old = os.umask(0o027)
+        try:
+            for resumed in (False, True):
+                end = sink(tmp_path / "file")
+                if resumed:
+                    end.resume("v")
+                end.write(b"x")
+                end.commit()
+                assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+                (tmp_path / "file").unlink()
+        finally:
+            os.umask(old)
+
+    def test_replaced_file_keeps_its_mode(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"old")
+        (tmp_path / "file").chmod(0o604)
+        end = sink(tmp_path / "file")
+        end.write(b"new")
+        end.commit()
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o604
+
+    def test_link_is_replaced_and_its_target_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "archive").write_bytes(b"precious")
+        (tmp_path / "file").symlink_to("archive")
+        (tmp_path / "dangling").symlink_to("nowhere")
+        for name in ("file", "dangling"):
+            end = sink(tmp_path / name)
+            end.write(b"new")
+            end.commit()
+            assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / "archive").read_bytes() == b"precious"
+        assert names(tmp_path) == {"archive", "file", "dangling"}
+
+    def test_character_device_is_written_to(self, tmp_path: Path) -> None:
+        (tmp_path / "null").symlink_to("/dev/null")
+        for path in (Path("/dev/null"), tmp_path / "null"):
+            end = sink(path, Want("sha256", sha256(b"data"), 4))
+            assert end.resume("v") == 0
+            end.write(b"data")
+            assert end.commit() == sha256(b"data")
+            assert stat.S_ISCHR(path.stat().st_mode)
+        assert names(tmp_path) == {"null"}
+
+    def test_what_cannot_be_replaced_is_refused(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "d").mkdir()
+        (tmp_path / "to-d").symlink_to("d")
+        bound = socket.socket(socket.AF_UNIX)
+        bound.bind(str(tmp_path / "socket"))
+        before = names(tmp_path)
+        expected: dict[str, type[TransferError]] = {
+            "fifo": Unsupported,
+            "socket": Unsupported,
+            "d": IsDirectory,
+            "to-d": IsDirectory,
+            "new/": IsDirectory,
+            "d/.": IsDirectory,
+            "nul\0": BadSpecification,
+            "n" * 256: BadSpecification,
+        }
+        for name, kind in expected.items():
+            end = sink(f"{tmp_path}/{name}")
+            with pytest.raises(kind) as caught:
+                end.write(b"data")
+                end.commit()
+            assert caught.value.side == "destination"
+            end.abort()
+        assert names(tmp_path) == before
+        bound.close()
+
+    def test_file_where_a_directory_is_wanted(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"old")
+        for name in ("file/x", "file/x/y"):
+            end = sink(tmp_path / name)
+            with pytest.raises(Permanent):
+                end.write(b"data")
+            end.abort()
+        assert (tmp_path / "file").read_bytes() == b"old"
+
+    def test_filled_by_a_tool(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "d/file", Want("sha256", sha256(b"tool"), 4))
+        assert end.file is not None
+        Path(end.file).write_bytes(b"tool")
+        assert end.commit() == sha256(b"tool")
+        assert names(tmp_path / "d") == {"file"}
+
+    @pytest.mark.parametrize("made", [b"wrong", None])
+    def test_filled_wrongly_by_a_tool(self, tmp_path: Path, made: bytes | None) -> None:
+        end = sink(tmp_path / "file", Want("sha256", sha256(b"tool")))
+        assert end.file is not None
+        if made is not None:
+            Path(end.file).write_bytes(made)
+        with pytest.raises(Corrupted if made else NotFound):
+            end.commit()
+        end.abort()
+        assert names(tmp_path) == set()
+
+    def test_remote_reads_back_what_is_on_the_disk(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "file", Want("sha256", "", None, remote=True))
+        end.write(b"data")
+        (written,) = tmp_path.iterdir()
+        written.write_bytes(b"dust")
+        with pytest.raises(Corrupted):
+            end.commit()
+        end.abort()
+        assert names(tmp_path) == set()
+
+
+class TestResume:
+    def first(self, path: Path, data: bytes, validator: str = "v") -> FileSink:
+        end = sink(path)
+        assert end.resume(validator) == 0
+        end.write(data)
+        end.abort()
+        return end
+
+    def test_goes_on_where_it_ended(self, tmp_path: Path) -> None:
+        data = content(3 * BLOCK + 7)
+        first = self.first(tmp_path / "file", data[: 2 * BLOCK])
+        assert names(tmp_path) == {Path(first.partial).name}
+        control = Control("another")
+        end = FileSink(str(tmp_path / "file"), Want("sha256", sha256(data), len(data)), control)
+        assert end.resume("v") == end.size == 2 * BLOCK
+        assert control.bytes == 0
+        end.write(data[2 * BLOCK :])
+        assert end.commit() == sha256(data)
+        assert control.bytes == BLOCK + 7
+        assert end.partial == ""
+        assert names(tmp_path) == {"file"}
+        assert (tmp_path / "file").read_bytes() == data
+
+    def test_other_content_begins_anew(self, tmp_path: Path) -> None:
+        first = self.first(tmp_path / "file", b"old content", "etag 1")
+        end = sink(tmp_path / "file")
+        assert end.resume("etag 2") == 0
+        end.write(b"new")
+        assert end.commit() == sha256(b"new")
+        discard(first.partial)
+        assert names(tmp_path) == {"file"}
+
+    def test_restart_forgets(self, tmp_path: Path) -> None:
+        self.first(tmp_path / "file", b"a long beginning")
+        end = sink(tmp_path / "file")
+        assert end.resume("v") == 16
+        end.restart()
+        assert end.size == 0
+        end.write(b"short")
+        assert end.commit() == sha256(b"short")
+        assert (tmp_path / "file").read_bytes() == b"short"
+
+    def test_wrong_content_is_not_kept(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "file", Want("sha256", sha256(b"right")))
+        end.resume("v")
+        end.write(b"wrong")
+        with pytest.raises(Corrupted):
+            end.commit()
+        end.abort()
+        assert end.partial == ""
+        assert names(tmp_path) == set()
+
+    def test_nothing_written_is_not_kept(self, tmp_path: Path) -> None:
+        end = sink(tmp_path / "file")
+        end.resume("v")
+        end.abort()
+        assert names(tmp_path) == set()
+        assert end.partial == ""
+
+    def test_longer_than_expected_begins_anew(self, tmp_path: Path) -> None:
+        self.first(tmp_path / "file", b"too long")
+        end = sink(tmp_path / "file", Want("sha256", sha256(b"short"), 5))
+        assert end.resume("v") == 0
+        end.write(b"short")
+        end.commit()
+        assert (tmp_path / "file").read_bytes() == b"short"
+
+    def test_two_runs_never_share(self, tmp_path: Path) -> None:
+        self.first(tmp_path / "file", b"begin")
+        one, two = sink(tmp_path / "file"), sink(tmp_path / "file", run="other")
+        assert (one.resume("v"), two.resume("v")) == (5, 0)
+        assert (bool(one.partial), two.partial) == (True, "")
+        two.write(b"two")
+        one.write(b" one")
+        two.commit()
+        assert (tmp_path / "file").read_bytes() == b"two"
+        one.commit()
+        assert (tmp_path / "file").read_bytes() == b"begin one"
+        assert names(tmp_path) == {"file"}
+
+    def test_partial_in_use_is_not_discarded(self, tmp_path: Path) -> None:
+        first = self.first(tmp_path / "file", b"begin")
+        with Path(first.partial).open("rb") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            discard(first.partial)
+            assert Path(first.partial).exists()
+        discard(first.partial)
+        discard(first.partial)
+        assert names(tmp_path) == set()
+
+    def test_planted_partial_is_not_trusted(self, tmp_path: Path) -> None:
+        """A link, a hard link or a FIFO under the partial's name: the file is written without it."""
+        partial = Path(self.first(tmp_path / "file", b"x").partial)
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"victim")
+        for plant in (
+            lambda: partial.symlink_to(victim),
+            lambda: partial.hardlink_to(victim),
+            lambda: os.mkfifo(partial),
+        ):
+            partial.unlink()
+            plant()
+            end = sink(tmp_path / "file")
+            assert end.resume("v") == 0
+            end.write(b"data")
+            end.commit()
+            assert (tmp_path / "file").read_bytes() == b"data"
+            assert not (tmp_path / "file").is_symlink()
+            assert victim.read_bytes() == b"victim"
+
+
+class TestSource:
+    @pytest.mark.parametrize("change", ["grow", "shrink", "rewrite", "empty"])
+    @pytest.mark.parametrize("size", [100, 2 * BLOCK])
+    def test_changes_under_it(self, tmp_path: Path, change: str, size: int) -> None:
+        path = tmp_path / "file"
+        path.write_bytes(content(size))
+        source = FileSource(str(path), Want(), Control())
+        first = len(source.read(10))
+        assert first == 10
+        if change == "grow":
+            with path.open("ab") as file:
+                file.write(b"more")
+        elif change == "rewrite":
+            path.write_bytes(content(size, 2))
+            os.utime(path, ns=(0, source._info.st_mtime_ns + 1))
+        else:
+            os.truncate(path, 0 if change == "empty" else size - 1)
+        with pytest.raises(Corrupted, match="changed while it was read"):
+            source.read()
+        with pytest.raises(Corrupted):
+            source.read(1)
+        source.close()
+
+    def test_what_is_no_file(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "fifo")
+        (tmp_path / "d").mkdir()
+        (tmp_path / "dangling").symlink_to("nowhere")
+        (tmp_path / "circle").symlink_to("circle")
+        (tmp_path / "file").touch()
+        expected: dict[str, type[TransferError]] = {
+            f"{tmp_path}/fifo": Unsupported,
+            "/dev/zero": Unsupported,
+            "/proc/self/status": Unsupported,
+            f"{tmp_path}/d": IsDirectory,
+            f"{tmp_path}/missing": NotFound,
+            f"{tmp_path}/dangling": NotFound,
+            f"{tmp_path}/file/x": NotFound,
+            f"{tmp_path}/circle": BadSpecification,
+            f"{tmp_path}/nul\0": BadSpecification,
+            "": NotFound,
+        }
+        for path, kind in expected.items():
+            with pytest.raises(kind) as caught:
+                FileSource(path, Want(), Control())
+            assert caught.value.side == "source"
+
+    def test_through_a_link(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"data")
+        (tmp_path / "link").symlink_to("file")
+        source = FileSource(str(tmp_path / "link"), Want(), Control())
+        assert source.read() == b"data"
+        source.close()
+
+    def test_closed_by_another_thread(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(content(5000))
+        source = FileSource(str(tmp_path / "file"), Want(), Control())
+        thread = threading.Thread(target=source.close)
+        thread.start()
+        thread.join()
+        with pytest.raises(Cancelled):
+            source.read(100)
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A directory of a user who is not root, and this process as that user."""
+    with tempfile.TemporaryDirectory() as name:
+        root = os.geteuid() == 0
+        if root:
+            os.chown(name, 65534, 65534)
+            os.seteuid(65534)
+        try:
+            yield Path(name)
+        finally:
+            if root:
+                os.seteuid(0)
+
+
+def test_source_that_may_not_be_read(unprivileged: Path) -> None:
+    (unprivileged / "file").write_bytes(b"data")
+    (unprivileged / "file").chmod(0)
+    with pytest.raises(Denied):
+        FileSource(str(unprivileged / "file"), Want(), Control())
+
+
+def test_directory_that_may_not_be_written(unprivileged: Path) -> None:
+    unprivileged.chmod(0o500)
+    for name in ("file", "d/file"):
+        end = sink(unprivileged / name)
+        with pytest.raises(Denied):
+            end.write(b"data")
+        end.abort()
+    assert names(unprivileged) == set()
+    unprivileged.chmod(0o700)
