@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -95,6 +94,8 @@ def fitted(text: str, width: int) -> str:
     """``text`` cut to ``width`` columns of a terminal."""
     if text.isascii():
         return text[: max(width, 0)]
+    import unicodedata
+
     used = 0
     for at, character in enumerate(text):
         used += 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -125,13 +125,18 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     )
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """With a width of its own: to ask the terminal's, argparse imports what takes 2 ms at every start."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=100)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pegasus-transfer",
         usage="%(prog)s [-f FILE] [options]",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument

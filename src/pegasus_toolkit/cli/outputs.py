@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pegasus_toolkit.cli.console import Console
@@ -214,6 +213,8 @@ def _some(text: str | None) -> Iterator[str]:
 
 def _probe(path: str) -> None:
     """Raises ``OSError`` when ``path`` could not be replaced at the end of the run."""
+    from pathlib import Path
+
     aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     aside.close()
     Path(aside.path).unlink()
@@ -223,6 +224,8 @@ def _probe(path: str) -> None:
 
 def _replace(path: str, content: bytes) -> str | None:
     """Writes the file aside and renames it; readable by its owner alone, as URLs may hold secrets."""
+    from pathlib import Path
+
     try:
         aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         aside.write(content)

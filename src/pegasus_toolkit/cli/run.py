@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 
 from pegasus_toolkit.cli.console import Console
@@ -124,6 +123,7 @@ def _clean(operations: Specification, outputs: Outputs, console: Console) -> Non
     if not notes.previous_runs:
         return
     unfinished = (operation for operation in operations if not notes.done(operation))
+    from pathlib import Path
     from shutil import rmtree
     from tempfile import gettempdir
 

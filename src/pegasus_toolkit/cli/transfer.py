@@ -11,16 +11,23 @@ from pegasus_toolkit.cli.console import Console
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code (0 all done, 1 another run may mend it, 2 it cannot)."""
+    """The command; returns its exit code (0 all done, 1 another run may mend it, 2 it cannot).
+
+    Without arguments, as the installed script calls it, it ends the process by itself: all is written
+    and closed by then, and what libraries do at the interpreter's end costs time and can only go wrong.
+    """
     try:
         arguments = options.parse(argv, os.environ)
     except SystemExit as end:  # --help, --version or a usage error, told already
         return end.code if isinstance(end.code, int) else 2
     console = Console(sys.stderr, arguments.debug, arguments.quiet)
     try:
-        return _run(arguments, console)
+        code = _run(arguments, console)
     finally:
         console.close()
+    if argv is None:
+        os._exit(code)
+    return code
 
 
 def _run(arguments: options.Arguments, console: Console) -> int:

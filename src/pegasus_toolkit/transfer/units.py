@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kKmMgGtT])(i?))?B?(?:/s)?")
+_SIZE = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?(?:([kKmMgGtT])(i?))?B?(?:/s)?"
 _LETTERS = "KMGT"
 
 
@@ -39,7 +39,7 @@ def span(seconds: float) -> str:
 
 def parse(text: str) -> int:
     """Bytes: "10M" and "10MB" count by 1000, "10MiB" by 1024; "/s" may follow. Raises ``ValueError``."""
-    found = _SIZE.fullmatch(text.strip())
+    found = re.fullmatch(_SIZE, text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not a number of bytes such as 500k, 10M or 1.5GiB")
     number, letter, binary_prefix = found.groups()
