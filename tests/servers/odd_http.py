@@ -77,6 +77,7 @@ class Odd(ThreadingHTTPServer):
     """One such server. ``requests``: all that came, in order."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -13,7 +13,10 @@ from tests.servers.common import program, public_directory
 
 
 class Pki(NamedTuple):
-    """Paths of PEM files. ``cert`` and ``key`` are for localhost and 127.0.0.1; ``other_ca`` signed nothing."""
+    """Paths of PEM files.
+
+    ``cert`` and ``key`` are for localhost and 127.0.0.1; ``other_ca`` signed nothing.
+    """
 
     ca: Path
     cert: Path
