@@ -221,8 +221,12 @@ class Copier:
 
     def _pass(self, fd: int, out: int, info: os.stat_result, check: Check) -> str:
         """Moves and checks it all; ``out`` -1: checks only. The digest."""
-        if check.hasher is None and not check.extra and out >= 0:
-            move(fd, out, info, check)
+        if check.hasher is None and not check.extra:
+            if out >= 0:
+                move(fd, out, info, check)
+            else:
+                check.count = info.st_size
+                self._control.spend(info.st_size)
         else:
             if self._buffer is None:
                 self._buffer = memoryview(bytearray(BLOCK))

@@ -107,10 +107,9 @@ def stream(fd: int, out: int, info: os.stat_result, feed: Inline | Behind) -> No
             if not data:
                 _zeros(end - start, feed)
                 continue
-            if start:
-                os.lseek(fd, start, os.SEEK_SET)
-                if out >= 0:
-                    os.lseek(out, start, os.SEEK_SET)
+            os.lseek(fd, start, os.SEEK_SET)
+            if start and out >= 0:
+                os.lseek(out, start, os.SEEK_SET)
             _data(fd, out, end - start, feed)
 
 
@@ -183,20 +182,18 @@ def _kernel(fd: int, out: int, at: int, end: int, check: Check) -> None:
     os.lseek(out, at, os.SEEK_SET)
     ways = [_range, _send, _write]
     while at < end:
-        n = min(CHUNK, end - at)
-        check.control.spend(n)
         try:
-            done = ways[0](fd, out, at, n)
+            done = ways[0](fd, out, at, min(CHUNK, end - at))
         except OSError as error:
             if error.errno not in ELSEWHERE or len(ways) == 1:
                 raise
             ways.pop(0)
-            check.control.bytes -= n
             continue
         if done == 0:
             return  # it shrank; who called finds out
         at += done
         check.count += done
+        check.control.spend(done)
 
 
 def _range(fd: int, out: int, at: int, n: int) -> int:
