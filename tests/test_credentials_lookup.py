@@ -105,6 +105,19 @@ def test_all_that_an_http_section_can_hold(tmp_path: Path) -> None:
         credentials.http("https", "h")
 
 
+def test_a_certificate_that_holds_its_own_key_is_as_private(tmp_path: Path) -> None:
+    (tmp_path / "both.pem").touch()
+    (tmp_path / "both.pem").chmod(0o644)
+    (tmp_path / "key.pem").touch(0o600)
+    credentials = load(
+        tmp_path,
+        "[h]\nclient_certificate = both.pem\n[k]\nclient_certificate = both.pem\nclient_key = key.pem\n",
+    )
+    assert credentials.http("https", "k").client_certificate == f"{tmp_path}/both.pem"
+    with pytest.raises(CredentialError, match=r"client_certificate of \[h\] in \S+\) can be accessed"):
+        credentials.http("https", "h")
+
+
 @pytest.mark.parametrize(("word", "insecure"), [("no", True), ("NO", True), ("yes", False), ("", False)])
 def test_only_the_word_no_turns_the_check_of_certificates_off(
     tmp_path: Path, word: str, insecure: bool
