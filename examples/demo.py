@@ -56,7 +56,8 @@ def web_site(root: Path) -> Iterator[str]:
 
 def entry(file: sets.File, source: str, target: str, remote: bool = False) -> Entry:
     """One transfer of a specification: where from, where to, and what it must be."""
-    sites = ["seaweed" if url.startswith("s3") else "local" for url in (source, target)]
+    labels = {"http": "web", "s3": "seaweed", "file": "local"}
+    sites = [labels[url.partition(":")[0]] for url in (source, target)]
     return {
         "type": "transfer",
         "id": 0,
@@ -78,8 +79,9 @@ def transfer(name: str, entries: list[Entry]) -> None:
     spec.write_text(json.dumps(entries, indent=1))
     report = HOME / f"{name}.report.jsonl"
     command = Path(sys.executable).with_name("pegasus-transfer")
-    argv = [str(command), "-f", str(spec), "--report", str(report)]
-    print(f"\n== {name}: {' '.join(argv)}", flush=True)
+    names = [str(path.relative_to(Path.cwd())) for path in (spec, report)]
+    argv = [str(command), "-f", names[0], "--report", names[1]]
+    print(f"\n== {name}: {command.name} {' '.join(argv[1:])}", flush=True)
     environ = {**os.environ, "PEGASUS_CREDENTIALS": str(HOME / "credentials.conf")}
     begin = time.monotonic()
     log = HOME / f"{name}.log"
@@ -101,7 +103,10 @@ def tell(report: Path, seconds: float) -> None:
             routes.setdefault(record["route"], []).append(record)
     for route, records in routes.items():
         size = sum(record["bytes"] for record in records)
-        print(f"   {len(records)} files by route {route}: {size / 1e6:.0f} MB, sha256 of each verified")
+        digest = sum("digest" in record["verified"] for record in records)
+        remote = sum("remote" in record["verified"] for record in records)
+        asked = f", {remote} proven by the server" if remote else ""
+        print(f"   {len(records)} files, {size / 1e6:.0f} MB, {route}: sha256 of {digest} verified{asked}")
     print(f"   {seconds:.1f} s in all")
 
 
