@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.integrity import digests
-from pegasus_toolkit.transfer.backends import local_pump
+from pegasus_toolkit.transfer.backends import local_copy, local_pump
 from pegasus_toolkit.transfer.backends.local import Local
 from pegasus_toolkit.transfer.ends import BLOCK
 from pegasus_toolkit.transfer.errors import (
@@ -397,3 +397,27 @@ def test_names_aside_are_new_for_each_run(tmp_path: Path) -> None:
     copy(tmp_path / "file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"data"
     assert names(tmp_path) == {"file", "copy", ".copy.run.part"}
+
+
+@DIGESTS
+@pytest.mark.parametrize("good", [True, False])
+def test_clone_is_hashed_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, good: bool
+) -> None:
+    """On file systems that share blocks; here something else stands in for the ioctl."""
+
+    def clone(fd: int, out: int) -> bool:
+        data = os.pread(fd, size, 0)
+        return os.write(out, data if good else data[:-1] + b"!") == size
+
+    size = 3 * BLOCK + 5
+    monkeypatch.setattr(local_copy, "clone", clone)
+    (tmp_path / "file").write_bytes(content(size))
+    want, control = Want(algorithm, sha256(content(size)) if algorithm else "", size), Control("run")
+    if good or not algorithm:
+        assert copy(tmp_path / "file", tmp_path / "copy", want, control).size == size
+        assert control.bytes == size
+    else:
+        with pytest.raises(Corrupted):
+            copy(tmp_path / "file", tmp_path / "copy", want)
+        assert names(tmp_path) == {"file"}
