@@ -59,10 +59,11 @@ class TestS3(S3Suite):
 class TestS3InParts(S3Suite):
     """The same with parts so small that all but the smallest objects go in several."""
 
-    options: ClassVar[dict[str, str]] = {"part_size": "300KiB"}
+    options: ClassVar[dict[str, str]] = {"part_size": "5MiB"}
 
     @pytest.fixture(autouse=True)
     def area(self, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3_parts.GET_PART", 300_000)
         monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.WHOLE", 100_000)
         monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.SMALL", 50_000)
         self.use(seaweed, tmp_path)

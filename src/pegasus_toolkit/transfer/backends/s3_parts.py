@@ -60,7 +60,7 @@ class Parts:
         Raises ``Corrupted`` when it is replaced by another meanwhile.
         """
         ranged = self._wire.site.options.ranged_downloads
-        size = self._wire.site.options.part_size or GET_PART
+        size = GET_PART
         first = self._open(source, f"bytes=0-{size - 1}" if ranged else "")
         try:
             total = _total(first)
@@ -96,7 +96,7 @@ class Parts:
 
     def _ranges(self, source: Object, sink: Sink, start: int, total: int, etag: str) -> None:
         """The rest, a window of parts ahead of the sink, each into a buffer that is used again."""
-        size = self._wire.site.options.part_size or GET_PART
+        size = GET_PART
         spans = iter([(at, min(at + size, total)) for at in range(start, total, size)])
         free = deque(bytearray(size) for _ in range(self._streams + 1))
         window: deque[Future[memoryview]] = deque()

@@ -17,7 +17,7 @@ MIB = 1 << 20
 class Options(NamedTuple):
     """What a site's section may say, all optional.
 
-    ``part_size`` in bytes, 0: chosen by the object's size. ``multipart_uploads`` and
+    ``part_size``: of uploads, in bytes (5 MiB at least); 0: chosen by the object's size. ``multipart_uploads`` and
     ``ranged_downloads``: whether large objects go in parts. ``checksums``: send a SHA-256 with
     every upload for the server to check.
     """
@@ -167,6 +167,8 @@ def _options(told: Mapping[str, str], section: str) -> Options:
                 raise BadSpecification(f"credentials file, [{section}]: {key}: {error}") from None
     if not 1 <= found.get("batch_delete_size", 1000) <= 1000:
         raise BadSpecification(f"credentials file, [{section}]: batch_delete_size must be 1 to 1000")
+    if 0 < found.get("part_size", 0) < 5 * MIB:
+        raise BadSpecification(f"credentials file, [{section}]: part_size must be 5MiB or more")
     return Options()._replace(**found)
 
 
