@@ -251,3 +251,18 @@ def test_a_full_disk_is_remembered(path: Path, tmp_path: Path) -> None:
     journal.settled([done(operation, b"abc")])
     journal.finish()
     assert "No space left" in (journal.file.complaint("the journal") or "")
+
+
+def test_a_look_changes_nothing(path: Path, tmp_path: Path) -> None:
+    operation = download(tmp_path)
+    noted(path, operation)
+    with path.open("ab") as file:
+        file.write(b"killed in mid-lin")
+    before = path.read_bytes()
+    running = Journal(str(tmp_path / "other"), "run1")
+    for other in (path, tmp_path / "other"):  # one that was killed, one that is in use
+        look = Journal(str(other), "", look=True)
+        assert look.done(operation) == (other == path)
+        look.close()
+    running.close()
+    assert path.read_bytes() == before

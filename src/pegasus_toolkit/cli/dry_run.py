@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from pegasus_toolkit.cli import progress
 from pegasus_toolkit.cli.console import Console, visible
@@ -12,7 +13,7 @@ from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.engine import Engine, Plan
 from pegasus_toolkit.transfer.model import Operation, Transfer
-from pegasus_toolkit.transfer.report import Report
+from pegasus_toolkit.transfer.report import Report, ends
 
 
 def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
@@ -23,10 +24,11 @@ def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Argumen
             report = Report(arguments.report)
         except OSError as error:
             raise Refused(f"cannot write {arguments.report!r}: {error.strerror}") from error
+    done = _done(arguments.journal)
     counts = {"planned": 0, "failed": 0}
     code = 0
     for operation in operations:
-        plan = engine.plan(operation)
+        plan = _skipped(operation) if done(operation) else engine.plan(operation)
         if plan.error is not None:
             code = max(code, plan.error.exit_code)
         counts["failed" if plan.error is not None else "planned"] += 1
@@ -41,6 +43,22 @@ def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Argumen
             code = code or 1
     console.info(f"{counts['planned']} operations can be done, {counts['failed']} cannot; nothing was moved")
     return code
+
+
+def _done(journal: str) -> Callable[[Operation], bool]:
+    """Whether an earlier run with this journal has finished an operation."""
+    if not journal or not Path(journal).exists():
+        return lambda operation: False
+    from pegasus_toolkit.transfer.journal import Journal, JournalError
+
+    try:
+        return Journal(journal, "", look=True).done
+    except JournalError as error:
+        raise Refused(str(error)) from error
+
+
+def _skipped(operation: Operation) -> Plan:
+    return Plan("none", "done by an earlier run", *ends(operation), None)
 
 
 def line(operation: Operation, plan: Plan) -> str:

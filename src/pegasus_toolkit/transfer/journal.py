@@ -59,19 +59,23 @@ class Journal:
     could not be read, and were left out (their operations are done again).
     """
 
-    def __init__(self, path: str, run: str) -> None:
-        """Opens or makes ``path`` and locks it. Raises ``JournalError``."""
+    def __init__(self, path: str, run: str, look: bool = False) -> None:
+        """Opens or makes ``path`` and locks it. Raises ``JournalError``.
+
+        ``look``: only reads, so that ``done`` can be asked; the file must be there and stays as it is.
+        """
         self.run = run
         self.previous_runs: tuple[str, ...] = ()
         self.damaged = 0
         self._known: set[int] = set()
         try:
-            self.file = OutFile(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NONBLOCK)
+            flags = os.O_RDONLY if look else os.O_RDWR | os.O_CREAT | os.O_APPEND
+            self.file = OutFile(path, flags | os.O_NONBLOCK)
         except OSError as error:
             raise JournalError(f"journal {path!r}: {error.strerror or error}") from error
         try:
-            self._lock(path)
-            self._load(path)
+            self._lock(path, look)
+            self._load(path, look)
         except BaseException:
             self.file.close()
             raise
@@ -124,9 +128,11 @@ class Journal:
         """Lets go of the file without saying that the run is over."""
         self.file.close()
 
-    def _lock(self, path: str) -> None:
+    def _lock(self, path: str, look: bool) -> None:
         if not stat.S_ISREG(os.fstat(self.file.fd).st_mode):
             raise JournalError(f"journal {path!r} is not a regular file")
+        if look:
+            return
         try:
             fcntl.flock(self.file.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -135,7 +141,7 @@ class Journal:
             text = f"journal {path!r} is in use by another run; wait for it, or give this one its own"
             raise JournalError(text) from None
 
-    def _load(self, path: str) -> None:
+    def _load(self, path: str, look: bool) -> None:
         open_runs: dict[str, None] = {}
         with os.fdopen(os.dup(self.file.fd), "rb") as lines:
             lines.seek(0)
@@ -146,9 +152,9 @@ class Journal:
                 whole = 0  # empty, or killed while the first line was written
             else:
                 whole = self._read(lines, open_runs)
-        os.ftruncate(self.file.fd, whole)
-        if not whole:
-            self.file.write(MAGIC)
+        if not look:
+            os.ftruncate(self.file.fd, whole)
+            self.file.write(b"" if whole else MAGIC)
         self.previous_runs = tuple(open_runs)
 
     def _read(self, lines: Iterable[bytes], open_runs: dict[str, None]) -> int:
