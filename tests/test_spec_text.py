@@ -23,7 +23,7 @@ def load(text: str) -> list[tuple[str, str, str, str]]:
 
 
 def test_pairs() -> None:
-    text = "# src 1 my-site\nfile:///a b\n# dst 1 web\nhttps://h/a\n# src 2 x\n/c\n# dst 2 y\n/d\n"
+    text = "# src 1 my-site\nfile:///a b\n# dst 1 web\nhttps://h/a\n# src 2 x prio 0\n/c\n# dst 2 y\n/d\n"
     assert load(text) == [("my-site", "file:///a b", "web", "https://h/a"), ("x", "/c", "y", "/d")]
 
 

@@ -191,7 +191,8 @@ def test_the_same_files_but_other_options() -> None:
             "'url' is there twice",
         ),
         (
-            b'[{"type": "mkdir", "target": {"site_label": "a", "url": "\\u0022", "url": "/"}}]',
+            b'[{"type": "mkdir", "target": {"site_label": "a", "url": "/", '
+            b'"url": "/\\u0022\\u0022\\u0022\\u0022"}}]',
             "'url' is there twice",
         ),
     ],

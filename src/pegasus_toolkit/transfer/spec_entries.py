@@ -230,7 +230,7 @@ def integer(value: object) -> int | None:
     """The whole number that ``value`` is or spells, of at most 18 digits."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int | str) and not isinstance(value, bool) and _INTEGER.fullmatch(str(value)):
+    if isinstance(value, int | str) and _INTEGER.fullmatch(str(value)):  # which True and False are not
         return int(value)
     return None
 

@@ -20,7 +20,7 @@ import msgspec
 from pegasus_toolkit.transfer.spec_entries import TransferEntry, UrlEntry
 from pegasus_toolkit.transfer.spec_problems import Problem, SpecificationError
 
-_COMMENT = re.compile(r"# *(src|dst) +\w+ +(\S+)\s*")
+_COMMENT = re.compile(r"# *(src|dst) +\w+ +(\S+)( .*)?")  # some writers add "prio N"
 
 
 def is_text(data: bytes) -> bool:
