@@ -25,7 +25,8 @@ http {{
   client_body_temp_path {home}/t1; proxy_temp_path {home}/t2; fastcgi_temp_path {home}/t3;
   uwsgi_temp_path {home}/t4; scgi_temp_path {home}/t5;
   server {{
-    listen 127.0.0.1:{port}; listen 127.0.0.1:{tls_port} ssl; server_name localhost;
+    listen 127.0.0.1:{port}; listen 127.0.0.1:{tls_port} ssl; listen 127.0.0.2:{tls_port} ssl;
+    server_name localhost;
     ssl_certificate {pki.cert}; ssl_certificate_key {pki.key};
     ssl_client_certificate {pki.ca}; ssl_verify_client optional;
     location /files/ {{ alias {home}/data/; autoindex on; }}
