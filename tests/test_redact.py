@@ -59,6 +59,12 @@ def test_bearer_and_basic_credentials_in_messages_are_hidden() -> None:
     assert "abc.def" not in text and "dXNlcjpwYXNz" not in text
 
 
+def test_parameters_of_a_bare_path() -> None:
+    assert redact.path("/f?x=1&sig=s3cr3t") == "/f?x=1&sig=***"
+    text = redact.message("no such file: /b/k?x=1&X-Amz-Signature=s3cr3t (at h)")
+    assert text == "no such file: /b/k?x=1&X-Amz-Signature=*** (at h)"
+
+
 @given(st.text(), st.text(alphabet="abcXYZ019%-_~.!$'()*+,=", min_size=9))
 def test_no_password_of_any_letters_is_shown(path: str, password: str) -> None:
     secret = f"Q{password}Q"

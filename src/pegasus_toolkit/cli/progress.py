@@ -87,7 +87,7 @@ def live_line(progress: Progress, rate: str) -> str:
         text += f"  {units.span(progress.seconds / over * (total - over))} left"
     if progress.active:
         more = f" (+{len(progress.active) - 1})" if len(progress.active) > 1 else ""
-        text += f"  {redact.url(progress.active[0])}{more}"
+        text += f"  {redact.path(progress.active[0])}{more}"
     return text
 
 

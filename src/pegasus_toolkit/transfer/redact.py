@@ -16,6 +16,7 @@ _NAMES = r"(?i)sig|token|secret|pass|pwd|auth|cred|key|jwt|sas|hmac|session|tick
 # A long run of letters and digits under any other name may well be one.
 _OPAQUE = r"(?i)eyJ.*|(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[a-z0-9_+/=%~-]{24,}"
 _URL = r"(?i)[a-z][a-z0-9+.-]*://[^\s\"'<>]+"
+_PARAMETER = r"(?i)([?&#;][\w.~%-]*(?:" + _NAMES[4:] + r")[\w.~%-]*=)[^&#;\s\"'<>]+"
 _BEARER = r"(?i)\b(bearer|basic)[ :=]+[a-z0-9._~+/=-]{8,}"
 _LOCAL = ("file", "symlink", "moveto", "memory")  # "?" and "@" there are letters of a name
 
@@ -35,8 +36,15 @@ def url(text: str) -> str:
     return f"{scheme}://{_authority(rest[:cut])}{_parameters(rest[cut:])}"
 
 
+def path(text: str) -> str:
+    """An URL, or what follows its authority where it is not known whose: parameters are made safe."""
+    return url(text) if "://" in text else _parameters(text)
+
+
 def message(text: str) -> str:
-    """``text`` with every URL in it, and every bearer or basic credential, made safe."""
+    """``text`` with every URL, parameter, and bearer or basic credential in it made safe."""
+    if "=" in text:
+        text = re.sub(_PARAMETER, rf"\1{HIDDEN}", text)
     if "://" in text:
         text = re.sub(_URL, lambda found: url(found.group()), text)
     lower = text.lower()

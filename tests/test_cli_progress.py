@@ -1,0 +1,210 @@
+"""What is shown while a run goes on: one live line on a terminal, short lines in a log."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import re
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+
+from pegasus_toolkit.cli.console import Console, fitted, visible
+from pegasus_toolkit.cli.progress import INTERVAL, MANY, Lines, Live, live_line
+from pegasus_toolkit.transfer import units
+from pegasus_toolkit.transfer.engine import Progress
+from pegasus_toolkit.transfer.errors import Defect, NotFound, TimedOut
+from tests.command import PROGRAM, entry, environment, write
+from tests.material import content
+from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web
+
+HALF = Progress(
+    total=1000, done=400, failed=100, bytes=50 << 20, seconds=10.0, active=("/a", "/b"), waiting=3
+)
+
+
+def console(debug: bool = False, quiet: bool = False) -> Console:
+    return Console(io.StringIO(), debug, quiet)
+
+
+def written(console: Console) -> list[str]:
+    """What was written, a line each, without the time."""
+    assert isinstance(console.stream, io.StringIO)
+    return [re.sub(r"^\S+ \S+ +", "", line) for line in console.stream.getvalue().splitlines()]
+
+
+def test_a_line_names_state_route_size_rate_and_name() -> None:
+    log = console()
+    operation = transfer(web("http://h/a"), local("/b"), lfn="f.a")
+    Lines(log, 1, live=False).settled(
+        [done(operation, bytes(2048)), done(make_directory(Path("/d")), route="")]
+    )
+    assert written(log) == ["INFO:  done  direct  2.0 KiB  4.0 KiB/s  f.a", "INFO:  done  mkdir  file:///d"]
+
+
+def test_a_failure_names_the_error_and_where() -> None:
+    log = console()
+    operation = transfer(web("http://h/a"), local("/b"), lfn="f.a")
+    error = NotFound("404 Not Found", url="http://h/a", hint="look again")
+    Lines(log, 1, live=False).settled([failed(operation, error)])
+    assert written(log) == ["ERROR:  failed  direct  f.a: not found: 404 Not Found: http://h/a; look again"]
+
+
+def test_debug_tells_attempts_and_where_a_defect_is() -> None:
+    log = console(debug=True)
+    operation = transfer(web("http://h/a"), local("/b"))
+    try:
+        raise KeyError("x")
+    except KeyError as raised:
+        defect = Defect.wrap(raised)
+    attempts = (attempt(operation, error=TimedOut("silence")), attempt(operation, error=defect))
+    Lines(log, 1, live=False).settled([failed(operation, defect, attempts=attempts)])
+    text = "\n".join(written(log))
+    assert "attempt 1: direct, http://h/a -> file:///b, 0.500 s: silence" in text
+    assert "attempt 2" in text
+    assert 'raise KeyError("x")' in text
+
+
+def test_a_log_of_many_operations_is_summarised() -> None:
+    log = console()
+    lines = Lines(log, MANY + 1, live=False)
+    operation = transfer(web("http://h/a"), local("/b"))
+    lines.settled([done(operation, b"x"), failed(operation, NotFound("no"))])
+    lines.tick(HALF)
+    lines.tick(HALF._replace(seconds=INTERVAL + 1))
+    lines.tick(HALF._replace(seconds=INTERVAL + 2))
+    told = written(log)
+    assert len(told) == 2
+    assert told[0].startswith("ERROR:  failed")
+    assert told[1] == (
+        "INFO:  500 of 1000 operations, 50.0 MiB in 31s, 1.6 MiB/s  100 failed  3 waiting to be tried again"
+    )
+
+
+@pytest.mark.parametrize("options", [{"quiet": True}, {}])
+def test_successes_are_not_told_one_by_one_when_quiet_or_live(options: dict[str, bool]) -> None:
+    log = console(**options)
+    lines = Lines(log, 1, live=not options)
+    lines.settled([done(transfer(web("http://h/a"), local("/b")), b"x")])
+    lines.tick(HALF._replace(seconds=1000.0))
+    assert written(log) == []
+
+
+def test_the_live_line_tells_what_matters_first() -> None:
+    assert live_line(HALF, "5.0 MiB/s") == (
+        "[##########..........] 500/1000  50.0 MiB  5.0 MiB/s  100 failed  3 waiting to be tried again"
+        "  10s left  /a (+1)"
+    )
+    assert live_line(HALF._replace(active=("/f?sig=secret",)), "").endswith("/f?sig=***")
+
+
+def test_the_rate_of_the_live_line_is_of_late() -> None:
+    log = console()
+    live = Live(log)
+    for seconds in range(20):
+        live.tick(HALF._replace(seconds=float(seconds), bytes=0 if seconds < 15 else (seconds - 14) << 20))
+    assert "1.0 MiB/s" in written(log)[-1]
+
+
+def test_a_line_of_the_log_stands_above_the_live_line() -> None:
+    log = console()
+    log.status("live")
+    log.error("trouble")
+    assert isinstance(log.stream, io.StringIO)
+    text = log.stream.getvalue()
+    assert text.startswith("\r\x1b[Klive\r\x1b[K")
+    assert text.endswith("ERROR:  trouble\nlive")
+
+
+def test_letters_that_steer_a_terminal_are_escaped() -> None:
+    assert visible("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
+    assert visible("Grüße 日本") == "Grüße 日本"
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"), [("abc", 2, "ab"), ("日本語", 5, "日本"), ("é日", 2, "é"), ("a", 0, "")]
+)
+def test_lines_are_cut_to_columns(text: str, width: int, cut: str) -> None:
+    assert fitted(text, width) == cut
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (3 << 30, "3.0 GiB"), (5 << 50, "5120.0 TiB")],
+)
+def test_sizes_for_people(n: int, text: str) -> None:
+    assert units.size(n) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (65, "1m05s"), (3600 * 2 + 60, "2h01m")])
+def test_spans_for_people(seconds: float, text: str) -> None:
+    assert units.span(seconds) == text
+
+
+# -- on a real terminal ----------------------------------------------------------------------------
+
+
+def on_terminal(*arguments: str | Path, cwd: Path, columns: int = 60, term: str = "xterm") -> tuple[int, str]:
+    """Runs the command with standard error on a terminal; its exit code and what it wrote there."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [PROGRAM, *map(str, arguments)],
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+        env=environment(TERM=term),
+    )
+    os.close(theirs)
+    blocks = []
+    while True:
+        try:
+            block = os.read(ours, 65536)
+        except OSError:  # how Linux tells that the other side was closed
+            break
+        if not block:
+            break
+        blocks.append(block)
+    os.close(ours)
+    return process.wait(timeout=10), b"".join(blocks).decode()
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> tuple[str | Path, ...]:
+    """Arguments of a run that lasts for some ticks, and has one failure."""
+    entries = [entry(tmp_path / "missing", tmp_path / "out" / "x")]
+    for n in range(4):
+        (tmp_path / f"a{n}").write_bytes(content(1 << 20, n))
+        entries.append(entry(tmp_path / f"a{n}", tmp_path / "out" / ("long name " * 9 + str(n))))
+    return ("-f", write(tmp_path / "spec", entries), "--bandwidth", "8M", "-n", "1")
+
+
+def test_one_live_line_on_a_terminal(tmp_path: Path, slow: tuple[str | Path, ...]) -> None:
+    code, said = on_terminal(*slow, cwd=tmp_path)
+    assert code == 2
+    drawn = [part for part in re.split(r"\r\x1b\[K|\n", said) if part.startswith("[")]
+    assert len(drawn) > 1
+    assert all(len(line.rstrip("\r")) < 60 for line in drawn)
+    assert "/5" in drawn[-1]
+    assert "ERROR:  failed" in said
+    assert "INFO:  done" not in said
+    last = said.replace("\r\n", "\n").splitlines()[-1]
+    assert last.endswith("Some transfers failed! See above, and possibly stderr.")
+
+
+@pytest.mark.parametrize(
+    ("options", "term"), [(("--progress", "never"), "xterm"), ((), "dumb"), (("-q",), "xterm")]
+)
+def test_no_live_line_where_none_is_wanted(
+    tmp_path: Path, slow: tuple[str | Path, ...], options: tuple[str, ...], term: str
+) -> None:
+    code, said = on_terminal(*slow, *options, cwd=tmp_path, term=term)
+    assert code == 2
+    assert "\x1b" not in said
+    assert ("INFO:  done" in said) == (options != ("-q",))
