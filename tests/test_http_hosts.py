@@ -91,6 +91,13 @@ def test_secrets_come_back_to_their_own_host(odd: Start, world: World, kind: str
     assert "s3cret-9" not in seen(other)
 
 
+def test_denial_after_a_redirect_says_why(odd: Start, world: World) -> None:
+    first = odd(to(f"http://{odd(lambda _: Reply(b'', 403)).authority}/x"))
+    error = failure(world.open(first.authority, section=SECRETS["header"]))
+    assert isinstance(error, Denied)
+    assert "not sent along a redirect" in str(error)
+
+
 def test_another_port_is_another_host(odd: Start, world: World) -> None:
     other = odd(abc)
     port = other.authority.rpartition(":")[2]

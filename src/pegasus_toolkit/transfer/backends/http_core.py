@@ -222,7 +222,8 @@ class Exchange:
             self.reset()
             return False
         if not 200 <= status < 300:
-            section = self.session.credential.section if not self.hops else ""
+            own = self.target == self.session.origin
+            section = self.session.credential.section if own else None
             raise http_errors.of_status(self.head, self.shown(), host, section)
         return True
 

@@ -66,10 +66,11 @@ _CERTIFICATE = frozenset(
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
 
-def of_status(head: Head, url: str, host: str, section: str) -> TransferError:
+def of_status(head: Head, url: str, host: str, section: str | None) -> TransferError:
     """The error for an answer that is none of the wanted ones.
 
-    ``url`` is safe to print; ``section`` is the credentials' section that was used, "" for none.
+    ``url`` is safe to print; ``section`` is the credentials' section that was used, "" where there is
+    none for this host, ``None`` for a host that a redirect led to.
     """
     status = head.status
     reason = "".join(c for c in head.reason[:80] if c.isprintable())
@@ -82,11 +83,13 @@ def of_status(head: Head, url: str, host: str, section: str) -> TransferError:
     return kind(text, url=url, host=host, hint=_hint(status, host, section))
 
 
-def _hint(status: int, host: str, section: str) -> str:
+def _hint(status: int, host: str, section: str | None) -> str:
     if status == 407:
         return "the proxy wants a user and password: http_proxy=http://user:password@host:port"
     if status not in (401, 403):
         return ""
+    if section is None:
+        return "credentials are not sent along a redirect to another host"
     if section:
         return f"the credentials of section [{section}] were used"
     return f"no section [{host}] was found in the credentials file"
