@@ -1,0 +1,158 @@
+"""A disk that fills up: one clear error, nothing partial, the old content intact. On a real file system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pegasus_toolkit.transfer.backends.local import Local
+from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.errors import NoSpace
+from pegasus_toolkit.transfer.files import FileSink
+from pegasus_toolkit.transfer.interface import Backend, Control, Job, Source, Want
+from tests.material import content, given
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("mount") is None, reason="a tmpfs of a given size needs root"
+)
+ROOM = 4 * BLOCK
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MiB that holds one old file."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)], check=True)
+    try:
+        (place / "old").write_bytes(b"old content")
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def only_the_old(disk: Path) -> bool:
+    return {path.name for path in disk.iterdir()} == {"old"} and (disk / "old").read_bytes() == b"old content"
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leaves so many bytes free; what fills the disk has no name."""
+    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
+    (disk / "old").write_bytes(b"old content")
+    with (disk / "filler").open("wb") as filler:
+        filler.write(bytes(free - left))
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", ""])
+@pytest.mark.parametrize("size", [ROOM + 1, 3 * ROOM, 40 * BLOCK])
+def test_copy(disk: Path, tmp_path: Path, size: int, algorithm: str) -> None:
+    (tmp_path / "file").write_bytes(content(size))
+    jobs = [Job[None](f"{tmp_path}/file", f"{disk}/{name}", Want(algorithm), None) for name in ("old", "new")]
+    backend: Local = Local()
+    for job in backend.copy(iter(jobs), backend, Control("run")):
+        assert isinstance(job.error, NoSpace)
+        assert job.error.side == "destination"
+    assert only_the_old(disk)
+
+
+def test_copy_that_fails_in_the_middle(disk: Path, tmp_path: Path) -> None:
+    """Another fills the disk while this copy runs, so that no look beforehand can tell."""
+    (tmp_path / "file").write_bytes(content(3 * BLOCK))
+
+    class Fills:
+        def take(self, n: int, control: Control) -> None:
+            if not (disk / "filler").exists():
+                fill(disk, BLOCK // 2)
+
+    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Want(), None)
+    backend = Local()
+    list(backend.copy(iter([job]), backend, Control("run", Fills())))
+    assert isinstance(job.error, NoSpace)
+    (disk / "filler").unlink()
+    assert only_the_old(disk)
+
+
+def test_small_copies(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content(BLOCK - 1))
+    fill(disk, 10_000)
+    backend = Local()
+    for name in ("old", "new"):
+        job = Job[None](f"{tmp_path}/file", f"{disk}/{name}", Want(), None)
+        list(backend.copy(iter([job]), backend, Control("run")))
+        assert isinstance(job.error, NoSpace)
+    (disk / "filler").unlink()
+    assert only_the_old(disk)
+
+
+def test_sink(disk: Path) -> None:
+    sink = FileSink(f"{disk}/old", Want(), Control("run"))
+    with pytest.raises(NoSpace) as caught:
+        for n in range(8):
+            sink.write(content(BLOCK, n))
+    assert caught.value.side == "destination"
+    sink.abort()
+    assert only_the_old(disk)
+
+
+def test_sink_says_it_beforehand(disk: Path) -> None:
+    sink = FileSink(f"{disk}/d/new", Want(), Control("run"))
+    with pytest.raises(NoSpace, match="free"):
+        sink.announce(64 * BLOCK)
+    sink.abort()
+    assert only_the_old(disk)
+
+
+def test_no_inode_left(disk: Path, tmp_path: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,nr_inodes=3", str(disk)], check=True)
+    (disk / "filler").touch()
+    for end in (FileSink(f"{disk}/new", Want(), Control()), FileSink(f"{disk}/d/new", Want(), Control())):
+        with pytest.raises(NoSpace):
+            end.write(b"data")
+        end.abort()
+    (disk / "filler").unlink()
+    assert only_the_old(disk)
+
+
+def test_put(disk: Path) -> None:
+    backend: Backend = Local()
+    jobs = [
+        Job[Source](f"{disk}/old", "", Want(), given(content(2 * ROOM))),
+        Job[Source](f"{disk}/fits", "", Want(), given(b"small")),
+    ]
+    assert [type(job.error) for job in backend.put(iter(jobs))] == [NoSpace, type(None)]
+    (disk / "fits").unlink()
+    assert only_the_old(disk)
+
+
+def test_move_from_another_file_system(disk: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content(2 * ROOM))
+    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Want(), None)
+    list(Local().rename(iter([job]), Control("run")))
+    assert isinstance(job.error, NoSpace)
+    assert (tmp_path / "file").read_bytes() == content(2 * ROOM)
+    assert only_the_old(disk)
+
+
+def test_limit_of_file_size(tmp_path: Path) -> None:
+    """``ulimit -f`` answers EFBIG; in a process of its own, since the limit is one of the process."""
+    (tmp_path / "file").write_bytes(content(3 * BLOCK))
+    script = """if True:
+        import resource, sys
+        from pegasus_toolkit.transfer.backends.local import Local
+        from pegasus_toolkit.transfer.interface import Control, Job, Want
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        job = Job(sys.argv[1] + "/file", sys.argv[1] + "/copy", Want(), None)
+        list(Local().copy(iter([job]), Local(), Control("run")))
+        print(type(job.error).__name__)
+    """
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert told.stdout == "NoSpace\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"file"}
