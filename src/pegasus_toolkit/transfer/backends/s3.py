@@ -59,6 +59,7 @@ class S3(OneByOne):
         self._closed = False
         self._large = False  # whether the last object was, and the next may be
         self._buffer = bytearray()
+        self._buckets: set[str] = set()  # that are known to be there
         self._wire_: Wire | None = None
         self._keys_: Keys | None = None
         self._parts_: Parts | None = None
@@ -188,8 +189,7 @@ class S3(OneByOne):
         """Makes the bucket; S3 has no directories."""
         self._check()
         bucket, _ = self.site.split(path)
-        if not self._keys.has_bucket(bucket):
-            self._keys.make_bucket(bucket)
+        self._keys.ensure_bucket(bucket)
 
     def stat(self, path: str) -> Entry:
         self._check()
@@ -260,10 +260,13 @@ class S3(OneByOne):
         head = self._keys.head(*source)
         if job.want.size not in (None, head.size):
             raise Corrupted(f"{head.size} bytes, {job.want.size} expected", url=job.path)
+        if target.bucket != source.bucket and target.bucket not in self._buckets:
+            self._keys.ensure_bucket(target.bucket)  # services differ in what they say of a missing one
+            self._buckets.add(target.bucket)
         if head.size > MOST_AT_ONCE:
-            self._in_bucket(target.bucket, lambda: self._parts.copy(source, target, head))
+            self._parts.copy(source, target, head)
         else:
-            self._in_bucket(target.bucket, lambda: self._keys.copy(source, target, head))
+            self._keys.copy(source, target, head)
         control.bytes += head.size
         job.size = head.size
         job.digest = head.sha256 if job.want.algorithm == "sha256" else ""

@@ -73,6 +73,11 @@ class Keys:
             return False
         return True
 
+    def ensure_bucket(self, bucket: str) -> None:
+        """Makes it unless it is there: who may not make buckets may still use one."""
+        if not self.has_bucket(bucket):
+            self.make_bucket(bucket)
+
     def make_bucket(self, bucket: str) -> None:
         """Makes it in the site's region; content if it is there and ours."""
         region = self._wire.site.region

@@ -139,9 +139,11 @@ class Parts:
         """Bytes of the first part of an object whose size is not known."""
         return self._wire.site.options.part_size or PUT_PART
 
-    def begin(self, target: Object) -> str:
+    def begin(self, target: Object, checksums: bool = True) -> str:
         """Opens an upload. Raises ``NotFound`` where the bucket is missing."""
-        body = self._wire.call(Request("POST", *target, query=(("uploads", ""),), headers=self._declared()))
+        checked = checksums and self._wire.site.options.checksums
+        headers = {"x-amz-checksum-algorithm": "SHA256"} if checked else {}
+        body = self._wire.call(Request("POST", *target, query=(("uploads", ""),), headers=headers))
         found = _UPLOAD.search(body)
         if found is None:
             raise ServerFault("no upload was opened", url=self._wire.site.path(*target))
@@ -159,7 +161,7 @@ class Parts:
 
     def copy(self, source: Object, target: Object, head: Head) -> None:
         """A copy by the server, in parts, of the very content that ``head`` is about."""
-        upload = self.begin(target)
+        upload = self.begin(target, checksums=False)
 
         def one(number: int, start: int) -> Part:
             end = min(start + COPY_PART, head.size) - 1
@@ -188,9 +190,6 @@ class Parts:
             with suppress(TransferError):
                 self._wire.send(Request("DELETE", *target, query=(("uploadId", upload),)), last=True).read()
             raise
-
-    def _declared(self) -> dict[str, str]:
-        return {"x-amz-checksum-algorithm": "SHA256"} if self._wire.site.options.checksums else {}
 
     def _send_all(self, target: Object, source: Source, start: Data, upload: str) -> list[Part]:
         free: deque[bytearray] = deque()
