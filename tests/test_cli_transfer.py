@@ -426,3 +426,13 @@ def test_many_operations_make_a_short_log(tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) < 12
     assert "a7" in done.stderr and "1000 done, 1 failed" in done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 1000
+
+
+def test_every_option_is_documented(tmp_path: Path) -> None:
+    documented = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
+    told = run("--help", cwd=tmp_path).stdout
+    options = set(
+        re.findall(r"^ +(?:-\w \w*,? ?)?.*?(--[a-z-]+)", told.partition("a specification that")[0], re.M)
+    )
+    assert len(options) > 15
+    assert [option for option in sorted(options) if f"{option}" not in documented] == []

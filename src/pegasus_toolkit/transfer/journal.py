@@ -240,14 +240,10 @@ def _key(operation: Operation, destination: Location, size: int) -> int:
     if isinstance(operation, Transfer):
         for source in operation.sources:
             parts += (source.url, source.endpoint.site)
-        parts += (
-            operation.lfn,
-            operation.manifest,
-            str(operation.size),
-            str(operation.verify_checksum_remote),
-        )
-        parts += operation.checksum or ()
-        parts.append(str(operation.generate_checksum))
+        parts += (operation.lfn, operation.manifest)
+        if operation.checksum is not None:
+            parts += operation.checksum
+        parts.append(f"{operation.size} {operation.verify_checksum_remote} {operation.generate_checksum}")
     else:
         parts.append(str(getattr(operation, "recursive", False)))
     text = "\0".join(parts).encode(errors="surrogatepass")

@@ -36,7 +36,7 @@ class Statistics:
     def __init__(self, directory: str, now: float) -> None:
         """``directory`` "": no file. ``now``: seconds since the epoch. Raises ``OSError``."""
         self.file = _create(directory, int(now)) if directory else None
-        self.pairs: dict[str, list[int]] = {}  # "site->site": [transfers, bytes]
+        self.pairs: dict[tuple[str, str], list[int]] = {}  # sites: [transfers, bytes]
         self.checks: dict[str, _Checks] = {}  # by linkage
         if self.file is not None:
             self.file.write(b"- transfer_attempts:\n")
@@ -66,15 +66,25 @@ class Statistics:
             return
         moved = sum(size for _, size in self.pairs.values())
         yield f"Stats: Total {total} transfers, {_throughput(moved, seconds)}"
-        for pair, (count, size) in self.pairs.items():
-            yield f"       Between sites {pair} : {count} transfers, {_throughput(size, seconds)}"
+        for sites, (count, size) in self.pairs.items():
+            throughput = _throughput(size, seconds)
+            yield f"       Between sites {'->'.join(sites)} : {count} transfers, {throughput}"
 
     def _count(self, outcome: Outcome, operation: Transfer) -> None:
-        if outcome.attempts and not outcome.member:
-            last = outcome.attempts[-1]
-            totals = self.pairs.setdefault(f"{_site(last.source)}->{_site(last.destination)}", [0, 0])
+        attempts = outcome.attempts
+        if attempts and not outcome.member:
+            last = attempts[-1]
+            pair = (_site(last.source), last.destination.endpoint.site)
+            totals = self.pairs.get(pair)
+            if totals is None:
+                totals = self.pairs[pair] = [0, 0]
             totals[0] += 1
-            totals[1] += outcome.size if outcome.status == "done" else 0
+            if outcome.status == "done":
+                totals[1] += outcome.size
+        if outcome.verified or operation.generate_checksum or outcome.error is not None or len(attempts) > 1:
+            self._count_checks(outcome, operation)
+
+    def _count_checks(self, outcome: Outcome, operation: Transfer) -> None:
         bad = any(isinstance(attempt.error, Corrupted) for attempt in outcome.attempts)
         checked = "digest" in outcome.verified or "remote" in outcome.verified
         if bad or checked or operation.generate_checksum:
