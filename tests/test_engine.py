@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from pathlib import Path
 
@@ -437,3 +438,30 @@ def test_half_a_million_operations_keep_memory_bounded() -> None:
     recorder = Recorder()
     summary = world.engine(recorder).run(operations)
     assert summary.done == 30_000
+
+
+def test_what_meta_files_expect_holds_where_remote_verification_is_asked_for(
+    world: World, tmp_path: Path
+) -> None:
+    world.store("a")["/f"] = b"content"
+    expected = {"checksum.type": "sha256", "checksum.value": sha(b"other")}
+    entries = [{"_id": "f", "_type": "file", "_attributes": expected}]
+    (tmp_path / "f.meta").write_text(json.dumps(entries))
+    checked = move(1, "memory://a/f", "remote://b/g", lfn="f", verify_checksum_remote=True)
+    plain = move(2, "memory://a/f", "remote://b/h", lfn="f")
+    _, told = world.run(checked, plain, directory=str(tmp_path))
+    assert isinstance(told.of(1).error, Corrupted)
+    assert set(world.store("b")) == {"/h"}
+    (tmp_path / "g.meta").write_text(
+        json.dumps([{"_id": "f", "_type": "file", "_attributes": {"checksum.value": "1"}}])
+    )
+    summary, told = world.run(checked, directory=str(tmp_path))
+    assert summary.exit_code == 2
+    assert ".meta" in str(told.of(1).error)
+
+
+def test_a_link_to_a_remote_file_is_a_copy(world: World, tmp_path: Path) -> None:
+    world.store("a")["/f"] = b"content"
+    summary, told = world.run(move(1, "remote://a/f", f"symlink://{tmp_path}/f"))
+    assert (tmp_path / "f").read_bytes() == b"content"
+    assert (summary.exit_code, told.of(1).route) == (0, "direct")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pegasus_toolkit.transfer import routes
@@ -71,8 +70,12 @@ class Planner:
         checksum = operation.checksum
         if operation.generate_checksum and not operation.lfn:
             raise BadSpecification("generate_checksum needs an lfn", url=operation.sources[0].url)
+        size = operation.size
         if operation.verify_checksum_remote and checksum is None and operation.lfn:
-            checksum = self._from_meta(operation.lfn)
+            expected = self._from_meta(operation.lfn)
+            if expected is not None:
+                checksum = Checksum(expected.algorithm, expected.digest)
+                size = expected.size if size is None else size
         plain = checksum is None and operation.size is None and not operation.verify_checksum_remote
         if plain and (self.algorithm == "sha256" or not operation.generate_checksum):
             return self.default
@@ -86,24 +89,21 @@ class Planner:
                 digest = checksum.value
             else:
                 also = ((checksum.type, checksum.value),)
-        return Want(algorithm, digest, operation.size, operation.verify_checksum_remote, also)
+        return Want(algorithm, digest, size, operation.verify_checksum_remote, also)
 
-    def _from_meta(self, lfn: str) -> Checksum | None:
+    def _from_meta(self, lfn: str) -> meta.Expected | None:
         """What the ``.meta`` files in the working directory expect, as upstream reads them.
 
         A file of which they say nothing is compared with what was read from its source.
         """
         from pegasus_toolkit.integrity import meta
 
-        if self._meta is None:
-            self._meta = meta.read(sorted(Path(self.directory).glob("*.meta")))
-        if lfn not in self._meta:
-            return None
         try:
-            expected = self._meta.find(lfn)
-        except meta.MetaError as error:
+            if self._meta is None:
+                self._meta = meta.read_directory(self.directory)
+            return self._meta.find(lfn) if lfn in self._meta else None
+        except (OSError, meta.MetaError) as error:
             raise BadSpecification(f"cannot use the .meta files: {error}", url=self.directory) from error
-        return Checksum(expected.algorithm, expected.digest)
 
     def _guard(self, operation: Remove) -> None:
         """Keeps the only copy: what failed to be transferred is not removed."""

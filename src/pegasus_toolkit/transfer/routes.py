@@ -48,11 +48,12 @@ def choose(source: Endpoint, destination: Endpoint, ends: Ends, want: Want, syml
     """The route from ``source`` to ``destination``. Raises ``Unsupported`` when there is none."""
     giver, taker = ends
     local = source.scheme in LOCAL and destination.scheme in LOCAL
-    for scheme, ability, route in (("symlink", Links, LINK), ("moveto", Renames, RENAME)):
-        if destination.scheme == scheme:
-            if source.scheme not in LOCAL or not isinstance(giver, ability):
-                raise Unsupported(f"{scheme}: needs a local source, not {source.scheme}:")
-            return route
+    if destination.scheme == "moveto" and not (local and isinstance(giver, Renames)):
+        raise Unsupported(f"moveto: needs a local source, not {source.scheme}:")
+    if destination.scheme == "moveto":
+        return RENAME
+    if destination.scheme == "symlink" and local and isinstance(giver, Links):
+        return LINK  # from elsewhere it is a copy: there is nothing here to point to
     if symlink and local and source.site == destination.site and isinstance(giver, Links):
         return SITE_LINK
     if isinstance(giver, Copies) and giver.copies(taker, want):
