@@ -205,8 +205,6 @@ class Exchange:
     def _judge(self, handle: Any, code: int, text: str) -> bool:
         status = self.head.status if self.head is not None else 0
         if self.proxy and http_errors.of_proxy(code, handle.getinfo(pycurl.HTTP_CONNECTCODE), status):
-            if code:
-                self.session.proxies.bad.add(self.proxy)
             self.shunned, self.proxy = self.proxy, ""
             self.reset()
             return False
@@ -215,7 +213,7 @@ class Exchange:
             connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
             raise http_errors.of_curl(code, text, self.shown(), host, connected)
         assert self.head is not None
-        if self.shunned and status < 500:
+        if self.shunned and status < 500:  # it was not the server's fault
             self.session.proxies.bad.add(self.shunned)
         if status in REDIRECTS and self.head.get("location"):
             self.follow(self.head.get("location"))
