@@ -241,7 +241,7 @@ class TestResume:
         assert end.resume("etag 2") == 0
         end.write(b"new")
         assert end.commit() == sha256(b"new")
-        discard(first.partial)
+        discard([first.partial])
         assert names(tmp_path) == {"file"}
 
     def test_restart_forgets(self, tmp_path: Path) -> None:
@@ -296,11 +296,31 @@ class TestResume:
         first = self.first(tmp_path / "file", b"begin")
         with Path(first.partial).open("rb") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
-            discard(first.partial)
+            discard([first.partial])
             assert Path(first.partial).exists()
-        discard(first.partial)
-        discard(first.partial)
+        discard([first.partial])
+        discard([first.partial])
         assert names(tmp_path) == set()
+
+    @pytest.mark.parametrize("keep", [False, True])
+    def test_run_knows_what_to_discard(self, tmp_path: Path, keep: bool) -> None:
+        control = Control("run", keep_partial=keep)
+        for end in (
+            FileSink(f"{tmp_path}/{name}", Want(), control) for name in ("kept", "done", "none", "bad")
+        ):
+            end.resume("v")
+            if not end.path.endswith("none"):
+                end.write(b"data")
+            if end.path.endswith("done"):
+                end.commit()
+            if end.path.endswith("bad"):
+                end.check.want = Want("sha256", sha256(b"other"))
+                with pytest.raises(Corrupted):
+                    end.commit()
+            end.abort()
+        assert {Path(path).name[:5] for path in control.partials} == (set() if keep else {".kept"})
+        discard(control.partials)
+        assert {name[:5] for name in names(tmp_path)} == ({"done", ".kept"} if keep else {"done"})
 
     def test_planted_partial_is_not_trusted(self, tmp_path: Path) -> None:
         """A link, a hard link or a FIFO under the partial's name: the file is written without it."""

@@ -11,6 +11,7 @@ from msgspec import Struct, field
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
+from pegasus_toolkit.transfer.files import discard
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.lanes import SILENT, Worker
 from pegasus_toolkit.transfer.limits import Bandwidth
@@ -121,6 +122,7 @@ class Engine:
         self.observers = observers
         self.pool = Pool(settings, opener)
         self.limiter = Bandwidth(options.bandwidth) if options.bandwidth else None
+        self.partials: set[str] = set()  # of interrupted files, until the end of the run
         self.cancelled: Cancelled | None = None
         self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
         self.exit_code = 0
@@ -158,7 +160,7 @@ class Engine:
             retry=Retry(options.attempts, options.first_delay),
             slots=Slots(options.concurrency, options.per_host),
             move=move,
-            control=lambda: Control(options.run, self.limiter, options.keep_partial),
+            control=lambda: Control(options.run, self.limiter, options.keep_partial, self.partials),
         )
         try:
             for indices in phases(operations):
@@ -168,6 +170,7 @@ class Engine:
             if self.cancelled is None and not scheduler.over:  # an observer raised
                 scheduler.cancel(Cancelled("the run was broken off"))
             self.pool.close()
+            discard(self.partials)
         return self._summary()
 
     def close(self) -> None:

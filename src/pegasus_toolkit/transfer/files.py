@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from pegasus_toolkit.transfer.disk import (
@@ -26,19 +26,20 @@ from pegasus_toolkit.transfer.interface import Control, Data, Sink, Source, Want
 ANNOUNCED = 16 << 20  # bytes; smaller files are not worth asking for the free space
 
 
-def discard(partial: str) -> None:
-    """Removes a partial file that a :class:`FileSink` kept, unless another run is writing it."""
+def discard(partials: Iterable[str]) -> None:
+    """Removes partial files that sinks kept, but for those that another run is writing."""
+    for partial in partials:
+        with suppress(OSError):
+            _discard(partial)
+
+
+def _discard(partial: str) -> None:
     import fcntl
 
-    try:
-        fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError:
-        return
+    fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.unlink(partial)  # noqa: PTH108
-    except OSError:
-        return
     finally:
         os.close(fd)
 
@@ -46,8 +47,9 @@ def discard(partial: str) -> None:
 class FileSink:
     """A local file in the making, under a name aside until ``commit`` has verified it.
 
-    ``partial`` is the path of what an aborted attempt kept for the next one ("" for nothing). Who
-    gives up on the operation, or finishes it with another sink, calls ``discard(partial)``.
+    ``partial`` is the path of what an aborted attempt keeps for the next one ("" for nothing). Unless
+    it is to stay for a later run, it stands in ``control.partials``, too: the run ends with
+    ``discard(control.partials)``.
     """
 
     def __init__(self, path: str, want: Want, control: Control) -> None:
@@ -142,7 +144,8 @@ class FileSink:
         self._close()
 
     def _spoil(self) -> None:
-        """What was written is wrong: nothing of it is kept for another attempt."""
+        """Nothing is kept for another attempt: what was written is wrong, or has its final name."""
+        self._control.partials.discard(self.partial)
         self.partial = ""
 
     def _stand(self) -> str | None:
@@ -171,6 +174,8 @@ class FileSink:
         if fd < 0:
             return
         self._fd, self._temporary, self.partial = fd, partial, partial
+        if not self._control.keep_partial:
+            self._control.partials.add(partial)
         size = self.check.want.size
         if size is not None and os.fstat(fd).st_size > size:
             os.ftruncate(fd, 0)
@@ -188,7 +193,8 @@ class FileSink:
         else:
             self._close()
         os.rename(self._temporary, self.path)  # noqa: PTH104
-        self._temporary = self.partial = ""
+        self._temporary = ""
+        self._spoil()
 
     def _close(self) -> None:
         if self._fd >= 0:

@@ -257,15 +257,22 @@ class Control:
     is called by ends for each block and waits where a bandwidth limit says so.
     """
 
-    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "run", "stop")
+    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "partials", "run", "stop")
 
-    def __init__(self, run: str = "0", limiter: Limiter | None = None, keep_partial: bool = False) -> None:
+    def __init__(
+        self,
+        run: str = "0",
+        limiter: Limiter | None = None,
+        keep_partial: bool = False,
+        partials: set[str] | None = None,
+    ) -> None:
         self.bytes = 0
         self.run = run  # unique for each run; part of temporary names
         self.stop: TransferError | None = None
         self.limiter = limiter
         self.limited = False  # waiting for bandwidth, which is not a stall
         self.keep_partial = keep_partial  # interrupted files stay for a later run (--journal)
+        self.partials = set() if partials is None else partials  # what the run discards at its end, else
 
     def spend(self, n: int) -> None:
         """Accounts for n bytes about to be handed on. Raises what ``stop`` holds."""
