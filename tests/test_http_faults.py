@@ -27,6 +27,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Job, Sink
+from tests.faults import SinkLayer
 from tests.http_world import World, failure, get
 from tests.material import Calling, content, fetch_job
 from tests.servers.common import free_port
@@ -50,6 +51,16 @@ def then(*answers: Answer | Reply) -> Answer:
 
 def always(reply: Reply) -> Answer:
     return lambda _: reply
+
+
+class Counting(SinkLayer):
+    """Counts how often it was asked to resume."""
+
+    resumed = 0
+
+    def resume(self, validator: str) -> int:
+        self.resumed += 1
+        return super().resume(validator)
 
 
 def ranges(server: Odd) -> list[str]:
@@ -117,9 +128,11 @@ def test_server_that_refuses_the_range_is_asked_for_all(odd: Start, world: World
     server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(DATA), refusal, file(DATA)))
     backend = world.open(server.authority)
     failure(backend, end=world.sink())
-    get(backend, end=world.sink())
+    sink = Counting(world.sink())
+    get(backend, end=sink)
     assert world.file == DATA
     assert ranges(server)[-1] == ""
+    assert sink.resumed == 1
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 5-9/10"}, {"Content-Range": "nonsense"}])

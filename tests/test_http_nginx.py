@@ -291,7 +291,11 @@ class TestCertificates:
         trust = f"ca_file = {self.pki.ca}\n"
         assert isinstance(failure(self.open(world, trust), path), Denied)
         pair = f"client_certificate = {self.pki.client_cert}\nclient_key = {self.pki.client_key}"
-        assert get(self.open(world, trust + pair), path) == b"abc"
+        backend = self.open(world, trust + pair)
+        assert get(backend, path) == b"abc"
+        assert get(backend, f"/away{self.path}") == b"abc"
+        assert isinstance(failure(backend, f"/away{path}"), Denied), "localhost is not 127.0.0.1"
+        assert get(backend, path) == b"abc"
 
     def test_redirect_out_of_https_is_refused(self, world: World) -> None:
         error = failure(self.open(world, f"ca_file = {self.pki.ca}"), "/to-http/")

@@ -39,6 +39,7 @@ http {{
     location /header/ {{ if ($http_x_token != "{token}") {{ return 403; }} alias {home}/data/; }}
     location /client/ {{ if ($ssl_client_verify != SUCCESS) {{ return 403; }} alias {home}/data/; }}
     location /redirect/ {{ rewrite ^/redirect/(.*)$ /files/$1 redirect; }}
+    location /away/ {{ rewrite ^/away/(.*)$ https://localhost:{tls_port}/$1 redirect; }}
     location /loop/ {{ return 302 /loop/; }}
     location /to-http/ {{ return 302 http://127.0.0.1:{port}/files/; }}
     location /busy/ {{ add_header Retry-After 7 always; return 503; }}

@@ -95,21 +95,23 @@ def _hint(status: int, host: str, section: str | None) -> str:
     return f"no section [{host}] was found in the credentials file"
 
 
-def of_curl(code: int, text: str, url: str, host: str, connected: bool) -> TransferError:
+def of_curl(code: int, text: str, url: str, host: str, *, connected: bool, own: bool) -> TransferError:
     """The error for libcurl's ``code``; ``text`` is its own explanation.
 
     ``connected``: whether a request could be sent at all (tells an end that is silent from one that
-    is not there).
+    is not there). ``own``: whether ``host`` is the endpoint's; what cannot be reached is otherwise
+    only where one file was redirected to, and says nothing about the others.
     """
+    unreachable = Unreachable if own else ServerFault
     explained = redact.message(text) or f"libcurl error {code}"
     if code == pycurl.E_OPERATION_TIMEDOUT:
-        kind = TimedOut if connected else Unreachable
+        kind = TimedOut if connected else unreachable
         return kind("no answer for too long" if connected else "no connection in time", url=url, host=host)
     if code in _CERTIFICATE:
         hint = f"to trust its certificate authority, name its file as ca_file in section [{host}]"
         return Denied(f"certificate not accepted: {explained}", url=url, host=host, hint=hint)
     if code in _UNREACHABLE:
-        return Unreachable(explained, url=url, host=host)
+        return unreachable(explained, url=url, host=host)
     if code in (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL):
         return BadSpecification(f"not a URL that can be fetched: {explained}", url=url, host=host)
     return ServerFault(f"broken off: {explained}", url=url, host=host)

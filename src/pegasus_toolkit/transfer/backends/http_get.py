@@ -79,14 +79,14 @@ class Fetch(Exchange):
             self._resume()
 
     def _expect(self, head: Head) -> None:
-        """The server's own digests count: that in the wanted algorithm costs nothing; another is taken
-        only where nobody else vouches for the content."""
+        """The server's own digests count where nobody else vouches for the content: one in the wanted
+        algorithm costs nothing; else one is taken in another."""
         told, want = head.digests(), self.job.want
-        if not told:
+        if not told or want.digest:
             return
         if want.algorithm in told:
             self.job.end.expect(want.algorithm, told[want.algorithm])
-        elif not want.digest and not want.also:
+        elif not want.also:
             best = next((name for name in digests.HEX_LENGTH if name in told), None)
             if best is not None:
                 self.job.end.expect(best, told[best])
