@@ -3,7 +3,23 @@
 from __future__ import annotations
 
 from pegasus_toolkit.credentials.errors import CredentialError
-from pegasus_toolkit.credentials.lookup import Credentials, HttpCredential, S3Credential
+from pegasus_toolkit.credentials.lookup import (
+    Credentials,
+    HttpCredential,
+    S3Credential,
+    SshCredential,
+    Token,
+    X509Credential,
+)
 from pegasus_toolkit.credentials.secret import Secret
 
-__all__ = ["CredentialError", "Credentials", "HttpCredential", "S3Credential", "Secret"]
+__all__ = [
+    "CredentialError",
+    "Credentials",
+    "HttpCredential",
+    "S3Credential",
+    "Secret",
+    "SshCredential",
+    "Token",
+    "X509Credential",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -55,6 +56,66 @@ class S3Credential(NamedTuple):
     section: str = ""
 
 
+class SshCredential(NamedTuple):
+    """Who logs in at one SSH server with what, and which host keys are believed there.
+
+    ``user``: "" and ``port``: 0 where nothing is told; ``private_key``, ``known_hosts``: absolute
+    paths, "" for the usual ones; ``host_key``: the only one that is right ("type base64"), "" for
+    those in known_hosts; ``accept_new``: the key of an unknown host is believed and kept.
+    """
+
+    user: str = ""
+    port: int = 0
+    private_key: str = ""
+    passphrase: Secret | None = None
+    password: Secret | None = None
+    known_hosts: str = ""
+    host_key: str = ""
+    accept_new: bool = False
+    section: str = ""
+
+
+class X509Credential(NamedTuple):
+    """A proxy, or a certificate with its key, that is valid now.
+
+    ``certificate``, ``key``: absolute paths, the same for a proxy. ``starts``, ``expires``: seconds since
+    the epoch between which all certificates of the chain are valid. ``origin``: what named it, "" for
+    the usual place.
+    """
+
+    certificate: str
+    key: str
+    starts: float
+    expires: float
+    origin: str = ""
+
+    @property
+    def proxy(self) -> bool:
+        """Whether it is one file that holds certificate, key and chain."""
+        return self.certificate == self.key
+
+    @property
+    def path(self) -> str:
+        """The proxy's file; of a certificate with a key of its own, the certificate's."""
+        return self.certificate
+
+    def left(self) -> float:
+        """Seconds until it expires."""
+        return self.expires - time.time()
+
+
+class Token(NamedTuple):
+    """A bearer token, not over yet. ``origin``: where it stands; ``expires``: ``None`` where not known."""
+
+    secret: Secret
+    origin: str
+    expires: float | None = None
+
+    def left(self) -> float | None:
+        """Seconds until it expires, where that is known."""
+        return None if self.expires is None else self.expires - time.time()
+
+
 class NamedFile(NamedTuple):
     """A file, and what named it, for errors."""
 
@@ -69,10 +130,12 @@ class Credentials:
     secret. Files named by a variable must be there; those at the usual places may.
     """
 
-    __slots__ = ("_environ", "_home", "_lock", "_read")
+    __slots__ = ("_environ", "_home", "_lock", "_read", "_shared")
 
-    def __init__(self, environ: Mapping[str, str], home: str | None = None) -> None:
+    def __init__(self, environ: Mapping[str, str], home: str | None = None, shared: str = "/tmp") -> None:
+        """``shared``: where grid tools leave proxies and tokens, "" to look at none."""
         self._environ = dict(environ)
+        self._shared = shared
         self._home = home if home is not None else self._environ.get("HOME", "")
         self._lock = threading.Lock()
         self._read: dict[str, Sections] = {}
@@ -85,7 +148,7 @@ class Credentials:
     @classmethod
     def none(cls) -> Credentials:
         """No credentials at all."""
-        return cls({}, "")
+        return cls({}, "", "")
 
     def http(self, scheme: str, authority: str, site: str = "") -> HttpCredential:
         """What to use for ``scheme://authority``; empty where no section names that host.
@@ -100,7 +163,10 @@ class Credentials:
             sections = self._sections(file)
             section = http.find(sections, scheme, authority, file)
             if section is not None:
-                return http.build(sections[section], section, file, self._home)
+                found = http.build(sections[section], section, file, self._home)
+                if found.token is not None and found.token.reveal() == "discover":
+                    return found._replace(token=self._discovered(scheme, authority, site).secret)
+                return found
         return HttpCredential()
 
     def s3(self, user: str, site: str) -> S3Credential:
@@ -119,6 +185,78 @@ class Credentials:
             )
         names = ", ".join(str(file.path) for file in files)
         raise CredentialError(f"no section [{site}] and no section [{user}@{site}] in {names}")
+
+    def ssh(self, scheme: str, authority: str, site: str = "") -> SshCredential:
+        """What to use for ``scp`` and ``sftp`` at ``authority``.
+
+        The section of the host counts, or else that of the site; a key that it names goes before
+        ``SSH_PRIVATE_KEY_site`` and ``SSH_PRIVATE_KEY``.
+        """
+        from pegasus_toolkit.credentials import ssh
+
+        found = SshCredential()
+        for file in self._credential_files(site):
+            sections = self._sections(file)
+            section = ssh.find(sections, scheme, authority, site, file)
+            if section is not None:
+                found = ssh.build(sections[section], section, site, file, self._home)
+                break
+        if not found.private_key:
+            for file in self._named("SSH_PRIVATE_KEY", site):
+                return found._replace(private_key=ssh.from_key(file))
+        return found
+
+    def proxy(self, site: str = "", scheme: str = "", needed: bool = True) -> X509Credential | None:
+        """The X.509 proxy for a site, valid now; or ``None``.
+
+        ``X509_USER_PROXY_site``, ``X509_USER_CERT_site`` with ``X509_USER_KEY_site``, the same without a
+        site, ``/tmp/x509up_uID``: the first that is there. One that is over raises; at the usual place
+        only where it is ``needed``, as it may be left over there from other work. A ``scheme`` that
+        is not the grid's (``https``, say) gets none.
+        """
+        from pegasus_toolkit.credentials import x509
+
+        if scheme in x509.WITHOUT:
+            return None
+        return x509.find(self._named, site, self._shared, needed)
+
+    def ca_directory(self) -> str:
+        """The directory of certificate authorities that grid sites are checked against; "" for none."""
+        from pegasus_toolkit.credentials import x509
+
+        return x509.ca_directory(self._environ, self._home)
+
+    def token(self, scheme: str, authority: str, site: str = "", needed: bool = True) -> Token | None:
+        """The bearer token for ``scheme://authority``, not over yet; or ``None``.
+
+        What the credentials file gives to that host counts first. Else it is discovered, but only for
+        schemes whose servers expect that (``davs``, ``root``, ``osdf`` and their like), or where the
+        file says ``token = discover``: ``BEARER_TOKEN``, ``BEARER_TOKEN_FILE``, each with ``_site``
+        first, ``_CONDOR_CREDS``, ``$XDG_RUNTIME_DIR/bt_uID``, ``/tmp/bt_uID``. ``needed`` as for proxies.
+        """
+        from pegasus_toolkit.credentials import tokens
+
+        for file in self._credential_files(site):
+            found = tokens.configured(self._sections(file), scheme, authority, file)
+            if isinstance(found, Token):
+                return found
+            if found is not None:
+                return self._discovered(scheme, authority, site)
+        if scheme not in tokens.AMBIENT:
+            return None
+        return tokens.discover(self._environ, site, self._shared, needed)
+
+    def _discovered(self, scheme: str, authority: str, site: str) -> Token:
+        """For a host that the credentials file gives whatever token is found."""
+        from pegasus_toolkit.credentials import tokens
+
+        where = f"{scheme}://{authority.rpartition('@')[2]}: token = discover"
+        if scheme in ("http", "dav", "webdav", "ftp"):
+            raise CredentialError(f"{where}: a token is not sent without encryption")
+        found = tokens.discover(self._environ, site, self._shared, needed=True)
+        if found is None:
+            raise CredentialError(f"{where}, but there is none", "set BEARER_TOKEN_FILE or BEARER_TOKEN")
+        return found
 
     def environment_file(self, variable: str, site: str = "") -> Path | None:
         """The private file that ``variable_site`` or else ``variable`` names, checked; or ``None``."""

@@ -70,7 +70,7 @@ class Section:
             raise self.error(f"{key} is not a file: {path}")
         return str(path)
 
-    def only(self, known: Collection[str], prefix: str) -> None:
+    def only(self, known: Collection[str], prefix: str = "") -> None:
         """Raises when there is a key that is not known: a misspelt one must not be ignored in silence.
 
         The key itself is not shown, as it may be a piece of a secret that a line end cut in two.
@@ -78,10 +78,10 @@ class Section:
         numbers = [
             number
             for number, key in enumerate(self.values, start=1)
-            if key not in known and not key.startswith(prefix)
+            if key not in known and not (prefix and key.startswith(prefix))
         ]
         if numbers:
-            names = ", ".join(sorted((*known, f"{prefix}NAME")))
+            names = ", ".join(sorted((*known, f"{prefix}NAME") if prefix else known))
             raise self.error(f"its key number {numbers[0]} is not known", f"known are: {names}")
 
     def prefixed(self, prefix: str) -> Iterator[tuple[str, Secret]]:

@@ -68,7 +68,8 @@ class Abilities(NamedTuple):
     ``streams``: can move bytes to and from any end; ``False``: whole local files only (``end.file``);
     ``directories``: has real directories (an object store has none);
     ``quoted``: paths are percent-encoded, as in a web address;
-    ``threads``: at most so many instances for one endpoint (0: as many as the limits allow).
+    ``threads``: at most so many instances for one endpoint (0: as many as the limits allow);
+    ``pipelined``: the files in flight share one connection, so that an instance takes one slot.
     """
 
     in_flight: int = 1
@@ -76,6 +77,7 @@ class Abilities(NamedTuple):
     directories: bool = True
     quoted: bool = False
     threads: int = 0
+    pipelined: bool = False
 
 
 class Sink(Protocol):

@@ -23,6 +23,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "memory": Protocol("memory"),
     "http": Protocol("http", "http"),
     "https": Protocol("http", "http"),
+    "scp": Protocol("ssh", "ssh"),
+    "sftp": Protocol("ssh", "ssh"),
     "s3": Protocol("s3", "s3"),
     "s3s": Protocol("s3", "s3"),
 }
