@@ -186,6 +186,16 @@ def test_close_from_another_thread_ends_the_wait(odd: Start, world: World, end: 
     closer.join()
 
 
+def test_closed_backend_is_of_no_use(odd: Start, world: World) -> None:
+    backend = world.open(odd(file(DATA)).authority)
+    get(backend)
+    backend.close()
+    with pytest.raises(Cancelled):
+        get(backend)
+    with pytest.raises(Cancelled):
+        backend.stat("/file")
+
+
 @pytest.mark.parametrize(
     ("status", "kind"),
     [

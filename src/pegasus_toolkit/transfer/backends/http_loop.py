@@ -84,7 +84,9 @@ class Loop:
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.connections)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._awake, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._awake, self._waker = os.pipe()
+        os.set_blocking(self._awake, False)
+        os.set_blocking(self._waker, False)
         self._lock = threading.Lock()
         self._busy = False
         self._closed = False
@@ -96,6 +98,7 @@ class Loop:
 
     def __enter__(self) -> Loop:
         with self._lock:
+            self._refuse_closed()
             self._busy = True
         return self
 
@@ -108,6 +111,10 @@ class Loop:
             self._busy = False
             if self._closed:
                 self._dispose()
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise Cancelled("the connection was closed", host=self.session.host)
 
     def start(self, exchange: Exchange) -> None:
         """Sends the exchange's request, or sends it again."""
@@ -126,8 +133,7 @@ class Loop:
         """Moves what can be moved and calls ``settle`` with each exchange that is over; waits where
         nothing is. Whether any was over. Raises ``Cancelled`` once closed.
         """
-        if self._closed:
-            raise Cancelled("the connection was closed", host=self.session.host)
+        self._refuse_closed()
         multi = self._multi
         multi.perform()
         over: list[tuple[Stream, Exchange | None, int, str]] = []
