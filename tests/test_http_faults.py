@@ -7,7 +7,7 @@ import gzip
 import hashlib
 import threading
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email.utils import formatdate
 
 import pytest
@@ -29,7 +29,7 @@ from pegasus_toolkit.transfer.errors import (
 from pegasus_toolkit.transfer.interface import Job, Sink
 from tests.faults import SinkLayer
 from tests.http_world import World, failure, get
-from tests.material import Calling, content, fetch_job
+from tests.material import Calling, content, fetch_job, settle
 from tests.servers.common import free_port
 from tests.servers.odd_http import Answer, Odd, Reply, Request, file
 
@@ -54,9 +54,14 @@ def always(reply: Reply) -> Answer:
 
 
 class Counting(SinkLayer):
-    """Counts how often it was asked to resume."""
+    """Counts how often it was asked to resume, and what was announced."""
 
     resumed = 0
+    announced: tuple[int, ...] = ()
+
+    def announce(self, size: int) -> None:
+        self.announced += (size,)
+        super().announce(size)
 
     def resume(self, validator: str) -> int:
         self.resumed += 1
@@ -133,6 +138,7 @@ def test_server_that_refuses_the_range_is_asked_for_all(odd: Start, world: World
     assert world.file == DATA
     assert ranges(server)[-1] == ""
     assert sink.resumed == 1
+    assert sink.announced == (len(DATA),)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Range": "bytes 5-9/10"}, {"Content-Range": "nonsense"}])
@@ -184,6 +190,34 @@ def test_close_from_another_thread_ends_the_wait(odd: Start, world: World, end: 
         else:
             backend.stat("/file")
     closer.join()
+
+
+def test_closed_batch_writes_no_more(odd: Start, world: World) -> None:
+    """Closing a batch waits for the write that is under way; the engine then aborts the sink."""
+    writing, gate = threading.Event(), threading.Event()
+
+    def block() -> None:
+        writing.set()
+        gate.wait()
+
+    server = odd(lambda request: Reply(DATA if request.target == "/large" else b"small"))
+    sink = Calling(block)
+
+    def jobs() -> Iterator[Job[Sink]]:
+        yield fetch_job("/large", sink)
+        for n in range(1000):
+            yield fetch_job(f"/{n}")
+
+    batch = world.open(server.authority).get(jobs())
+    while not writing.is_set():
+        assert settle(next(batch)) == b"small"
+    closer = threading.Thread(target=batch.close)  # type: ignore[attr-defined]
+    closer.start()
+    closer.join(0.3)
+    assert closer.is_alive()
+    gate.set()
+    closer.join()
+    assert sink.size <= 512 << 10, "what was queued was still written"
 
 
 def test_closed_backend_is_of_no_use(odd: Start, world: World) -> None:

@@ -45,7 +45,7 @@ class Fetch(Exchange):
         self.validator = ""  # of the content that is being fetched
         self.ranges = False  # the server gives parts of it
         self.started = 0.0
-        self._plain = False  # never mind what an earlier attempt kept
+        self._told = False  # the sink knows what is to come, and has told what it kept
         self._batch = batch
 
     def begin(self, head: Head) -> None:
@@ -62,10 +62,11 @@ class Fetch(Exchange):
 
     def _whole(self, head: Head) -> None:
         sink = self.job.end
-        if self.kept:  # the server does not give parts, or the content has changed
+        if self._told:  # a part was asked for: the server gives none, or the content has changed
             if head.validator != self.validator:
                 raise ServerFault("the file changed while it was fetched", url=self.shown())
-            self._restart()
+            if self.kept:
+                self._restart()
             return
         self.size = 0 if head.status in (204, 205) else head.length
         if self.size is not None:
@@ -75,7 +76,7 @@ class Fetch(Exchange):
         accepts = head.get("accept-ranges").lower()
         self.ranges = bool(self.validator) and accepts == "bytes"
         large = self.size is not None and self.size >= self._batch.tuning.resumable
-        if large and self.validator and accepts != "none" and not self._plain:
+        if large and self.validator and accepts != "none":
             self._resume()
 
     def _expect(self, head: Head) -> None:
@@ -92,6 +93,7 @@ class Fetch(Exchange):
                 self.job.end.expect(best, told[best])
 
     def _resume(self) -> None:
+        self._told = True
         self.kept = self.job.end.resume(f"{self.first} {self.validator} {self.size}")
         if self.kept == self.size:
             raise Enough
@@ -130,7 +132,6 @@ class Fetch(Exchange):
     def _judge(self, handle: Any, code: int, text: str) -> bool:
         if not code and self.head is not None and self.head.status == 416 and self.kept:
             self._restart()
-            self._plain = True
             self.reset()
             return False
         return super()._judge(handle, code, text)
