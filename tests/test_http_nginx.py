@@ -27,7 +27,7 @@ from tests.conformance import BackendSuite, ListingSuite
 from tests.faults import Full
 from tests.http_world import World, batch, failure, get
 from tests.material import content, fetch_job, given, settle, store_job
-from tests.servers.common import program
+from tests.servers.common import REQUIRE, program
 from tests.servers.nginx import PASSWORD, TOKEN, USER, Nginx
 
 
@@ -301,3 +301,12 @@ class TestCertificates:
         error = failure(self.open(world, f"ca_file = {self.pki.ca}"), "/to-http/")
         assert isinstance(error, Denied)
         assert "https to http" in str(error)
+
+
+def test_missing_server_is_a_skip_or_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(REQUIRE, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no-such-server is not installed"):
+        program("no-such-server")
+    monkeypatch.setenv(REQUIRE, "1")
+    with pytest.raises(pytest.fail.Exception, match="no-such-server is not installed"):
+        program("no-such-server")
