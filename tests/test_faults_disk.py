@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,9 @@ pytestmark = pytest.mark.skipif(
 ROOM = 4 * BLOCK
 
 
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
+@contextmanager
+def mounted(place: Path) -> Iterator[Path]:
     """A file system of 4 MiB that holds one old file."""
-    place = tmp_path / "disk"
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)], check=True)
     try:
@@ -35,6 +35,12 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield place
     finally:
         subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted(tmp_path / "disk") as place:
+        yield place
 
 
 def only_the_old(disk: Path) -> bool:
@@ -137,6 +143,16 @@ def test_move_from_another_file_system(disk: Path, tmp_path: Path) -> None:
     assert isinstance(job.error, NoSpace)
     assert (tmp_path / "file").read_bytes() == content(2 * ROOM)
     assert only_the_old(disk)
+
+
+def test_equal_inodes_on_two_disks_are_two_files(disk: Path, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk2") as other:
+        (disk / "old").write_bytes(b"new content")
+        assert (disk / "old").stat().st_ino == (other / "old").stat().st_ino
+        job = Job[None](f"{disk}/old", f"{other}/old", Want(), None)
+        backend = Local()
+        assert [job.error for job in backend.copy(iter([job]), backend, Control("run"))] == [None]
+        assert (other / "old").read_bytes() == b"new content"
 
 
 def test_limit_of_file_size(tmp_path: Path) -> None:

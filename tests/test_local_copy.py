@@ -421,3 +421,21 @@ def test_clone_is_hashed_where_it_is(
         with pytest.raises(Corrupted):
             copy(tmp_path / "file", tmp_path / "copy", want)
         assert names(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize("size", [0, 50, 99, 101])
+def test_small_source_changes_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    opened = local_copy.open_source
+
+    def then_changes(*where: object) -> tuple[int, os.stat_result]:
+        found = opened(*where)  # type: ignore[arg-type]
+        os.truncate(tmp_path / "file", size)
+        return found
+
+    monkeypatch.setattr(local_copy, "open_source", then_changes)
+    (tmp_path / "file").write_bytes(content(100))
+    with pytest.raises(Corrupted, match="changed"):
+        copy(tmp_path / "file", tmp_path / "copy")
+    assert names(tmp_path) == {"file"}
