@@ -124,6 +124,9 @@ def test_a_line_of_the_log_stands_above_the_live_line() -> None:
 def test_letters_that_steer_a_terminal_are_escaped() -> None:
     assert visible("a\x1b[2Jb\u202ec\n") == "a\\x1b[2Jb\\u202ec\\n"
     assert visible("Grüße 日本") == "Grüße 日本"
+    log = console()
+    log.error("a\nb\x1b")
+    assert written(log) == ["ERROR:  a\\nb\\x1b"]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,20 @@ def ended(process: subprocess.Popen[bytes]) -> str:
     """Waits for the end that was asked for; what it said."""
     _, said = process.communicate(timeout=10)
     return said.decode()
+
+
+def overlaps(report: Path) -> int:
+    """How many operations began before another one was over."""
+    told = sorted((line["started"], line["seconds"]) for line in lines(report)[:-1])
+    return sum(later[0] < sum(earlier) for earlier, later in pairwise(told))
+
+
+@pytest.mark.parametrize("threads", [1, LARGE])
+def test_files_in_flight(large: Area, threads: int) -> None:
+    arguments = ("-f", large.spec, "-n", threads, "--bandwidth", "40M", "--report", "r")
+    done = run(*map(str, arguments), cwd=large.directory)
+    assert done.returncode == 0, done.stderr
+    assert (overlaps(large.directory / "r") > 0) == (threads > 1)
 
 
 # -- kill -9 -----------------------------------------------------------------------------------------

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
 from pegasus_toolkit.transfer.engine import Plan, Summary
 from pegasus_toolkit.transfer.errors import Denied, NotFound
+from pegasus_toolkit.transfer.outfile import OutFile
 from pegasus_toolkit.transfer.report import Report
 from tests.material import sha256
 from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web
@@ -115,3 +117,16 @@ def test_a_full_disk_is_remembered_and_stops_nothing() -> None:
     assert (
         report.file.complaint("the report") == "the report '/dev/full' is incomplete: No space left on device"
     )
+
+
+def test_a_write_that_the_system_cuts_short_is_remembered(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    file = OutFile(str(tmp_path / "f"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        file.write(bytes(300))
+        file.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (tmp_path / "f").stat().st_size == 100
+    assert "File too large" in (file.complaint("it") or "")
