@@ -18,6 +18,7 @@ from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
     Corrupted,
+    Denied,
     NotFound,
     TransferError,
 )
@@ -118,8 +119,12 @@ class S3(OneByOne):
         """Does the work; where the bucket is missing, makes it first, as upstream does for a put."""
         try:
             return work()
-        except NotFound:
-            self._keys.make_bucket(bucket)
+        except NotFound as error:
+            try:
+                self._keys.make_bucket(bucket)
+            except Denied as refused:
+                error.hint = f"and it cannot be made: {refused.message}"
+                raise error from refused
             return work()
 
     def _room(self, size: int) -> memoryview:

@@ -87,9 +87,13 @@ class Keys:
             body = f"<CreateBucketConfiguration>{place}</CreateBucketConfiguration>".encode()
         try:
             self._wire.call(Request("PUT", bucket, body=body))
-        except (Denied, ServerFault):  # perhaps another run has just made it
-            if not self.has_bucket(bucket):
-                raise
+        except (Denied, ServerFault) as error:  # perhaps another run has just made it
+            try:
+                there = self.has_bucket(bucket)
+            except Denied:
+                there = False
+            if not there:
+                raise error from None
 
     def list(self, bucket: str, prefix: str, most: int = 0) -> Iterator[Listed]:
         """All keys that begin so; ``most``: at most, 0 for no limit."""

@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, unescape
 from pegasus_toolkit.transfer.backends.s3_keys import COPY_PART, Head, copy_headers
 from pegasus_toolkit.transfer.backends.s3_site import MIB
 from pegasus_toolkit.transfer.backends.s3_wire import Reply, Request, Wire
-from pegasus_toolkit.transfer.errors import Corrupted, ServerFault, TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Data, Sink, Source
 
 BLOCK = MIB
@@ -65,21 +65,20 @@ class Parts:
         try:
             total = _total(first)
             etag = first.headers.get("etag") or ""
+            etag = "" if etag.startswith("W/") else etag  # which names no exact content
             sink.announce(total)
-            name = f"s3 {self._wire.site.endpoint}/{source.bucket}/{source.key} {etag}"
-            kept = sink.resume(name) if etag and total > size else 0
-            if kept > total:
+            name = f"{self._wire.site.endpoint}/{source.bucket}/{source.key} {etag}"
+            at = sink.resume(name) if etag and total > size else 0
+            if at > total:
                 sink.restart()
-                kept = 0
-            if not kept:
+                at = 0
+            if not at:
                 self._stream(first, sink)
-                kept = min(size, total) if first.status == 206 else total
-        except BaseException:
+                at = min(size, total) if first.status == 206 else total
+        finally:
             first.drop()
-            raise
-        if kept < total:
-            first.drop()
-            self._ranges(source, sink, kept, total, etag)
+        if at < total:
+            self._ranges(source, sink, (at, total), etag)
 
     def _open(self, source: Object, wanted: str) -> Reply:
         headers = {"range": wanted} if wanted else {}
@@ -94,9 +93,10 @@ class Parts:
         while n := reply.readinto(self._block):
             sink.write(self._block[:n])
 
-    def _ranges(self, source: Object, sink: Sink, start: int, total: int, etag: str) -> None:
+    def _ranges(self, source: Object, sink: Sink, rest: tuple[int, int], etag: str) -> None:
         """The rest, a window of parts ahead of the sink, each into a buffer that is used again."""
         size = GET_PART
+        start, total = rest
         spans = iter([(at, min(at + size, total)) for at in range(start, total, size)])
         free = deque(bytearray(size) for _ in range(self._streams + 1))
         window: deque[Future[memoryview]] = deque()
@@ -122,7 +122,7 @@ class Parts:
         start, end = span
         headers = {"range": f"bytes={start}-{end - 1}", **({"if-match": etag} if etag else {})}
         reply = self._wire.send(Request("GET", *source, headers=headers))
-        if reply.status != 206 or (reply.headers.get("etag") or "") != etag:
+        if reply.status != 206 or (etag and reply.headers.get("etag") != etag):
             reply.drop()
             raise Corrupted("changed while it was read", url=self._wire.site.path(*source))
         at, length = 0, end - start
@@ -257,7 +257,10 @@ class Parts:
     def _submit(self, work: Callable[..., _T], *arguments: object) -> Future[_T]:
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="s3-part")
-        return self._pool.submit(work, *arguments)
+        try:
+            return self._pool.submit(work, *arguments)
+        except RuntimeError:  # closed by another thread
+            raise Cancelled("closed", host=self._wire.site.host) from None
 
     def close(self) -> None:
         """Lets the threads go; they end with what they are at."""

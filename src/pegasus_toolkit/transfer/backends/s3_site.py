@@ -17,7 +17,8 @@ MIB = 1 << 20
 class Options(NamedTuple):
     """What a site's section may say, all optional.
 
-    ``part_size``: of uploads, in bytes (5 MiB at least); 0: chosen by the object's size. ``multipart_uploads`` and
+    ``part_size``: of uploads, in bytes (5 MiB at least); 0: chosen by the size of the object.
+    ``multipart_uploads`` and
     ``ranged_downloads``: whether large objects go in parts. ``checksums``: send a SHA-256 with
     every upload for the server to check.
     """

@@ -31,6 +31,7 @@ from pegasus_toolkit.transfer.errors import (
 from pegasus_toolkit.transfer.interface import Data
 
 EMPTY = hashlib.sha256(b"").hexdigest()
+_PIECE = 256 << 10  # bytes given to the socket at once
 _LIMIT = 64 << 20  # bytes of an answer that is read whole, such as a listing: far more than there can be
 
 
@@ -201,8 +202,9 @@ class Wire:
         if body is not None:
             connection.putheader("content-length", str(len(body)))
         connection.endheaders()
-        if body is not None and len(body):
-            connection.send(body)
+        # Its time-out counts for a call as a whole: in pieces, it is one for stalls.
+        for at in range(0, len(body or b""), _PIECE):
+            connection.send(memoryview(request.body)[at : at + _PIECE])
         return connection.getresponse()
 
     def _signed(self, request: Request, path: str, query: str) -> dict[str, str]:
