@@ -38,6 +38,7 @@ a specification that runs as it stands:
 
 recipes:
   see what would be done          pegasus-transfer -f spec.json --dry-run
+  see whether it can be done      pegasus-transfer -f spec.json --check
   survive kill -9, go on later    pegasus-transfer -f spec.json --journal run.journal   (again and again)
   run again only what failed      pegasus-transfer -f spec.json --failed left.json
                                   pegasus-transfer -f left.json
@@ -83,6 +84,7 @@ class Arguments(NamedTuple):
     manifest: str
     journal: str
     dry_run: bool
+    check: bool
     bandwidth: int  # bytes a second, 0: no limit
     digest: str  # "" for none
     per_host: int
@@ -95,8 +97,10 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
-    if got.dry_run and (got.failed or got.manifest):
-        parser.error("--dry-run moves nothing: --failed and --manifest make no sense with it")
+    if (got.dry_run or got.check) and (got.failed or got.manifest):
+        parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
+    if got.dry_run and got.check:
+        parser.error("--dry-run or --check, not both")
     digest = "" if got.digest == "none" else got.digest
     if got.manifest and not digest:
         parser.error("--manifest needs digests: leave out --digest none")
@@ -116,6 +120,7 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         manifest=got.manifest or "",
         journal=got.journal or "",
         dry_run=got.dry_run,
+        check=got.check,
         bandwidth=got.bandwidth,
         digest=digest,
         per_host=got.per_host,
@@ -164,6 +169,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     path = _path
     add("--dry-run", action="store_true", help="tell each operation's route and why; move nothing")
+    text = "ask each endpoint whether it answers, tell credentials and their lifetime, and room; move nothing"
+    add("--check", action="store_true", help=text)
     add("--journal", type=path, metavar="FILE",
         help="note what is done, and leave out what an earlier run with this FILE has done")  # fmt: skip
     add(

@@ -251,6 +251,34 @@ class Inspects(Protocol):
         """Size, and the digest where the server can tell it in that algorithm."""
 
 
+class Identity(NamedTuple):
+    """Which credential opens an endpoint, told without telling it.
+
+    ``kind``: "X.509 proxy", "access key", "anonymous", ...; ``origin``: file, section or variable that
+    it comes from; ``expires``: seconds since the epoch, ``None`` where it has no end.
+    """
+
+    kind: str
+    origin: str = ""
+    expires: float | None = None
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """Can say which credential it uses."""
+
+    def identity(self) -> Identity:
+        """Without connecting."""
+
+
+@runtime_checkable
+class Spacious(Protocol):
+    """Can say how much room there is."""
+
+    def free(self, path: str) -> int | None:
+        """Bytes that may still be written below ``path`` (which need not exist yet); ``None``: not told."""
+
+
 class Control:
     """What the ends of one batch share with the engine: whether to go on, and how far it is.
 

@@ -6,6 +6,7 @@ the passive end. ``get`` and ``put`` are for where neither is so.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.transfer.backends.local_copy import Copier
@@ -29,6 +30,7 @@ from pegasus_toolkit.transfer.interface import (
     Settings,
     Sink,
     Source,
+    Spacious,
     Want,
 )
 
@@ -142,6 +144,16 @@ class Local(OneByOne):
         """A file in the making."""
         return FileSink(path, want, control)
 
+    def free(self, path: str) -> int | None:
+        """Bytes that this user may still write on the file system that ``path`` is, or would be, on."""
+        while True:
+            try:
+                found = os.statvfs(path or ".")
+            except FileNotFoundError:
+                path = os.path.dirname(path.rstrip("/"))  # noqa: PTH120
+                continue
+            return found.f_bavail * found.f_frsize
+
     def close(self) -> None:
         """What is under way in ``get`` and ``put`` ends; the rest goes by its control."""
         self._closed = True
@@ -161,3 +173,4 @@ _passive: type[Passive] = Local
 _copies: type[Copies] = Local
 _links: type[Links] = Local
 _renames: type[Renames] = Local
+_spacious: type[Spacious] = Local
