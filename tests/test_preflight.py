@@ -103,7 +103,7 @@ def test_the_command_tells_a_line_an_endpoint(tmp_path: Path) -> None:
     done = run("-f", spec, "--check", cwd=tmp_path)
     assert done.returncode == 2
     here, there, gopher = done.stdout.splitlines()
-    assert here.startswith("ready ") and "site here  1 to read, 0 to write" in here
+    assert here.startswith("ready ") and "site here  2 to read, 0 to write" in here
     assert "0 to read, 1 to write" in there and there.endswith("free")
     assert gopher.startswith("FAILED") and "no protocol 'gopher'" in gopher
     assert not (tmp_path / "file").exists()
