@@ -8,6 +8,7 @@ import hashlib
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
@@ -414,6 +415,18 @@ class TestParts:
         backend = world.open(server.authority, tuning=self.slow)
         error = failure(backend, end=world.sink())
         assert isinstance(error, ServerFault | NotFound)
+        assert world.file is None
+
+    def test_parts_of_another_content_are_refused(self, odd: Start, world: World) -> None:
+        """By a server that knows neither If-Match nor If-Range, but tells the truth."""
+        before, after = file(self.data), file(content(len(self.data), 1), '"two"')
+
+        def answer(request: Request) -> Reply:
+            headers = {name: value for name, value in request.headers.items() if not name.startswith("if-")}
+            return (after if request.number > 4 else before)(replace(request, headers=headers))
+
+        error = failure(world.open(odd(answer).authority, tuning=self.slow), end=world.sink())
+        assert isinstance(error, ServerFault) and "changed" in str(error)
         assert world.file is None
 
     def test_part_that_breaks_off_is_resumed_by_the_next_attempt(self, odd: Start, world: World) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import string
 from urllib.parse import quote, unquote_to_bytes
 
@@ -115,6 +116,18 @@ def test_validator_is_strong(lines: list[str], validator: str) -> None:
 )
 def test_content_range(text: str, found: tuple[int, int, int | None] | None) -> None:
     assert head("HTTP/1.1 206 OK", f"Content-Range: {text}").range == found
+
+
+@pytest.mark.parametrize(("status", "algorithms"), [(200, {"md5", "sha256"}), (206, {"sha256"})])
+def test_digests_of_a_part_are_told_apart(status: int, algorithms: set[str]) -> None:
+    md5, sha256 = (base64.b64encode(bytes(n)).decode() for n in (16, 32))
+    found = head(
+        f"HTTP/1.1 {status} OK",
+        f"Content-MD5: {md5}",
+        f"Content-Digest: md5=:{md5}:",
+        f"Repr-Digest: sha-256=:{sha256}:",
+    )
+    assert set(found.digests()) == algorithms
 
 
 P, Q = "http://p:1", "http://q:2"

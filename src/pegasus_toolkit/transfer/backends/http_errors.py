@@ -119,5 +119,5 @@ def of_curl(code: int, text: str, url: str, host: str, *, connected: bool, own: 
 
 def of_proxy(code: int, tunnel_status: int, status: int) -> bool:
     """Whether a request through a proxy failed in a way that may be the proxy's fault."""
-    refused = bool(code) and (tunnel_status == 407 or tunnel_status >= 500)
+    refused = bool(code) and tunnel_status >= 400  # libcurl's code for it has changed over time
     return code in _PROXY or refused or (not code and (status == 407 or status in (500, 502, 503, 504)))

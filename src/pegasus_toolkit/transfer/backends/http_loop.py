@@ -188,7 +188,6 @@ class Loop:
 
     def close(self) -> None:
         """From any thread: what is under way raises ``Cancelled``. Idempotent."""
-        self.wake()
         with self._lock:
             self._closed = True
             if not self._busy:
