@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.command import entry, lines, run, start, write
+from tests import command
+from tests.command import entry, lines, run, write
 from tests.material import content, sha256
 
 SMALL, LARGE = 1500, 3
@@ -79,16 +80,37 @@ def large(tmp_path: Path, sources: Path) -> Area:
     return Area(tmp_path, sources, [f"large{n}" for n in range(LARGE)])
 
 
-def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> bool:
+Process = subprocess.Popen[bytes]
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Starts the command; what still runs when the test is over is killed."""
+    started: list[Process] = []
+
+    def launch(*arguments: str | Path, cwd: Path) -> Process:
+        started.append(command.start(*arguments, cwd=cwd))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        with process:
+            process.kill()
+
+
+def until(process: Process, condition: Callable[[], bool]) -> bool:
     """Waits until it holds; ``False`` when the process ended first."""
     while not condition():
-        if process.poll() is not None:
-            return condition()
-        os.sched_yield()
+        try:
+            process.wait(timeout=0.002)
+        except subprocess.TimeoutExpired:
+            continue
+        return condition()
     return True
 
 
-def ended(process: subprocess.Popen[bytes]) -> str:
+def ended(process: Process) -> str:
     """Waits for the end that was asked for; what it said."""
     _, said = process.communicate(timeout=10)
     return said.decode()
@@ -112,7 +134,7 @@ def test_files_in_flight(large: Area, threads: int) -> None:
 
 
 @pytest.mark.parametrize("moment", [0, 1, 400, 900, SMALL])
-def test_killed_among_many_files(many: Area, moment: int) -> None:
+def test_killed_among_many_files(start: Start, many: Area, moment: int) -> None:
     process = start("-f", many.spec, "--journal", many.journal, cwd=many.directory)
     until(process, lambda: many.journal.exists() and many.noted() >= moment)
     process.kill()
@@ -129,7 +151,7 @@ def test_killed_among_many_files(many: Area, moment: int) -> None:
 
 
 @pytest.mark.parametrize("moment", [1, LARGE_SIZE // 3, LARGE_SIZE, 2 * LARGE_SIZE])
-def test_killed_in_the_middle_of_large_files(large: Area, moment: int) -> None:
+def test_killed_in_the_middle_of_large_files(start: Start, large: Area, moment: int) -> None:
     arguments = ("-f", large.spec, "--journal", large.journal, "-n", "2")
     process = start(*arguments, "--bandwidth", "60M", cwd=large.directory)
     until(process, lambda: large.partial() + len(large.inodes()) * LARGE_SIZE >= moment)
@@ -144,7 +166,7 @@ def test_killed_in_the_middle_of_large_files(large: Area, moment: int) -> None:
     assert [line["status"] for line in lines(large.directory / "r")[:-1]] == ["skipped"] * LARGE
 
 
-def test_what_a_killed_run_left_is_removed_and_told(large: Area) -> None:
+def test_what_a_killed_run_left_is_removed_and_told(start: Start, large: Area) -> None:
     arguments = ("-f", large.spec, "--journal", large.journal)
     process = start(*arguments, "--bandwidth", "5M", cwd=large.directory)
     assert until(process, lambda: large.partial() > 0)
@@ -156,7 +178,7 @@ def test_what_a_killed_run_left_is_removed_and_told(large: Area) -> None:
     assert large.whole()
 
 
-def test_the_report_of_a_killed_run_is_a_valid_beginning(many: Area) -> None:
+def test_the_report_of_a_killed_run_is_a_valid_beginning(start: Start, many: Area) -> None:
     process = start("-f", many.spec, "--report", "r", cwd=many.directory)
     report = many.directory / "r"
     until(process, lambda: report.exists() and report.stat().st_size > 50_000)
@@ -195,7 +217,7 @@ def test_a_dry_run_tells_of_the_journal_and_leaves_it_alone(large: Area) -> None
     assert large.journal.read_bytes() == before
 
 
-def test_two_runs_with_one_journal(large: Area) -> None:
+def test_two_runs_with_one_journal(start: Start, large: Area) -> None:
     arguments = ("-f", large.spec, "--journal", large.journal)
     process = start(*arguments, "--bandwidth", "5M", cwd=large.directory)
     assert until(process, lambda: large.partial() > 0)
@@ -231,7 +253,7 @@ def test_digests_of_what_an_earlier_run_moved_are_recorded_too(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_run_in_order(large: Area, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run_in_order(start: Start, large: Area, number: signal.Signals) -> None:
     arguments = ("-f", large.spec, "--failed", "left.json")
     process = start(*arguments, "--bandwidth", "2M", "--report", "r", cwd=large.directory)
     assert until(process, lambda: large.partial() > 0)
@@ -249,7 +271,7 @@ def test_a_signal_ends_the_run_in_order(large: Area, number: signal.Signals) -> 
     assert large.whole()
 
 
-def test_what_was_not_begun_is_left_too(many: Area) -> None:
+def test_what_was_not_begun_is_left_too(start: Start, many: Area) -> None:
     process = start(
         "-f", many.spec, "--bandwidth", "100k", "--failed", "l", "--report", "r", cwd=many.directory
     )
@@ -276,7 +298,7 @@ def silent() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def test_a_second_signal_ends_it_at_once(tmp_path: Path, silent: int) -> None:
+def test_a_second_signal_ends_it_at_once(start: Start, tmp_path: Path, silent: int) -> None:
     write(tmp_path / "s", [entry(f"http://127.0.0.1:{silent}/f", tmp_path / "f")])
     process = start("-f", "s", "--report", "r", "--journal", "j", cwd=tmp_path)
     assert until(process, lambda: (tmp_path / "j").exists() and b"run" in (tmp_path / "j").read_bytes())
@@ -287,7 +309,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, silent: int) -> None:
     assert (tmp_path / "r").read_bytes() == b""
 
 
-def test_a_silent_server_does_not_hold_a_cancelled_run(tmp_path: Path, silent: int) -> None:
+def test_a_silent_server_does_not_hold_a_cancelled_run(start: Start, tmp_path: Path, silent: int) -> None:
     write(tmp_path / "s", [entry(f"http://127.0.0.1:{silent}/f{n}", tmp_path / f"f{n}") for n in range(20)])
     process = start("-f", "s", "--report", "r", "--journal", "j", cwd=tmp_path)
     assert until(process, lambda: (tmp_path / "j").exists() and b"run" in (tmp_path / "j").read_bytes())
@@ -298,7 +320,7 @@ def test_a_silent_server_does_not_hold_a_cancelled_run(tmp_path: Path, silent: i
     assert {path.name for path in tmp_path.iterdir()} == {"s", "r", "j"}
 
 
-def test_hang_ups_are_ignored_under_nohup(large: Area) -> None:
+def test_hang_ups_are_ignored_under_nohup(start: Start, large: Area) -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the child inherits it
     try:
         process = start("-f", large.spec, "--bandwidth", "30M", cwd=large.directory)
@@ -309,3 +331,12 @@ def test_hang_ups_are_ignored_under_nohup(large: Area) -> None:
     ended(process)
     assert process.returncode == 0
     assert large.whole()
+
+
+def test_a_signal_before_the_specification_was_read(tmp_path: Path, start: Start) -> None:
+    os.mkfifo(tmp_path / "spec")
+    process = start("-f", "spec", cwd=tmp_path)
+    with (tmp_path / "spec").open("wb"):  # returns when the command has opened it, too
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=5) == 1
+    assert "SIGTERM received before anything was moved" in ended(process)

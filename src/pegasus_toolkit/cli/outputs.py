@@ -62,6 +62,7 @@ class Outputs:
         """Opens what the arguments name. Raises ``Refused``."""
         self.arguments = arguments
         self.console = console
+        self.run = run_name()
         self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
         self.bytes = self.attempts = 0
         self.began = time.monotonic()
@@ -90,7 +91,7 @@ class Outputs:
             from pegasus_toolkit.transfer.journal import Journal, JournalError
 
             try:
-                self.journal = Journal(arguments.journal, run_name())
+                self.journal = Journal(arguments.journal, self.run)
             except JournalError as error:
                 raise Refused(str(error)) from error
         if arguments.report:

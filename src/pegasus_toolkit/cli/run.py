@@ -7,9 +7,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
@@ -27,37 +27,37 @@ PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever 
 
 def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) -> int:
     """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
-    operations = _load(arguments, environ, console)
-    settings = _settings(arguments, environ)
-    if arguments.check:
-        from pegasus_toolkit.cli.check import check_all
+    with Interrupts(console) as interrupts:
+        operations = _load(arguments, environ, console)
+        settings = _settings(arguments, environ)
+        if arguments.dry_run:
+            from pegasus_toolkit.cli.dry_run import plan_all
 
-        return check_all(operations, settings, console)
-    if arguments.dry_run:
-        from pegasus_toolkit.cli.dry_run import plan_all
-
-        return plan_all(operations, Engine(_options(arguments, run_name()), settings), arguments, console)
-    outputs = Outputs(arguments, environ, console)
-    run = outputs.journal.run if outputs.journal is not None else run_name()
-    live = _live(arguments, environ)
-    others: list[Observer] = [Lines(console, len(operations), live)]
-    if live:
-        others.append(Live(console))
-    outputs.begin(operations, others)
-    engine = Engine(_options(arguments, run), settings, [outputs])
-    done = outputs.journal.done if outputs.journal is not None else None
-    with _signals(engine, outputs, console):
-        _clean(operations, outputs, console)
-        try:
-            summary = engine.run(operations, done)
-        except BaseException:  # what is known so far must not be lost with it
-            outputs.finish(_broken_off(outputs), spec.encode, whole=False)
-            raise
-        code = outputs.finish(summary, spec.encode)
+            return plan_all(operations, Engine(_options(arguments, run_name()), settings), arguments, console)
+        outputs = Outputs(arguments, environ, console)
+        engine = Engine(_options(arguments, outputs.run), settings, [outputs])
+        interrupts.aim(engine, outputs)
+        summary, code = _move(operations, engine, outputs, _live(arguments, environ))
     if summary.abandoned:  # a thread that hangs in a call would keep the interpreter from its end
         console.close()
         os._exit(code)
     return code
+
+
+def _move(operations: Specification, engine: Engine, outputs: Outputs, live: bool) -> tuple[Summary, int]:
+    """The run itself; its summary and the exit code."""
+    console, notes = outputs.console, outputs.journal
+    others: list[Observer] = [Lines(console, len(operations), live)]
+    if live:
+        others.append(Live(console))
+    outputs.begin(operations, others)
+    _clean(operations, outputs, console)
+    try:
+        summary = engine.run(operations, notes.done if notes is not None else None)
+    except BaseException:  # what is known so far must not be lost with it
+        outputs.finish(_broken_off(outputs), spec.encode, whole=False)
+        raise
+    return summary, outputs.finish(summary, spec.encode)
 
 
 def _load(arguments: Arguments, environ: Mapping[str, str], console: Console) -> Specification:
@@ -144,30 +144,47 @@ def _clean(operations: Specification, outputs: Outputs, console: Console) -> Non
         console.info(f"{removed} temporary files of a killed run removed")
 
 
-@contextmanager
-def _signals(engine: Engine, outputs: Outputs, console: Console) -> Iterator[None]:
-    """The first signal cancels; the second, or a run that does not come back, ends the process."""
-    names: list[str] = []
+class Interrupts:
+    """What signals do while this context is open.
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        names.append(signal.Signals(number).name)
-        if len(names) > 1:
+    Before ``aim`` one raises ``KeyboardInterrupt``. After it the first cancels the run; the second, or
+    a run that does not come back, ends the process.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._engine: Engine | None = None
+        self._outputs: Outputs | None = None
+        self._before: dict[int, Any] = {}
+        self._received = 0
+
+    def aim(self, engine: Engine, outputs: Outputs) -> None:
+        """From here on there is a run to cancel."""
+        self._outputs = outputs
+        self._engine = engine
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or in the background of a script
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            if not self._received:
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if self._engine is None or self._outputs is None:
+            raise KeyboardInterrupt(name)
+        self._received += 1
+        if self._received > 1:
             os._exit(1)
-        engine.cancel(f"{names[0]} received")
-        guard = threading.Timer(PATIENCE, _force, (outputs, console))
+        self._engine.cancel(f"{name} received")
+        guard = threading.Timer(PATIENCE, _force, (self._outputs, self._console))
         guard.daemon = True
         guard.start()
-
-    before = {}
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or in the background of a script
-            before[number] = signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            if not names:
-                signal.signal(number, handler)
 
 
 def _force(outputs: Outputs, console: Console) -> None:

@@ -23,6 +23,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(sys.stderr, arguments.debug, arguments.quiet)
     try:
         code = _run(arguments, console)
+    except KeyboardInterrupt as signal:
+        console.critical(f"{signal or 'SIGINT'} received before anything was moved")
+        code = 1
     finally:
         console.close()
     if argv is None:
@@ -40,9 +43,6 @@ def _run(arguments: options.Arguments, console: Console) -> int:
         for line in str(refusal).splitlines():
             console.critical(line)
         return 2
-    except KeyboardInterrupt:
-        console.critical("interrupted before anything was moved")
-        return 1
     except Exception as error:  # noqa: BLE001  the last resort: one line, and details for those who ask
         console.critical(f"{type(error).__name__}; this is a defect: please report it, with the output of -d")
         if arguments.debug:
