@@ -1,0 +1,196 @@
+"""S3 services that break off, stall or refuse; and answers that are not what they seem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.transfer.backends import open_backend, s3_parts
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Cancelled,
+    Corrupted,
+    Denied,
+    NoSpace,
+    NotFound,
+    ServerFault,
+    Throttled,
+    TimedOut,
+    TransferError,
+)
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
+from tests.faults import SinkLayer
+from tests.material import Calling, Kept, content, fetch_job, in_thread, kept, settle
+from tests.servers.odd_http import Answer, Odd, Reply, Request, file
+
+Start = Callable[[Answer], Odd]
+MIB = 1 << 20
+SMALL = content(100_000)
+LARGE = content(3 * MIB + 5)
+DATED = {"Last-Modified": "Sun, 22 Nov 2026 10:00:00 GMT"}  # obstore takes no answer without
+
+
+@contextmanager
+def backend(server: Odd, stall: float = 0.3) -> Iterator[Backend]:
+    environ = {
+        "AWS_ENDPOINT_URL": f"http://{server.authority}",
+        "AWS_ACCESS_KEY_ID": "me",
+        "AWS_SECRET_ACCESS_KEY": "hidden-secret",
+    }
+    settings = Settings(Credentials.none(), environ, connect_timeout=5, stall_timeout=stall)
+    with closing(open_backend(Endpoint("s3", "bucket", "local"), settings)) as opened:
+        yield opened
+
+
+def fetch(server: Odd, stall: float = 0.3) -> TransferError | None:
+    with backend(server, stall) as opened:
+        (job,) = opened.get(iter([fetch_job("/key")]))
+    assert "hidden-secret" not in str(job.error)
+    return job.error
+
+
+def dated(answer: Answer) -> Answer:
+    def with_date(request: Request) -> Reply:
+        reply = answer(request)
+        return replace(reply, headers={**reply.headers, **DATED})
+
+    return with_date
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3_parts, "GET_PART", MIB)
+
+
+@pytest.mark.parametrize("data", [b"", SMALL, LARGE])
+@pytest.mark.parametrize("by_obstore", [True, False])
+def test_well_behaved(odd: Start, data: bytes, by_obstore: bool) -> None:
+    server = odd(dated(file(data)) if by_obstore else file(data))
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key")]))
+        assert job.error is None
+        assert settle(job) == data
+    assert {request.target for request in server.requests} == {"/bucket/key"}
+    if len(data) > MIB:
+        assert {r.headers["if-match"] for r in server.requests if r.range and r.range[0]} == {'"one"'}
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "kind"),
+    [
+        (400, "RequestTimeout", TimedOut),
+        (400, "ExpiredToken", Denied),
+        (400, "KeyTooLongError", BadSpecification),
+        (403, "RequestTimeTooSkewed", Denied),
+        (403, "", Denied),
+        (404, "NoSuchBucket", NotFound),
+        (404, "", NotFound),
+        (429, "", Throttled),
+        (500, "InternalError", ServerFault),
+        (502, "", ServerFault),
+        (503, "SlowDown", Throttled),
+        (507, "", NoSpace),
+        (301, "PermanentRedirect", BadSpecification),
+    ],
+)
+def test_refusals(odd: Start, status: int, code: str, kind: type[TransferError]) -> None:
+    body = f"<Error><Code>{code}</Code><Message>m</Message></Error>".encode() if code else b""
+    server = odd(lambda _: Reply(body, status, {"Location": "http://127.0.0.1:1/"} if status == 301 else {}))
+    error = fetch(server)
+    assert type(error) is kind
+    assert "/key" in str(error)
+
+
+def test_retry_after_is_told(odd: Start) -> None:
+    error = fetch(odd(lambda _: Reply(b"", 503, {"Retry-After": "7"})))
+    assert isinstance(error, Throttled)
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize("at", [0, 1, 99_999, MIB, 2 * MIB + 1])
+def test_connection_that_dies(odd: Start, at: int) -> None:
+    data = SMALL if at < len(SMALL) else LARGE
+
+    def answer(request: Request) -> Reply:
+        reply = dated(file(data))(request)
+        first = request.range[0] if request.range else 0
+        return replace(reply, cut=at - first) if first <= at < first + len(reply.body) else reply
+
+    assert isinstance(fetch(odd(answer)), ServerFault)
+
+
+@pytest.mark.parametrize("at", [0, 50_000, 2 * MIB])
+def test_server_that_falls_silent(odd: Start, at: int) -> None:
+    data = SMALL if at < len(SMALL) else LARGE
+
+    def answer(request: Request) -> Reply:
+        reply = file(data)(request)
+        first = request.range[0] if request.range else 0
+        return replace(reply, stall=at - first) if first <= at < first + len(reply.body) else reply
+
+    assert isinstance(fetch(odd(answer)), TimedOut)
+
+
+def test_server_that_never_answers(odd: Start) -> None:
+    assert isinstance(fetch(odd(lambda _: Reply(silent=True))), TimedOut)
+
+
+def test_close_ends_a_stalled_download(odd: Start) -> None:
+    def answer(request: Request) -> Reply:
+        reply = file(LARGE)(request)
+        return replace(reply, stall=10) if request.range and request.range[0] else reply
+
+    with backend(odd(answer), stall=100) as opened:
+        (job,) = opened.get(iter([fetch_job("/key", Calling(lambda: in_thread(opened.close)))]))
+    assert isinstance(job.error, Cancelled)
+
+
+def test_other_content_in_the_middle(odd: Start) -> None:
+    """A service that does not honour If-Match is noticed by its ETag."""
+
+    def answer(request: Request) -> Reply:
+        reply = file(LARGE)(request)
+        changed = request.range is not None and request.range[0] >= 2 * MIB
+        return replace(reply, headers={**reply.headers, "ETag": '"two"'}) if changed else reply
+
+    assert isinstance(fetch(odd(answer)), Corrupted)
+
+
+def test_ranges_are_ignored(odd: Start) -> None:
+    server = odd(lambda _: Reply(LARGE, headers={"ETag": '"one"'}))
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key")]))
+        assert settle(job) == LARGE
+
+
+class Resuming(SinkLayer):
+    """Has kept the beginning of an earlier attempt."""
+
+    def __init__(self, beginning: bytes) -> None:
+        super().__init__(kept())
+        self.beginning = beginning
+        self.validators: list[str] = []
+
+    def resume(self, validator: str) -> int:
+        self.validators.append(validator)
+        self.inner.write(self.beginning)
+        return len(self.beginning)
+
+
+@pytest.mark.parametrize("have", [1, MIB, 2 * MIB + 7, len(LARGE)])
+def test_download_is_resumed(odd: Start, have: int) -> None:
+    server = odd(file(LARGE))
+    sink = Resuming(LARGE[:have])
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key", sink)]))
+    assert job.error is None
+    sink.commit()
+    assert isinstance(sink.inner, Kept)
+    assert sink.inner.content == LARGE
+    assert len(sink.validators) == 1
+    assert sink.validators[0].endswith('/bucket/key "one"')
+    assert min((r.range[0] for r in server.requests if r.range and r.range[0]), default=have) == have
