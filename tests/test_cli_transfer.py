@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,7 +138,7 @@ def test_a_specification_that_cannot_be_read(tmp_path: Path, name: str) -> None:
         (["--debug", "--quiet"], "not allowed with argument"),
         (["--max", "3"], "unrecognized arguments: --max 3"),
         (["spec.json"], "unrecognized arguments: spec.json"),
-        (["--dry-run", "--failed", "x"], "--dry-run moves nothing"),
+        (["--dry-run", "--failed", "x"], "--failed and --manifest make no sense"),
         (["--manifest", "x", "--digest", "none"], "--manifest needs digests"),
         (["--report", "x", "--journal", "x"], "a name of its own"),
     ],
@@ -382,6 +383,13 @@ def test_a_dry_run_moves_nothing(tmp_path: Path, spec: Path) -> None:
     assert all(line["route"] and line["why"] for line in lines(tmp_path / "r")[:-1])
 
 
+def test_a_check_moves_nothing(tmp_path: Path, spec: Path) -> None:
+    done = run("-f", spec, "--check", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was moved" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_dry_run_tells_what_cannot_be_done(tmp_path: Path) -> None:
     write(tmp_path / "s", [entry("gopher://h/a", tmp_path / "b"), entry(tmp_path / "a", tmp_path / "c")])
     done = run("-f", "s", "--dry-run", "--report", "r", cwd=tmp_path)
@@ -436,3 +444,17 @@ def test_every_option_is_documented(tmp_path: Path) -> None:
     )
     assert len(options) > 15
     assert [option for option in sorted(options) if f"{option}" not in documented] == []
+
+
+def test_a_local_copy_loads_no_protocol_and_nothing_large(tmp_path: Path, spec: Path) -> None:
+    command = [sys.executable, "-X", "importtime", PROGRAM, "-f", str(spec), "-q"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=True
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pegasus_toolkit.transfer.engine" in loaded
+    unwanted = {"logging", "http.client", "ssl", "asyncio", "pycurl", "obstore", "s3fs", "rich",
+                "configparser", "subprocess", "tempfile", "shutil", "blake3", "tenacity", "fsspec",
+                "pegasus_toolkit.transfer.journal", "pegasus_toolkit.transfer.report"}  # fmt: skip
+    assert loaded & unwanted == set()
+    assert copied(tmp_path, 0, 1, 2)

@@ -30,6 +30,10 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
     with Interrupts(console) as interrupts:
         operations = _load(arguments, environ, console)
         settings = _settings(arguments, environ)
+        if arguments.check:
+            from pegasus_toolkit.cli.check import check_all
+
+            return check_all(operations, settings, console)
         if arguments.dry_run:
             from pegasus_toolkit.cli.dry_run import plan_all
 
