@@ -439,3 +439,11 @@ def test_small_source_changes_before_it_is_read(
     with pytest.raises(Corrupted, match="changed"):
         copy(tmp_path / "file", tmp_path / "copy")
     assert names(tmp_path) == {"file"}
+
+
+def test_cancelled_at_the_last_block(tmp_path: Path) -> None:
+    """It is hashed after it was written; the verdict still comes before the rename."""
+    (tmp_path / "file").write_bytes(content(LARGE))
+    with pytest.raises(Cancelled):
+        copy(tmp_path / "file", tmp_path / "copy", control=Control("run", StopAfter(LARGE - LARGE % BLOCK)))
+    assert names(tmp_path) == {"file"}
