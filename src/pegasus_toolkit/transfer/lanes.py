@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TURN = 0.25  # seconds that a worker keeps its slots while other lanes wait for some
 SMALL = 64 * 1024  # bytes: below this mean size Python, not the bytes, is the limit
+WORTH = 1 << 20  # the same where many files share a connection, and one more of them is dear
 SPOOL = 8 << 20  # bytes of one relayed file in memory; larger ones go through a pipe
 SILENT = 2.0  # seconds without a byte, after which a worker's slots are lent to others
 
@@ -38,10 +39,12 @@ class Key(NamedTuple):
 class Lane:
     """Tasks that wait for one route; ``queue`` holds tasks, or indices of operations to be read again."""
 
-    def __init__(self, key: Key, route: Route, in_flight: int, threads: int) -> None:
+    def __init__(self, key: Key, route: Route, in_flight: int, threads: int, pipelined: bool = False) -> None:
         self.key = key
         self.route = route
         self.in_flight = in_flight
+        self.slots = 1 if pipelined else in_flight  # that one worker can use
+        self.small = WORTH if pipelined else SMALL
         self.threads = threads  # 0: as many as the limits allow
         self.queue: deque[Task | int] = deque()
         self.workers: list[Worker] = []
@@ -74,7 +77,8 @@ class Lane:
         if self.in_flight == 1 and self.hosts:
             return True
         moved = self.bytes + sum(w.control.bytes for w in self.workers)
-        return moved >= SMALL * max(1, self.finished)
+        begun = self.finished + sum(len(w.taken) for w in self.workers)
+        return moved >= self.small * max(1, begun)
 
 
 class Worker:

@@ -143,9 +143,10 @@ class Planner:
         """A new lane for that key. Raises when there is no route, credential or extra."""
         taker = self._open(key.destination, "destination")
         if key.verb == "mkdir":
-            return Lane(key, routes.MKDIR, 1, 4)
+            return Lane(key, routes.MKDIR, 1, 1 if taker.abilities.pipelined else 4)
         if key.verb == "remove":
-            return Lane(key, routes.REMOVE_TREE if key.flags[0] else routes.REMOVE, 1, 4)
+            remove = routes.REMOVE_TREE if key.flags[0] else routes.REMOVE
+            return Lane(key, remove, 1, 1 if taker.abilities.pipelined else 4)
         assert key.source is not None
         giver = self._open(key.source, "source")
         if key.verb == "list":
@@ -155,7 +156,8 @@ class Planner:
         used = active.get(route.verb, [giver])
         in_flight = 1 if route.verb == "pipe" else min(b.abilities.in_flight for b in used)
         threads = [b.abilities.threads for b in used if b.abilities.threads]
-        return Lane(key, route, max(1, in_flight), min(threads, default=0))
+        pipelined = all(b.abilities.pipelined for b in used)
+        return Lane(key, route, max(1, in_flight), min(threads, default=0), pipelined)
 
     def route(self, task: Task, giver: Backend, taker: Backend) -> routes.Route:
         """How this one goes."""

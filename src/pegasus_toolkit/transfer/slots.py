@@ -31,7 +31,7 @@ class Slots:
         for host in lane.hosts:
             free = min(free, self.per_host - self.hosts[host])
         fair = max(1, self.overall // max(1, lanes))
-        slots = min(free, fair, lane.in_flight)
+        slots = min(free, fair, lane.slots)
         if slots <= 0:
             return 0
         self.used += slots

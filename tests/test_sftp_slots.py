@@ -1,0 +1,56 @@
+"""Many files on one connection: what that costs of the limits, and when another connection is made."""
+
+from __future__ import annotations
+
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Job, Settings
+from pegasus_toolkit.transfer.lanes import SMALL, WORTH, Key, Lane, Worker
+from pegasus_toolkit.transfer.routes import UPLOAD
+from pegasus_toolkit.transfer.slots import Slots
+from tests.worlds import Remote, World, move
+
+KEY = Key("transfer", Endpoint("file", "", "local"), Endpoint("scp", "host", "there"))
+
+
+class Pipelined(World):
+    """Its remote stores keep 64 files in flight on one connection."""
+
+    def open(self, endpoint: Endpoint, settings: Settings) -> Backend:
+        backend = super().open(endpoint, settings)
+        if isinstance(backend, Remote):
+            assert settings.connections == 1
+            backend.abilities = Abilities(in_flight=64, directories=False, pipelined=True)
+        return backend
+
+
+def test_files_in_flight_on_one_connection_take_one_slot() -> None:
+    slots = Slots(3)
+    shared = Lane(KEY, UPLOAD, 64, 0, pipelined=True)
+    assert [slots.grant(shared, 1) for _ in range(4)] == [1, 1, 1, 0]
+    assert Slots(3).grant(Lane(KEY, UPLOAD, 64, 0), 1) == 3
+
+
+def worker(lane: Lane, taken: int, bytes_: int) -> Worker:
+    """One that has taken so many jobs and moved so many bytes; never started."""
+    one = Worker(None, lane, 1, Control())  # type: ignore[arg-type]
+    one.taken = {Job("", "", None, None): None for _ in range(taken)}  # type: ignore[arg-type]
+    one.control.bytes = bytes_
+    return one
+
+
+def test_another_connection_is_made_for_bytes_and_not_for_many_small_files() -> None:
+    for pipelined, small in ((True, WORTH), (False, SMALL)):
+        lane = Lane(KEY, UPLOAD, 64, 0, pipelined)
+        assert lane.helps()
+        lane.workers = [worker(lane, 64, 64 * small - 1)]
+        assert not lane.helps(), "what is in flight counts as files, too"
+        lane.workers = [worker(lane, 64, 64 * small)]
+        assert lane.helps()
+
+
+def test_what_shares_a_connection_arrives() -> None:
+    world = Pipelined()
+    world.store("a").update({f"/f{i}": b"%d" % i for i in range(300)})
+    summary, _ = world.run(*[move(i, f"remote://a/f{i}", f"remote://b/g{i}") for i in range(300)])
+    assert (summary.done, summary.exit_code) == (300, 0)
+    assert world.store("b") == {f"/g{i}": b"%d" % i for i in range(300)}
+    assert world.opened <= 2, "one for each end"
