@@ -77,7 +77,7 @@ def collect(ground: Field, wanted: Plan, results: dict[str, Any]) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """0 when all bars are reached."""
+    """0 when all bars are reached; of a quick run, which shows no speeds, those of conduct."""
     options = arguments(argv)
     wanted = plan(options)
     programs = Programs(*(path.absolute() for path in (options.ours, options.tools, options.upstream)))
@@ -100,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         drawing = [sys.executable, "-m", "benchmarks.plot", f"{HERE}/results.json", f"{HERE}/results.svg"]
         subprocess.run(drawing, check=True)
     print(report.markdown(results))
-    return 0 if all(bar.reached for bar in report.bars(results)) else 1
+    bars = report.conduct(results) if options.quick else report.bars(results)
+    return 0 if all(bar.reached for bar in bars) else 1
 
 
 if __name__ == "__main__":
