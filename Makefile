@@ -61,6 +61,7 @@ bench-quick: bench-tools
 
 bench-tools: servers $(VENV)/.for-test $(BENCH_VENV)/.ready $(UPSTREAM_VENV)/.ready
 	.ci/need curl=curl
+	$(BIN)/python -m compileall -q src  # as pip does when it installs a package
 
 # The tools that we compare with, each from the package registry; upstream's apart, for its old dependencies.
 $(BENCH_VENV)/.ready: benchmarks/requirements.txt .ci/venv

@@ -29,7 +29,7 @@ def run(commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None)
     """Runs commands one after the other; stops at the first that fails."""
     total = Usage(0.0, 0.0, 0.0, 0, "")
     for argv in commands:
-        one = _one(argv, {**os.environ, **(env or {})})
+        one = _one(argv, {**plain_environment(), **(env or {})})
         total = Usage(
             total.seconds + one.seconds,
             total.cpu + one.cpu,
@@ -40,6 +40,11 @@ def run(commands: Sequence[Sequence[str]], env: Mapping[str, str] | None = None)
         if one.code != 0:
             break
     return total
+
+
+def plain_environment() -> dict[str, str]:
+    """Ours, without what makes Python run otherwise than it does for users (no bytecode, say)."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
 
 
 def _one(argv: Sequence[str], env: Mapping[str, str]) -> Usage:
