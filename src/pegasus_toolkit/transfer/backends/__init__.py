@@ -25,8 +25,14 @@ PROTOCOLS: dict[str, Protocol] = {
     "https": Protocol("http", "http"),
     "scp": Protocol("ssh", "ssh"),
     "sftp": Protocol("ssh", "ssh"),
+    "gsiftp": Protocol("gridftp"),
+    "sshftp": Protocol("gridftp"),
     "s3": Protocol("s3", "s3"),
     "s3s": Protocol("s3", "s3"),
+    "root": Protocol("xrootd", "xrootd"),
+    "roots": Protocol("xrootd", "xrootd"),
+    "xroot": Protocol("xrootd", "xrootd"),
+    "xroots": Protocol("xrootd", "xrootd"),
 }
 
 

@@ -1,0 +1,191 @@
+"""GridFTP's control connection: commands go out without waiting, replies come back in their order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple, Protocol
+
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    ServerFault,
+    TimedOut,
+    TransferError,
+    Unreachable,
+)
+
+LINE = 1 << 20  # bytes of one line of a reply, at most
+
+
+class Reply(NamedTuple):
+    """A whole reply: its number, and its lines without it."""
+
+    code: int
+    lines: tuple[str, ...]
+
+    @property
+    def preliminary(self) -> bool:
+        """Whether another reply to the same command will come."""
+        return self.code < 200
+
+    @property
+    def good(self) -> bool:
+        """Whether the command was carried out, or waits for its second half."""
+        return self.code < 400
+
+    @property
+    def text(self) -> str:
+        """On one line, as for people."""
+        return " ".join(line.strip() for line in self.lines if line.strip())[:400]
+
+
+Then = Callable[[Reply], None]
+
+
+class Link(Protocol):
+    """What carries the lines: a connection, and how they are protected on it."""
+
+    sock: socket.socket
+
+    def seal(self, line: bytes) -> bytes:
+        """A command as it goes out."""
+
+    def unseal(self, line: bytes) -> bytes:
+        """What a line that came holds: none, one or more lines. Raises for one that is not protected."""
+
+    def close(self) -> None:
+        """Idempotent."""
+
+
+class Session:
+    """One logged-in control connection. Raises ``ServerFault`` or ``Unreachable`` once it is lost."""
+
+    def __init__(self, link: Link, host: str, url: str) -> None:
+        self.link = link
+        self.host = host
+        self.url = url  # scheme and authority, for errors
+        self.waiting: deque[Then] = deque()  # one for each reply to come
+        self.broken = False
+        self.algorithms: frozenset[str] = frozenset()  # of CKSM, as FEAT tells
+        self._file = link.sock.makefile("rb", 1 << 16)
+        self._inner = b""
+
+    def send(self, command: str, then: Then | None = None) -> None:
+        """Sends it; ``then`` gets the final reply when ``pump`` comes to it."""
+        if any(c in command for c in "\r\n\0"):
+            raise BadSpecification("a line break or NUL in a name, which FTP cannot carry", url=self.url)
+        try:
+            self.link.sock.sendall(self.link.seal(os.fsencode(command)))
+        except OSError as error:
+            raise self.lost(error) from None
+        if then is not None:
+            self.waiting.append(then)
+
+    def pump(self) -> None:
+        """Waits for the next final reply that somebody waits for."""
+        reply = self.reply()
+        while reply.preliminary:
+            reply = self.reply()
+        self.waiting.popleft()(reply)
+
+    def ask(self, command: str) -> Reply:
+        """Its final reply, after all that was sent before."""
+        found: list[Reply] = []
+        self.send(command, found.append)
+        while not found:
+            self.pump()
+        return found[0]
+
+    def reply(self) -> Reply:
+        """The next reply, preliminary ones too."""
+        line = self._line()
+        lines = [line[4:]]
+        if line[3:4] == "-":
+            last = line[:3] + " "
+            while not (line := self._line()).startswith(last):
+                lines.append(line.removeprefix(last[:3] + "-"))
+            lines.append(line[4:])
+        if not (line[:3].isascii() and line[:3].isdigit()):
+            raise self.lost(None, "what it sends is not FTP")
+        code = int(line[:3])
+        if code == 421:  # it hangs up, whatever was asked
+            raise self.lost(None, " ".join(lines).strip())
+        return Reply(code, tuple(lines))
+
+    def _line(self) -> str:
+        while b"\n" not in self._inner:
+            try:
+                line = self._file.readline(LINE)
+            except (OSError, ValueError) as error:
+                raise self.lost(error) from None
+            if not line.endswith(b"\n"):
+                raise self.lost(None)
+            self._inner += self.link.unseal(line)
+        line, _, self._inner = self._inner.partition(b"\n")
+        return line.rstrip(b"\r").decode("utf-8", "surrogateescape")
+
+    def lost(self, error: Exception | None, why: str = "") -> TransferError:
+        """The error for a connection that cannot be used any more."""
+        self.broken = True
+        if isinstance(error, TimeoutError):
+            return TimedOut("the GridFTP server fell silent", url=self.url, host=self.host)
+        why = why or getattr(error, "strerror", None) or "it closed the connection"
+        return ServerFault(f"lost the GridFTP server: {why}", url=self.url, host=self.host)
+
+    def patience(self, seconds: float) -> None:
+        """How long to wait for a reply."""
+        with suppress(OSError):
+            self.link.sock.settimeout(seconds)
+
+    def interrupt(self) -> None:
+        """From another thread: whatever waits for the server returns."""
+        self.broken = True
+        with suppress(OSError):
+            self.link.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.broken = True
+        with suppress(OSError, ValueError):
+            self._file.close()
+        self.link.close()
+
+
+class Plain:
+    """Lines as they are: for what is protected already, such as a connection through ssh."""
+
+    def __init__(self, sock: socket.socket, ended: Callable[[], None] = lambda: None) -> None:
+        self.sock = sock
+        self._ended = ended
+
+    def seal(self, line: bytes) -> bytes:
+        """A command as it goes out."""
+        return line + b"\r\n"
+
+    def unseal(self, line: bytes) -> bytes:
+        """The line."""
+        return line
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.sock.close()
+        self._ended()
+
+
+def connect(host: str, port: int, timeout: float, url: str) -> socket.socket:
+    """A TCP connection without delay of small packets. Raises ``Unreachable`` or ``TimedOut``."""
+    try:
+        sock = socket.create_connection((host, port), timeout)
+    except TimeoutError:
+        raise TimedOut(f"no connection within {timeout:.0f} s", url=url, host=f"{host}:{port}") from None
+    except OSError as error:
+        why = error.strerror or "no such host"
+        raise Unreachable(f"cannot connect: {why}", url=url, host=f"{host}:{port}") from None
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+_link: type[Link] = Plain
