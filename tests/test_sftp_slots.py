@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Job, Settings
-from pegasus_toolkit.transfer.lanes import SMALL, WORTH, Key, Lane, Worker
+from pegasus_toolkit.transfer.lanes import SMALL, WORTH, Key, Lane
 from pegasus_toolkit.transfer.routes import UPLOAD
 from pegasus_toolkit.transfer.slots import Slots
+from pegasus_toolkit.transfer.worker import Worker
 from tests.worlds import Remote, World, move
 
 KEY = Key("transfer", Endpoint("file", "", "local"), Endpoint("scp", "host", "there"))
@@ -31,7 +32,7 @@ def test_files_in_flight_on_one_connection_take_one_slot() -> None:
 
 def worker(lane: Lane, taken: int, bytes_: int) -> Worker:
     """One that has taken so many jobs and moved so many bytes; never started."""
-    one = Worker(None, lane, 1, Control())  # type: ignore[arg-type]
+    one = Worker(None, lane, 1, Control(), lambda worker: None)  # type: ignore[arg-type]
     one.taken = {Job("", "", None, None): None for _ in range(taken)}  # type: ignore[arg-type]
     one.control.bytes = bytes_
     return one

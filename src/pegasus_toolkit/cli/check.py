@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.transfer import redact, units
@@ -23,10 +24,15 @@ def check_all(operations: Sequence[Operation], settings: Settings, console: Cons
         if finding.error is not None:
             code = max(code, finding.error.exit_code)
         for line in lines(finding):
-            print(visible(line), file=sys.stdout)
+            _print(line)
     verdict = f"{count} endpoints are not ready" if count else "every endpoint is ready"
     console.info(f"{verdict}; nothing was moved")
     return code
+
+
+def _print(text: str) -> None:
+    with suppress(BrokenPipeError):  # the reader has seen enough
+        print(visible(text).encode(errors="backslashreplace").decode(), file=sys.stdout)
 
 
 def lines(finding: Finding) -> list[str]:

@@ -14,9 +14,9 @@ from pegasus_toolkit.transfer.errors import (
     from_oserror,
 )
 from pegasus_toolkit.transfer.interface import Backend, Entry
-from pegasus_toolkit.transfer.lanes import Worker
 from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Transfer
 from pegasus_toolkit.transfer.tasks import Parent
+from pegasus_toolkit.transfer.worker import Worker
 
 
 def list_trees(worker: Worker) -> None:

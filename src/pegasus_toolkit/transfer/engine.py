@@ -13,7 +13,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
 from pegasus_toolkit.transfer.files import discard
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
-from pegasus_toolkit.transfer.lanes import SILENT, Worker
+from pegasus_toolkit.transfer.lanes import SILENT
 from pegasus_toolkit.transfer.limits import Bandwidth
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.movers import move
@@ -22,6 +22,7 @@ from pegasus_toolkit.transfer.pool import Pool
 from pegasus_toolkit.transfer.retry import Retry
 from pegasus_toolkit.transfer.scheduler import Scheduler
 from pegasus_toolkit.transfer.slots import Slots
+from pegasus_toolkit.transfer.worker import Worker
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
@@ -224,7 +225,7 @@ class Engine:
             idle = now - worker.moved_at
             if worker.silent != (idle > SILENT):
                 with scheduler.lock:
-                    if worker in worker.lane.workers:
+                    if worker in scheduler.at_work:
                         worker.silent = idle > SILENT
                         scheduler.slots.lend(worker.lane, worker.slots, worker.silent)
             if idle > self.settings.stall_timeout + 2 and worker.lane.route.verb not in UNWATCHED:
@@ -280,7 +281,7 @@ class Engine:
         self.gone = self._moved(scheduler)
         counts = self.counts
         workers = scheduler.workers()
-        active = tuple(job.path for worker in workers for job in list(worker.taken)[:2])[:8]
+        active = tuple(job.task.destination.url for w in workers for job in list(w.taken)[:2])[:8]
         progress = Progress(
             total,
             counts["done"] + counts["skipped"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pegasus_toolkit.transfer.ends import NullSink, mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Inspects, Job, Sink, Source
-from pegasus_toolkit.transfer.lanes import Worker
+from pegasus_toolkit.transfer.worker import Worker
 
 
 def ends(worker: Worker) -> tuple[Backend, Backend]:

@@ -9,8 +9,8 @@ from typing import Any
 from pegasus_toolkit.transfer.errors import NotFound, TransferError, from_oserror
 from pegasus_toolkit.transfer.finish import ends, finish_get, finish_put
 from pegasus_toolkit.transfer.interface import Copies, Job, Links, Passive, Renames, Sink, Source
-from pegasus_toolkit.transfer.lanes import Worker
 from pegasus_toolkit.transfer.tasks import Task
+from pegasus_toolkit.transfer.worker import Worker
 
 
 def _source_path(task: Task) -> str:

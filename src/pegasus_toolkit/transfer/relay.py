@@ -22,9 +22,10 @@ from pegasus_toolkit.transfer.errors import Defect, TransferError, from_oserror
 from pegasus_toolkit.transfer.files import FileSink, FileSource
 from pegasus_toolkit.transfer.finish import ends, finish_get, finish_put
 from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Sink, Source, Want
-from pegasus_toolkit.transfer.lanes import SPOOL, Worker
+from pegasus_toolkit.transfer.lanes import SPOOL
 from pegasus_toolkit.transfer.pipe import Pipe
 from pegasus_toolkit.transfer.tasks import Task
+from pegasus_toolkit.transfer.worker import Worker
 
 SPOOLED = 64 << 20  # bytes of all spools of one batch that wait to be written
 
@@ -98,7 +99,7 @@ def relay(worker: Worker) -> None:
 
 def staged(worker: Worker) -> None:
     """Whole files, through a private directory on disk that is removed whatever happens."""
-    directory = Path(tempfile.mkdtemp(prefix="pegasus-transfer-"))  # 0700
+    directory = Path(tempfile.mkdtemp(prefix=f"pegasus-transfer-{worker.control.run}-"))  # 0700
     number = count()
     try:
         _through(worker, lambda task: FileSpool(directory / f"{next(number)}", task.want, worker.control))

@@ -26,13 +26,14 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Control
-from pegasus_toolkit.transfer.lanes import Key, Lane, Worker
+from pegasus_toolkit.transfer.lanes import Key, Lane
 from pegasus_toolkit.transfer.model import Operation, Outcome
 from pegasus_toolkit.transfer.planning import Planner
 from pegasus_toolkit.transfer.pool import Pool
 from pegasus_toolkit.transfer.retry import Retry
 from pegasus_toolkit.transfer.slots import Slots
 from pegasus_toolkit.transfer.tasks import Parent, Task, blame
+from pegasus_toolkit.transfer.worker import Host, Worker
 
 WINDOW = 8192  # tasks that wait in memory; beyond it only their indices do
 PORTION = 256  # operations planned at a time
@@ -60,6 +61,7 @@ class Scheduler:
         self.lock = threading.RLock()
         self.feeding = threading.Lock()
         self.lanes: dict[Key, Lane] = {}
+        self.at_work: list[Worker] = []
         self.later: list[tuple[float, int, Task]] = []
         self.sequence = count()
         self.settled: deque[Outcome] = deque()
@@ -223,8 +225,9 @@ class Scheduler:
         """One more worker for a lane, if that helps and slots are free."""
         slots = self.slots.grant(lane, lanes) if lane.queue and lane.helps() else 0
         if slots:
-            worker = Worker(self, lane, slots, self.control())
+            worker = Worker(self, lane, slots, self.control(), self.move)
             lane.workers.append(worker)
+            self.at_work.append(worker)
             worker.thread.start()
         return bool(slots)
 
@@ -236,7 +239,8 @@ class Scheduler:
         """A worker's thread is over."""
         with self.lock:
             lane = worker.lane
-            if worker in lane.workers:
+            if worker in self.at_work:
+                self.at_work.remove(worker)
                 lane.workers.remove(worker)
                 lane.bytes += worker.control.bytes
                 self.slots.release(lane, worker.slots, worker.silent)
@@ -307,7 +311,7 @@ class Scheduler:
     def workers(self) -> list[Worker]:
         """All that are at work."""
         with self.lock:
-            return [worker for lane in self.lanes.values() for worker in lane.workers]
+            return list(self.at_work)
 
     def cancel(self, error: Cancelled) -> None:
         """Nothing new begins; what is under way stops at its next byte."""
@@ -326,3 +330,6 @@ class Scheduler:
                         yield task
             while self.later:
                 yield heapq.heappop(self.later)[2]
+
+
+_: type[Host] = Scheduler
