@@ -105,11 +105,16 @@ class X509Credential(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A bearer token, not over yet. ``origin``: where it stands; ``expires``: ``None`` where not known."""
+    """A bearer token, not over yet.
+
+    ``origin``: where it stands; ``expires``: ``None`` where not known; ``configured``: the credentials
+    file gives it to that very host (else it was found, and is for any that knows what to do with it).
+    """
 
     secret: Secret
     origin: str
     expires: float | None = None
+    configured: bool = False
 
     def left(self) -> float | None:
         """Seconds until it expires, where that is known."""

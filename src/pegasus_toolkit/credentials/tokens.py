@@ -48,7 +48,8 @@ def configured(sections: Sections, scheme: str, authority: str, file: NamedFile)
         return None
     if section.one_line("token", token).reveal() == DISCOVER:
         return DISCOVER
-    return _checked(_Found(token.reveal(), f"token of [{name}] in {file.path}", True), needed=True)
+    found = _checked(_Found(token.reveal(), f"token of [{name}] in {file.path}", True), needed=True)
+    return found._replace(configured=True) if found is not None else None
 
 
 def discover(environ: Mapping[str, str], site: str, shared: str, needed: bool) -> Token | None:

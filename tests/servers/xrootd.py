@@ -1,0 +1,156 @@
+"""Real XRootD servers on loopback: open to all, by X.509 proxy, by shared secret, with TLS and tokens."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.servers.common import free_port, listens, program, public_directory, running
+from tests.servers.grid_pki import Grid
+
+ACCOUNT = "xrootd"  # which the Debian package makes; the server refuses to be root
+
+CONFIGURATION = """
+all.role server
+xrd.port {port}
+xrd.allow host localhost
+all.export /data
+all.export /readonly r/o
+oss.localroot {home}
+all.adminpath {home}/admin
+all.pidpath {home}/run
+xrootd.chksum max 4 {checksums}
+ofs.tpc fcreds ?gsi =X509_USER_PROXY ttl 60 60 xfr 9 pgm {xrdcp} --server
+"""
+
+
+class Xrootd(NamedTuple):
+    """``data``: what it serves below /data, as files; ``log``: what it said."""
+
+    port: int
+    home: Path
+
+    @property
+    def authority(self) -> str:
+        return f"localhost:{self.port}"  # the name in its certificate
+
+    @property
+    def data(self) -> Path:
+        return self.home / "data"
+
+    @property
+    def log(self) -> Path:
+        return self.home / "output.log"
+
+    def write(self, path: str, content: bytes) -> None:
+        """Puts a file there (``path`` as in an URL) that the server may replace, and its parents."""
+        file = Path(self.home, path.lstrip("/"))
+        self.make(str(file.parent.relative_to(self.home)))
+        file.write_bytes(content)
+        file.chmod(0o666)
+
+    def make(self, path: str) -> None:
+        """A directory there that the server may write to, and its parents."""
+        directory = Path(self.home, path.lstrip("/"))
+        for parent in [*reversed(directory.parents), directory]:
+            if not parent.exists():
+                parent.mkdir()
+                parent.chmod(0o777)
+
+
+@contextmanager
+def serve(home: Path, lines: Sequence[str] = (), checksums: str = "adler32 crc32c md5") -> Iterator[Xrootd]:
+    """One server with its files in ``home``; ``lines`` are added to its configuration."""
+    server = Xrootd(free_port(), home)
+    for name in ("data", "readonly", "admin", "run", "test"):
+        (home / name).mkdir()
+    text = CONFIGURATION.format(port=server.port, home=home, checksums=checksums, xrdcp=program("xrdcp"))
+    (home / "xrootd.cfg").write_text(text + "\n".join(lines) + "\n")
+    argv = [program("xrootd"), "-c", str(home / "xrootd.cfg"), "-n", "test", "-I", "v4"]
+    if os.geteuid() == 0:
+        own(home)
+        argv += ["-R", ACCOUNT]
+    environ = {"X509_USER_PROXY": ""}
+    with running(argv, home / "output.log", lambda: listens(server.port), env=environ, cwd=home):
+        yield server
+
+
+def own(directory: Path) -> None:
+    """Gives what is there to the account that the server runs under."""
+    for path in [directory, *directory.rglob("*")]:
+        if path.name != "client.keytab":
+            shutil.chown(path, ACCOUNT, ACCOUNT)
+
+
+def gsi(home: Path, grid: Grid) -> list[str]:
+    """X.509 proxies of the grid's users, of nobody else."""
+    cert, key = _host(home, grid)
+    options = f"-certdir:{grid.certificates} -cert:{cert} -key:{key} -gmapopt:10 -gridmap:none -crl:0"
+    return ["xrootd.seclib libXrdSec.so", f"sec.protocol gsi {options} -dlgpxy:0"]
+
+
+def shared_secret(home: Path) -> list[str]:
+    """The keys of ``server.keytab``; ``client.keytab`` is for the client."""
+    keytab = home / "server.keytab"
+    argv = [program("xrdsssadmin"), "-k", "test", "-u", "someone", "-g", "some", "add", str(keytab)]
+    subprocess.run(argv, input=b"y\n", check=True, capture_output=True)
+    shutil.copyfile(keytab, home / "client.keytab")
+    (home / "client.keytab").chmod(0o600)
+    return ["xrootd.seclib libXrdSec.so", f"sec.protocol sss -s {keytab}"]
+
+
+def tls(home: Path, grid: Grid) -> list[str]:
+    """TLS for those that ask for it."""
+    cert, key = _host(home, grid)
+    trust = f"xrd.tlsca certdir {grid.certificates}"
+    return [f"xrd.tls {cert} {key}", trust, "xrootd.tls capable all"]
+
+
+def token(home: Path, grid: Grid) -> list[str]:
+    """A bearer token, whatever is in it, and TLS."""
+    lines = ["xrootd.seclib libXrdSec.so", "sec.protocol ztn -tokenlib none"]
+    return [*tls(home, grid), *lines]
+
+
+def _host(home: Path, grid: Grid) -> tuple[Path, Path]:
+    """Copies that the server's account may read."""
+    cert, key = home / "host.pem", home / "host.key"
+    shutil.copyfile(grid.host_cert, cert)
+    shutil.copyfile(grid.host_key, key)
+    key.chmod(0o600)
+    return cert, key
+
+
+@pytest.fixture(scope="session")
+def xrootd() -> Iterator[Xrootd]:
+    """Open to everybody."""
+    with public_directory("xrootd-") as home, serve(home) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def xrootd_gsi(grid: Grid) -> Iterator[Xrootd]:
+    """For those with a proxy."""
+    with public_directory("xrootd-gsi-") as home, serve(home, gsi(home, grid)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def xrootd_sss() -> Iterator[Xrootd]:
+    """For those with the key in ``home/client.keytab``."""
+    with public_directory("xrootd-sss-") as home, serve(home, shared_secret(home)) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def xrootd_token(grid: Grid) -> Iterator[Xrootd]:
+    """With TLS, for those with a token."""
+    with public_directory("xrootd-token-") as home, serve(home, token(home, grid)) as server:
+        yield server
