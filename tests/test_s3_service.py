@@ -262,6 +262,20 @@ def test_copy_within_and_across_buckets(service: Service) -> None:
     assert isinstance(copy(backend, f"/test/{name}", "/test/x", Want(size=8)).error, Corrupted)
 
 
+@pytest.mark.parametrize("most", [MIB, 5 << 30])
+def test_copy_of_an_object_that_is_replaced_meanwhile(
+    service: Service, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(s3_keys, "MOST_AT_ONCE", most)
+    service.write("file", BIG[: 2 * MIB])
+    head = service.keys.head("test", "file")
+    service.write("file", BIG[: 3 * MIB])
+    monkeypatch.setattr(Keys, "head", lambda *_: head)
+    assert isinstance(copy(service.open(), "/test/file", "/test/copy").error, Corrupted)
+    with pytest.raises(NotFound):
+        service.read("copy")
+
+
 def test_copy_of_a_large_object_goes_in_parts(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_keys, "MOST_AT_ONCE", MIB)
     monkeypatch.setattr(s3_parts, "COPY_PART", 8 * MIB)
@@ -406,6 +420,7 @@ def test_environment_of_the_process_is_not_read(service: Service, monkeypatch: p
     backend = service.open()
     assert put(backend, "/test/file", given(b"content")).error is None
     assert settle(get(backend, "/test/file")) == b"content"
+    assert backend._wire_ is None, "obstore failed, and our own client had to mend it"
 
 
 def test_s3s_needs_https(service: Service) -> None:

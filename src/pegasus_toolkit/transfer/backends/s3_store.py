@@ -6,6 +6,7 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.exceptions import BaseError, GenericError, PermissionDeniedError, UnauthenticatedError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.backends.s3_site import Site
     from pegasus_toolkit.transfer.interface import Data, Settings, Sink
 
-BLOCK = 1 << 20
 _LONGEST = timedelta(hours=1)  # for one request; a stall ends it long before
 _UNFIT = re.compile(r"(?:^|/)\.{0,2}(?:/|$)|[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -53,23 +53,12 @@ class Stores:
         if size > most:
             return size
         sink.announce(size)
-        if size <= BLOCK:
-            try:
-                content = memoryview(found.bytes())
-            except BaseError:
-                return None
-            if size:
-                sink.write(content)
-            return size
-        started = False
         try:
-            for block in found.stream(BLOCK):
-                started = True
-                sink.write(memoryview(block))
+            content = memoryview(found.bytes())
         except BaseError:
-            if started:
-                sink.restart()
             return None
+        if size:
+            sink.write(content)
         return size
 
     def save(self, bucket: str, key: str, content: Data) -> bool:
@@ -144,7 +133,7 @@ class Stores:
                 raise BadSpecification(f"ca_file {site.ca_file} cannot be read: {error.strerror}") from None
         if site.proxy:
             options["proxy_url"] = site.proxy
-        else:  # a proxy that serves no host keeps those of the environment out
+        else:  # a proxy that is not used for this host keeps those of the environment out
             options["proxy_url"] = "http://127.0.0.1:9"
-            options["proxy_excludes"] = "*"
+            options["proxy_excludes"] = urlsplit(site.endpoint).hostname or ""
         return options
