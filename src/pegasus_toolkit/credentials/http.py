@@ -10,9 +10,19 @@ from pegasus_toolkit.credentials.lookup import HttpCredential, NamedFile
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section
 
-PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443}
+PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "dav": 80, "davs": 443, "ftp": 21, "ftps": 990}
 
-KNOWN = ("username", "password", "token", "verify", "ca_file", "client_certificate", "client_key")
+KNOWN = (
+    "username",
+    "password",
+    "token",
+    "verify",
+    "ca_file",
+    "client_certificate",
+    "client_key",
+    "webdav",
+    "allow_plain_password",
+)
 
 _TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 
@@ -62,6 +72,8 @@ def build(values: dict[str, Secret], name: str, file: NamedFile, home: str) -> H
         client_key=client_key,
         insecure=section.insecure(),
         section=name,
+        webdav=section.flag("webdav"),
+        plain_password=section.flag("allow_plain_password"),
     )
 
 

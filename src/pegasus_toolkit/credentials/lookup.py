@@ -25,6 +25,7 @@ class HttpCredential(NamedTuple):
     ``token``: for ``Authorization: Bearer``; at most one of ``password``, ``token`` and an
     ``Authorization`` header is there. ``ca_file``, ``client_certificate``, ``client_key``: absolute
     paths, "" for none. ``insecure``: the certificate need not be checked. ``section``: where it stands.
+    ``webdav``: the server can be written to; ``plain_password``: it may get the password unencrypted.
     """
 
     headers: tuple[tuple[str, Secret], ...] = ()
@@ -36,6 +37,8 @@ class HttpCredential(NamedTuple):
     client_key: str = ""
     insecure: bool = False
     section: str = ""
+    webdav: bool = False
+    plain_password: bool = False
 
 
 class S3Credential(NamedTuple):

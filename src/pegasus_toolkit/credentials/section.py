@@ -58,6 +58,13 @@ class Section:
             raise self.error("verify is neither yes nor no")
         return answer
 
+    def flag(self, key: str) -> bool:
+        """Whether ``key = yes`` stands there; raises for a word that is neither yes nor no."""
+        answer = {"": False, "yes": True, "no": False}.get(self.text(key).lower())
+        if answer is None:
+            raise self.error(f"{key} is neither yes nor no")
+        return answer
+
     def file(self, key: str, private: bool = False) -> str:
         """Absolute path of a file that is there; ``~/`` is the home, else relative to this file."""
         text = self.text(key)
