@@ -6,4 +6,14 @@ import pytest
 
 pytest.register_assert_rewrite("tests.conformance_read", "tests.conformance_write")
 
-pytest_plugins: list[str] = ["tests.servers.pki", "tests.servers.nginx", "tests.servers.sshd", "tests.servers.odd_http", "tests.http_world", "tests.servers.seaweed", "tests.servers.grid_pki", "tests.servers.xrootd", "tests.servers.gridftp"]
+pytest_plugins: list[str] = [
+    "tests.servers.pki",
+    "tests.servers.nginx",
+    "tests.servers.sshd",
+    "tests.servers.odd_http",
+    "tests.http_world",
+    "tests.servers.seaweed",
+    "tests.servers.grid_pki",
+    "tests.servers.xrootd",
+    "tests.servers.gridftp",
+]

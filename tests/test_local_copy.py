@@ -348,48 +348,6 @@ def test_source_changes_while_it_is_read(tmp_path: Path, change: str, size: int,
     assert names(tmp_path) == {"file"}
 
 
-SPARSE = {
-    "hole then data": [(4 * BLOCK, b"end")],
-    "data then hole": [(0, b"begin")],
-    "islands": [(BLOCK, b"one" * 3000), (5 * BLOCK + 17, b"two")],
-    "nothing but a hole": [],
-}
-
-
-@pytest.mark.parametrize("shape", SPARSE)
-@DIGESTS
-@pytest.mark.parametrize("size", [8 * BLOCK, LARGE])
-def test_sparse_files_stay_sparse(tmp_path: Path, shape: str, algorithm: str, size: int) -> None:
-    file, out = tmp_path / "file", tmp_path / "copy"
-    with file.open("wb") as made:
-        for at, data in SPARSE[shape]:
-            made.seek(at)
-            made.write(data)
-        made.truncate(size)
-    assert file.stat().st_blocks * 512 < BLOCK, "this file system knows no holes"
-    job = copy(file, out, Want(algorithm))
-    assert out.read_bytes() == file.read_bytes()
-    assert out.stat().st_blocks * 512 < BLOCK
-    assert (job.size, job.digest) == (size, sha256(file.read_bytes()) if algorithm else "")
-
-
-@pytest.mark.parametrize("ways", [1, 2])
-@pytest.mark.parametrize("size", [3 * BLOCK + 1, 20 * BLOCK])
-def test_kernel_that_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ways: int, size: int) -> None:
-    """Without copy_file_range, or without sendfile too, as across some file systems."""
-
-    def cannot(*_: object) -> int:
-        raise OSError(18, "Invalid cross-device link")
-
-    for name in ("copy_file_range", "sendfile")[:ways]:
-        monkeypatch.setattr(os, name, cannot)
-    (tmp_path / "file").write_bytes(content(size))
-    control = Control("run")
-    assert copy(tmp_path / "file", tmp_path / "copy", Want(""), control).size == size
-    assert (tmp_path / "copy").read_bytes() == content(size)
-    assert control.bytes == size
-
-
 def test_names_aside_are_new_for_each_run(tmp_path: Path) -> None:
     """What a killed run left under its own name neither stops nor mixes with this one."""
     (tmp_path / "file").write_bytes(b"data")
@@ -397,30 +355,6 @@ def test_names_aside_are_new_for_each_run(tmp_path: Path) -> None:
     copy(tmp_path / "file", tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == b"data"
     assert names(tmp_path) == {"file", "copy", ".copy.run.part"}
-
-
-@DIGESTS
-@pytest.mark.parametrize("good", [True, False])
-def test_clone_is_hashed_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, good: bool
-) -> None:
-    """On file systems that share blocks; here something else stands in for the ioctl."""
-
-    def clone(fd: int, out: int) -> bool:
-        data = os.pread(fd, size, 0)
-        return os.write(out, data if good else data[:-1] + b"!") == size
-
-    size = 3 * BLOCK + 5
-    monkeypatch.setattr(local_copy, "clone", clone)
-    (tmp_path / "file").write_bytes(content(size))
-    want, control = Want(algorithm, sha256(content(size)) if algorithm else "", size), Control("run")
-    if good or not algorithm:
-        assert copy(tmp_path / "file", tmp_path / "copy", want, control).size == size
-        assert control.bytes == size
-    else:
-        with pytest.raises(Corrupted):
-            copy(tmp_path / "file", tmp_path / "copy", want)
-        assert names(tmp_path) == {"file"}
 
 
 @pytest.mark.parametrize("size", [0, 50, 99, 101])
