@@ -43,7 +43,7 @@ pytest: $(VENV)/.for-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
 servers:
-	.ci/need nginx=nginx-light openssl=openssl xrootd=xrootd-server xrdcp=xrootd-client
+	.ci/need nginx=nginx-light openssl=openssl sshd=openssh-server ssh=openssh-client xrootd=xrootd-server xrdcp=xrootd-client
 
 $(VENV)/.for-demo: pyproject.toml .ci/venv
 	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[demo]'

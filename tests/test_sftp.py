@@ -28,6 +28,7 @@ class Area(WritableSuite, ListingSuite):
     """A directory of its own, which the tests see directly."""
 
     scheme = "scp"
+    path_of_programs = os.environ["PATH"]
 
     @pytest.fixture(autouse=True)
     def area(self, sshd: Sshd, tmp_path: Path) -> Iterator[None]:
@@ -43,7 +44,7 @@ class Area(WritableSuite, ListingSuite):
 
     def open(self) -> Backend:
         found = credentials(self.tmp_path, self.server, self.section())
-        settings = Settings(found, {"PATH": os.environ["PATH"]}, stall_timeout=20)
+        settings = Settings(found, {"PATH": self.path_of_programs}, stall_timeout=20)
         return open_backend(Endpoint(self.scheme, self.server.authority, "here"), settings)
 
     def path(self, name: str) -> str:
@@ -63,3 +64,10 @@ class Area(WritableSuite, ListingSuite):
 
 class TestProgram(Area):
     """By the ``ssh`` program."""
+
+
+class TestLibrary(Area):
+    """By paramiko, where there is no ``ssh`` program."""
+
+    scheme = "sftp"
+    path_of_programs = ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -11,8 +10,6 @@ from pegasus_toolkit.transfer.errors import Cancelled, Side, TransferError, from
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
 
 E = TypeVar("E", Sink, Source)
-
-TIDY = 2.0  # seconds that a batch which was given up may take to remove what it left
 
 
 class Batch(Generic[E]):
@@ -68,18 +65,14 @@ class Batch(Generic[E]):
         session = self.session
         if not self.files or session.broken is not None:
             return
-        session.resume()
-        for file in list(self.files):
-            file.fail(Cancelled("the batch was given up"))
-        session.patience, patience = TIDY, session.patience
-        deadline = time.monotonic() + TIDY
         try:
-            while not session.idle and time.monotonic() < deadline:
-                session.turn()
+            with session.tidying():
+                for file in list(self.files):
+                    file.fail(Cancelled("the batch was given up"))
+                while not session.idle:
+                    session.turn()
         except TransferError:
-            return  # it broke meanwhile: nothing more can be done on it
-        finally:
-            session.patience = patience
+            return  # it broke meanwhile, or takes too long
 
 
 class Transferring(Generic[E]):
@@ -88,8 +81,8 @@ class Transferring(Generic[E]):
     side: Side = ""  # whose fault it is when an end raises an ``OSError``
 
     def __init__(self, batch: Batch[E], job: Job[E]) -> None:
-        self.job = job
-        self.owner = batch
+        self.job: Job[E] = job
+        self.owner: Batch[E] = batch
         self.name = batch.url + job.path
         self.over = False  # it failed: nothing more goes to its end
         batch.files.add(self)

@@ -190,7 +190,7 @@ class _Upload(Transferring[Source]):
         room = self.batch.session.limits.write
         if size is not None:
             room = min(room, max(1, size - self.offset))
-        count = self.job.end.readinto(memoryview(block)[BLOCK_HEAD : BLOCK_HEAD + room])
+        count: int = self.job.end.readinto(memoryview(block)[BLOCK_HEAD : BLOCK_HEAD + room])
         if size is not None and (count > size if not size else not count):
             message = f"{self.offset + count} bytes came, {size} expected"
             raise Corrupted(message, url=self.name, side="source")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import select
 import socket
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from struct import error as StructError
 from typing import Protocol
 
@@ -19,6 +21,7 @@ from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TimedOut, Tr
 
 BUFFER = 1 << 20  # bytes taken from the socket at a time, and the longest packet that is taken
 BLOCKS = 4  # blocks of payload that may wait to be sent
+TIDY = 2.0  # seconds that what was given up may take to remove what it left
 BLOCK_HEAD = 512  # bytes of a block kept free for the head of its packet
 
 
@@ -63,6 +66,7 @@ class Session:
         self.offers: dict[bytes, bytes] = {}
         self.broken: TransferError | None = None
         self.interrupted = False
+        self._deadline = float("inf")  # of tidying up
         self._sock = link.sock
         self._sock.setblocking(False)
         self._pending: dict[int, Answer] = {}
@@ -207,18 +211,21 @@ class Session:
     def interrupt(self) -> None:
         """From any thread: a turn that waits, and every later one, raises ``Cancelled``."""
         self.interrupted = True
-        try:
+        with suppress(OSError):  # full, or closed: awake either way
             os.write(self._wake_out, b"x")
-        except OSError:
-            return  # full, or closed: awake either way
 
-    def resume(self) -> None:
-        """Turns work again, for tidying up after an interruption."""
+    @contextmanager
+    def tidying(self) -> Iterator[None]:
+        """Turns work again after an interruption, for ``TIDY`` seconds in all."""
         self.interrupted = False
-        try:
+        with suppress(OSError):
             os.read(self._wake_in, 64)
-        except OSError:
-            return
+        patience, self.patience = self.patience, TIDY
+        self._deadline = time.monotonic() + TIDY
+        try:
+            yield
+        finally:
+            self.patience, self._deadline = patience, float("inf")
 
     def close(self) -> None:
         """Ends the connection; in the thread that uses it, or when none does."""
@@ -235,7 +242,7 @@ class Session:
     def _going(self) -> None:
         if self.broken is not None:
             raise self.broken
-        if self.interrupted:
+        if self.interrupted or time.monotonic() > self._deadline:
             raise Cancelled("the connection was closed")
 
     def _lost(self) -> TransferError:

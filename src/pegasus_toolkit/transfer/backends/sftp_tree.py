@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat as stat_
 from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -181,11 +182,11 @@ def _list(place: Place, name: str) -> Task[tuple[Place, list[Entry], list[Place]
         return found
     files: list[Entry] = []
     below: list[Place] = []
-    for entry, attrs in sorted(found):
-        path, real = f"{place.path}/{entry}", f"{place.real.rstrip('/')}/{entry}"
+    for entry, listed in sorted(found):
+        path, real, attrs = f"{place.path}/{entry}", f"{place.real.rstrip('/')}/{entry}", listed
         if attrs.link or attrs.mode is None:
             kind, body = yield wire.STAT, wire.encode(path)
-            attrs = wire.attributes(body)[0] if kind == wire.ATTRS else wire.Attributes(mode=0)
+            attrs = wire.attributes(body)[0] if kind == wire.ATTRS else wire.Attributes(mode=stat_.S_IFIFO)
             if attrs.directory:
                 target = yield from _real(path, name)
                 if isinstance(target, TransferError):

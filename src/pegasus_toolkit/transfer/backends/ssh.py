@@ -6,39 +6,55 @@ for keys with a passphrase, which ``ssh`` would ask for on a terminal. The clien
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from pegasus_toolkit.credentials import SshCredential
 from pegasus_toolkit.transfer.backends import sftp_tree
+from pegasus_toolkit.transfer.backends import sftp_wire as wire
+from pegasus_toolkit.transfer.backends.sftp_copy import Copier
 from pegasus_toolkit.transfer.backends.sftp_get import Gets
 from pegasus_toolkit.transfer.backends.sftp_put import Puts
 from pegasus_toolkit.transfer.backends.sftp_session import Link, Session
 from pegasus_toolkit.transfer.backends.ssh_address import address
-from pegasus_toolkit.transfer.errors import Cancelled, TransferError
+from pegasus_toolkit.transfer.ends import NullSink
+from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
+    Control,
+    Copies,
     Endpoint,
     Entry,
+    Inspects,
     Job,
     Settings,
     Sink,
     Source,
+    Want,
 )
 
 IN_FLIGHT = 64  # files on one connection
+SOON = 5.0  # seconds to connect for what is only a help
+WORTH_A_COMMAND = 8 << 20  # bytes: smaller files are sooner read back than a command is started
+SLOWEST = 100_000_000  # bytes per second that a server's command digests at least
+COMMANDS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}  # and the length of what they print
+DIGEST = re.compile(rb"\\?([0-9a-f]+) [ *]")
+
+
+Stopped = Callable[[], bool]
 
 
 class Connector(Protocol):
     """How a server is reached and logged in to."""
 
-    def sftp(self) -> Link:
+    def sftp(self, timeout: float) -> Link:
         """Begins to connect to its SFTP subsystem. Raises what is wrong at once."""
 
-    def run(self, command: str, given: bytes, timeout: float) -> tuple[int, bytes]:
+    def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Runs a command there, with that standard input: its exit status and what it printed."""
 
 
@@ -56,7 +72,7 @@ class Sftp:
         self._active = 0  # verbs under way
         self._closed = False
         self._lock = threading.Lock()
-        self._shell: bool | None = None  # whether commands can be run there; None: not tried
+        self._shell = True  # whether commands can be run there, as far as is known
 
     # -- files -------------------------------------------------------------------------------------
 
@@ -71,12 +87,81 @@ class Sftp:
             batch = Puts(session, self._url, IN_FLIGHT)
             try:
                 yield from batch.run(jobs)
-            finally:
-                if batch.litter() and not self._closed:
-                    self._sweep(batch.litter())
+            except ServerFault:
+                self._sweep(batch.litter())
+                raise
 
     def _sweep(self, names: list[str]) -> None:
         """Removes what a lost connection left aside, over a new one, if that can be had soon."""
+        if not names or self._closed:
+            return
+        self._drop()
+        try:
+            session = self._connected(SOON)
+            for _ in sftp_tree.run(session, [sftp_tree.remove(name, name) for name in names]):
+                pass
+        except TransferError:
+            return  # what is left has a name of its own, and no other run takes it for a file
+
+    def copies(self, other: Backend, want: Want) -> bool:
+        """Within one account of a server that offers ``copy-data``; asks the server, once."""
+        if not isinstance(other, Sftp) or other.endpoint[1:] != self.endpoint[1:]:
+            return False
+        try:
+            with self._use(SOON) as session:
+                return wire.COPY_DATA in session.offers
+        except TransferError:
+            return False  # the transfer itself will tell why
+
+    def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
+        """Copies aside, takes the digest that is wanted of the copy, renames."""
+        with self._use() as session:
+
+            def make(path: str) -> None:
+                error = sftp_tree.one(session, sftp_tree.mkdir(path, self._url + path))
+                if error is not None:
+                    raise error
+
+            def digest(path: str, algorithm: str, size: int) -> str:
+                return self._remote_digest(path, algorithm, size) or self._read_back(
+                    session, path, algorithm, size, control
+                )
+
+            yield from Copier(session, self._url, control, digest).run(jobs, make)
+
+    def _read_back(self, session: Session, path: str, algorithm: str, size: int, control: Control) -> str:
+        want = Want(algorithm, "", size)
+        job: Job[Sink] = Job(path, "", want, NullSink(self._url + path, want, control))
+        for over in Gets(session, self._url, 1).run(iter([job])):
+            if over.error is not None:
+                raise over.error
+        return job.end.commit()
+
+    def inspect(self, path: str, algorithm: str) -> Entry:
+        """Size; and the digest by the server's own ``sha256sum`` where that is worth a connection."""
+        entry = self.stat(path)
+        digest = self._remote_digest(path, algorithm, entry.size or 0)
+        return entry._replace(digest=(algorithm, digest)) if digest else entry
+
+    def _remote_digest(self, path: str, algorithm: str, size: int) -> str:
+        """By a command there, if the account has a shell; "" where reading it back must do.
+
+        The path goes through standard input, so that no shell ever sees it.
+        """
+        patience = self._settings.stall_timeout
+        if not self._shell or algorithm not in COMMANDS or not WORTH_A_COMMAND <= size <= patience * SLOWEST:
+            return ""
+        name = path.encode("utf-8", "surrogateescape") + b"\0"
+        command = f"xargs -0 {algorithm}sum --"
+        try:
+            status, printed = self.connector.run(command, name, patience, lambda: self._closed)
+        except TransferError:
+            status, printed = 255, b""
+        found = DIGEST.match(printed)
+        if status == 0 and found and len(found[1]) == COMMANDS[algorithm]:
+            return found[1].decode()
+        self._shell = False
+        return ""
 
     # -- names -------------------------------------------------------------------------------------
 
@@ -114,13 +199,13 @@ class Sftp:
     # -- connection --------------------------------------------------------------------------------
 
     @contextmanager
-    def _use(self) -> Iterator[Session]:
+    def _use(self, timeout: float | None = None) -> Iterator[Session]:
         with self._lock:
             if self._closed:
                 raise Cancelled("the connection was closed", host=self.endpoint.host)
             self._active += 1
         try:
-            yield self._connected()
+            yield self._connected(timeout or self._settings.connect_timeout)
         except TransferError as error:
             if not error.host:
                 error.host = self.endpoint.host
@@ -132,9 +217,9 @@ class Sftp:
             if session is not None and (self._closed or session.broken is not None):
                 self._drop()
 
-    def _connected(self) -> Session:
+    def _connected(self, timeout: float) -> Session:
         if self._session is None:
-            session = Session(self.connector.sftp(), self._settings.connect_timeout + 5)
+            session = Session(self.connector.sftp(timeout), timeout + 5)
             with self._lock:
                 self._session = session
                 if self._closed:
@@ -175,10 +260,12 @@ def connector(endpoint: Endpoint, settings: Settings, credential: SshCredential)
     if binary is not None and credential.password is None and credential.passphrase is None:
         from pegasus_toolkit.transfer.backends.ssh_program import Program
 
-        return Program(binary, where, credential, settings.environ, settings.connect_timeout)
+        return Program(binary, where, credential, settings.environ)
     from pegasus_toolkit.transfer.backends.ssh_paramiko import Library
 
-    return Library(where, credential, settings.environ, settings.connect_timeout)
+    return Library(where, credential, settings.environ)
 
 
 _: type[Backend] = Sftp
+_copies: type[Copies] = Sftp
+_inspects: type[Inspects] = Sftp

@@ -7,7 +7,8 @@ import platform
 import socket
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pegasus_toolkit.transfer.backends.ssh_errors import said
 from pegasus_toolkit.transfer.errors import TransferError
 
 SAID = 16384  # bytes of what the program says that are read
+LOOK = 0.2  # seconds: how soon it is noticed that a command is to be stopped
 LINGER = 1.0  # seconds for it to end by itself and to say why
 PINNED = "pinned"  # the name by which a pinned host key is looked up
 
@@ -28,39 +30,36 @@ ALWAYS = (
 FAST = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
 
+Stopped = Callable[[], bool]
+
+
 class Program:
     """Starts ``ssh`` for one server."""
 
     def __init__(
-        self,
-        binary: str,
-        address: Address,
-        credential: SshCredential,
-        environ: Mapping[str, str],
-        timeout: float,
+        self, binary: str, address: Address, credential: SshCredential, environ: Mapping[str, str]
     ) -> None:
         self.binary = binary
         self.address = address
         self.credential = credential
         self.environ = {**environ, "LC_ALL": "C"}  # its messages are the only thing that tells its errors
-        self.timeout = timeout
         self.prefer_fast = aes_in_hardware()
 
-    def sftp(self) -> Child:
+    def sftp(self, timeout: float) -> Child:
         """Connects to the server's SFTP subsystem."""
-        return Child(self, ["-s"], "sftp")
+        return Child(self, ["-s"], "sftp", timeout)
 
-    def run(self, command: str, given: bytes, timeout: float) -> tuple[int, bytes]:
+    def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Runs a fixed command there with that standard input: exit status and what it printed."""
-        child = Child(self, [], command)
+        child = Child(self, [], command, timeout)
         try:
-            return child.converse(given, timeout)
+            return child.converse(given, timeout, stopped)
         finally:
             child.close()
 
-    def argv(self, options: Sequence[str], command: str, known_hosts: str) -> list[str]:
+    def argv(self, options: Sequence[str], command: str, known_hosts: str, timeout: float) -> list[str]:
         """The argument list; nothing in it is secret, nothing goes through a shell here."""
-        settings = [*ALWAYS, f"ConnectTimeout={max(1, round(self.timeout))}"]
+        settings = [*ALWAYS, f"ConnectTimeout={max(1, round(timeout))}"]
         credential = self.credential
         check = "accept-new" if credential.accept_new else "yes"
         settings.append(f"StrictHostKeyChecking={check}")
@@ -83,7 +82,7 @@ class Program:
 class Child:
     """One running ``ssh``: its input and output are our end of a socket pair."""
 
-    def __init__(self, program: Program, options: Sequence[str], command: str) -> None:
+    def __init__(self, program: Program, options: Sequence[str], command: str, timeout: float) -> None:
         self.program = program
         self._pinned = ""
         self.sock, theirs = socket.socketpair()
@@ -92,9 +91,9 @@ class Child:
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
             known_hosts = self._known_hosts()
             self.process = subprocess.Popen(
-                program.argv(options, command, known_hosts),
-                stdin=theirs,
-                stdout=theirs,
+                program.argv(options, command, known_hosts, timeout),
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=subprocess.PIPE,  # read at the end; what is more than the pipe holds only blocks ssh
                 env=program.environ,
                 start_new_session=True,  # Ctrl-C is for us; and it has no terminal to ask on
@@ -130,21 +129,31 @@ class Child:
         os.set_blocking(pipe.fileno(), False)  # another process may hold its other end
         return pipe.read(SAID) or b""
 
-    def converse(self, given: bytes, timeout: float) -> tuple[int, bytes]:
+    def converse(self, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Gives it its input, waits for its end. Raises what ended it when it could not connect."""
-        self.sock.settimeout(timeout)
-        printed = b""
-        try:
-            self.sock.sendall(given)
-            self.sock.shutdown(socket.SHUT_WR)
-            while len(printed) < SAID and (data := self.sock.recv(SAID)):
-                printed += data
-        except OSError:
-            self.process.kill()
+        printed = self._printed(given, timeout, stopped)
         status = self.process.wait()
         if status == 255:
             raise self.lost()
         return status, printed
+
+    def _printed(self, given: bytes, timeout: float, stopped: Stopped) -> bytes:
+        self.sock.settimeout(LOOK)
+        deadline = time.monotonic() + timeout
+        printed = b""
+        try:
+            self.sock.sendall(given)
+            self.sock.shutdown(socket.SHUT_WR)
+            while len(printed) < SAID and not stopped() and time.monotonic() < deadline:
+                with suppress(TimeoutError):
+                    data = self.sock.recv(SAID)
+                    if not data:
+                        return printed
+                    printed += data
+        except OSError:
+            pass  # its status tells more
+        self.process.kill()
+        return b""
 
     def close(self) -> None:
         """Ends it, by its pid."""
