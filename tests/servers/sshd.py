@@ -6,14 +6,14 @@ import os
 import pwd
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.servers.common import free_port, listens, program, public_directory, running
+from tests.servers.common import free_port, listens, missing, program, public_directory, running
 
 CONFIGURATION = """
 Port {port}
@@ -26,7 +26,7 @@ UsePAM no
 PasswordAuthentication yes
 KbdInteractiveAuthentication no
 PermitRootLogin yes
-Subsystem sftp {subsystem}
+{subsystem}
 MaxStartups 100:30:200
 MaxSessions 100
 LogLevel VERBOSE
@@ -83,6 +83,7 @@ class Sshd(NamedTuple):
 
 
 PASSPHRASE = "pass phrase %1"
+PASSWORD = "pass%word $1"
 
 
 def account() -> str:
@@ -101,29 +102,27 @@ def children(pid: int) -> list[int]:
 
 @contextmanager
 def serving(
-    home: Path, *, subsystem: str = "internal-sftp", more: str = "", env: Mapping[str, str] | None = None
+    home: Path, *, subsystem: str = "internal-sftp", more: str = "", before: str = ""
 ) -> Iterator[Sshd]:
-    """One more server, which keeps its keys in ``home`` (made where they are missing)."""
+    """One more server, which keeps its keys in ``home`` (made where they are missing).
+
+    ``before``: shell commands run in a mount namespace of its own just before it starts; what they
+    mount, this server alone sees, and nothing is left of it afterwards. ``subsystem``: "" for no SFTP.
+    """
     binary = program("sshd")
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # Debian's privilege separation wants it
-    for name, passphrase in (
-        ("host_key", ""),
-        ("client_key", ""),
-        ("wrong_key", ""),
-        ("locked_key", PASSPHRASE),
-    ):
-        if not (home / name).exists():
-            _make_key(home / name, passphrase)
-    keys = [(home / f"{name}.pub").read_text() for name in ("client_key", "locked_key")]
-    (home / "authorized_keys").write_text("".join(keys))
     port = free_port()
-    host_key = " ".join((home / "host_key.pub").read_text().split()[:2])
-    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
-    text = CONFIGURATION.format(port=port, home=home, subsystem=subsystem, more=more)
+    _write_files(home, port)
+    line = f"Subsystem sftp {subsystem}" if subsystem else ""
+    text = CONFIGURATION.format(port=port, home=home, subsystem=line, more=more)
     (home / "sshd_config").write_text(text)
     argv = [binary, "-D", "-e", "-f", str(home / "sshd_config")]
-    with running(argv, home / "output.log", lambda: listens(port), env=env) as process:
+    if before:
+        if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+            missing("no mount namespaces here")
+        argv = ["unshare", "-m", "sh", "-ec", f'{before}\nexec "$@"', "sh", *argv]
+    with running(argv, home / "output.log", lambda: listens(port)) as process:
         server = Sshd(port, home, process.pid)
         try:
             yield server
@@ -131,9 +130,34 @@ def serving(
             server.cut()
 
 
+def _write_files(home: Path, port: int) -> None:
+    passphrases = {"host_key": "", "client_key": "", "wrong_key": "", "locked_key": PASSPHRASE}
+    for name, passphrase in passphrases.items():
+        if not (home / name).exists():
+            _make_key(home / name, passphrase)
+    keys = [(home / f"{name}.pub").read_text() for name in ("client_key", "locked_key")]
+    (home / "authorized_keys").write_text("".join(keys))
+    host_key = " ".join((home / "host_key.pub").read_text().split()[:2])
+    (home / "known_hosts").write_text(f"[127.0.0.1]:{port} {host_key}\n")
+
+
 def _make_key(path: Path, passphrase: str) -> None:
     command = [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)]
     subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+@contextmanager
+def with_password(home: Path) -> Iterator[Sshd]:
+    """A server to which our account's password is ``PASSWORD``; for all others it stays what it is."""
+    if os.geteuid() != 0:
+        missing("only root can give an account another password")
+    command = [program("openssl"), "passwd", "-6", "-stdin"]
+    hashed = subprocess.run(command, input=PASSWORD, text=True, capture_output=True, check=True).stdout
+    shadow = home / "shadow"
+    shadow.touch(mode=0o600)
+    shadow.write_text(f"{account()}:{hashed.strip()}:19000:0:99999:7:::\n")
+    with serving(home, before=f"mount --bind '{shadow}' /etc/shadow") as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

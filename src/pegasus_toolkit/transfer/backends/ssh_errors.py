@@ -43,7 +43,7 @@ def said(text: bytes, status: int, address: Address, credential: SshCredential) 
 def advice(message: str, address: Address, credential: SshCredential) -> str:
     """What to do about it."""
     port = f"-p {address.port} " if address.port else ""
-    if message == UNKNOWN and credential.host_key:
+    if message in (UNKNOWN, CHANGED) and credential.host_key:
         return f"the key that answers is not host_key of [{credential.section}]"
     if message == UNKNOWN:
         file = credential.known_hosts or "~/.ssh/known_hosts"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import paramiko
 
@@ -91,9 +92,8 @@ class Library:
                 self.address.host,
                 self.address.port or 22,
                 self.address.user or None,
-                password=_reveal(credential.password),
-                key_filename=credential.private_key or None,
-                passphrase=_reveal(credential.passphrase),
+                password=None if credential.password is None else credential.password.reveal(),
+                pkey=self._key(),
                 timeout=timeout,
                 banner_timeout=timeout,
                 auth_timeout=timeout,
@@ -104,6 +104,21 @@ class Library:
             client.close()
             raise self._error(error, Unreachable("the connection could not be made")) from None
         return client
+
+    def _key(self) -> paramiko.PKey | None:
+        """The private key, unlocked. Raises ``Denied``."""
+        credential = self.credential
+        if not credential.private_key:
+            return None
+        passphrase = credential.passphrase
+        password: Any = None if passphrase is None else passphrase.reveal().encode()  # its types say text
+        try:
+            return paramiko.PKey.from_path(credential.private_key, password)
+        except (paramiko.SSHException, ValueError, TypeError):  # by the kind of key and of mistake
+            right = "that passphrase does not fit" if passphrase else "it may need a passphrase"
+            hint = f"private_key and passphrase in credentials.conf: {right}"
+            message = f"the private key {credential.private_key} cannot be read"
+            raise Denied(message, host=self.address.shown, hint=hint) from None
 
     def _known_hosts(self, client: paramiko.SSHClient) -> None:
         credential = self.credential
@@ -132,7 +147,6 @@ class Library:
             return error
         for kind, message in (
             (paramiko.BadHostKeyException, UNKNOWN if self.credential.host_key else CHANGED),
-            (paramiko.PasswordRequiredException, "the private key needs its passphrase"),
             (paramiko.AuthenticationException, LOGIN_REFUSED),
         ):
             if isinstance(error, kind):
@@ -206,8 +220,3 @@ def _channel(client: paramiko.SSHClient, timeout: float) -> paramiko.Channel:
     if transport is None:
         raise EOFError
     return transport.open_session(window_size=WINDOW, max_packet_size=PACKET, timeout=timeout)
-
-
-def _reveal(secret: object) -> str | None:
-    reveal = getattr(secret, "reveal", None)
-    return reveal() if reveal is not None else None
