@@ -25,6 +25,11 @@ ifeq ($(CI),true)
 export PEGASUS_TOOLKIT_REQUIRE_SERVERS := 1
 endif
 
+# What the tests talk to: command=Debian package. SeaweedFS comes with the Python packages.
+SERVERS := openssl=openssl nginx=nginx-light apache2=apache2-bin \
+  ssh=openssh-client sshd=openssh-server \
+  xrootd=xrootd-server xrdcp=xrootd-client globus-gridftp-server=globus-gridftp-server-progs
+
 .PHONY: demo test lint pytest servers bench bench-quick bench-tools clean
 
 demo: $(VENV)/.for-demo
@@ -43,7 +48,7 @@ pytest: $(VENV)/.for-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
 servers:
-	.ci/need nginx=nginx-light openssl=openssl sshd=openssh-server ssh=openssh-client xrootd=xrootd-server xrdcp=xrootd-client
+	.ci/need $(SERVERS)
 
 $(VENV)/.for-demo: pyproject.toml .ci/venv
 	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[demo]'
