@@ -49,7 +49,11 @@ def environment(grid: Grid, proxy: Path | None = None, **more: str) -> dict[str,
 
 @contextmanager
 def serving(
-    home: Path, grid: Grid, arguments: Sequence[str] = (), gridmap: Path | None = None, data: Path | None = None
+    home: Path,
+    grid: Grid,
+    arguments: Sequence[str] = (),
+    gridmap: Path | None = None,
+    data: Path | None = None,
 ) -> Iterator[GridFtpServer]:
     """One more server, with its files in ``home/data`` unless told otherwise."""
     data = data or home / "data"

@@ -39,7 +39,7 @@ CLEANING = 10.0  # seconds for a connection of its own that removes what was lef
 class GridFtp:
     """One account at one server. Connects when it is first used, again after a connection was lost."""
 
-    abilities = Abilities(in_flight=16, pipelined=True, threads=4)
+    abilities = Abilities(in_flight=1, threads=4)  # more connections serve far servers better
 
     def __init__(self, entrance: Door, settings: Settings) -> None:
         self.door = entrance
@@ -55,7 +55,8 @@ class GridFtp:
 
     # -- connections ---------------------------------------------------------------------------------
 
-    def _enter(self) -> Session:
+    def enter(self) -> Session:
+        """One more connection."""
         if self.closed:
             raise Cancelled("closed", url=self.door.url)
         return self.door.enter(self.settings.stall_timeout)
@@ -68,25 +69,30 @@ class GridFtp:
                 self._names.close()
                 if waiting:  # answers to what was asked will never come
                     raise self._names.lost(None)
-            self._names = self._enter()
+            self._names = self.enter()
         return self._names
+
+    def settle(self) -> None:
+        """Waits for the answers to all commands that were sent."""
+        while self._names is not None and self._names.waiting and not self._names.broken:
+            self._names.pump()
 
     def sender(self) -> Sender:
         """The connection for files that go there."""
         if self._sender is None:
-            self._sender = Sender(self._enter(), self.settings.stall_timeout)
+            self._sender = Sender(self.enter(), self.settings.stall_timeout)
         return self._sender
 
     def receiver(self) -> Receiver | Streamer:
         """The connection for files that come from there."""
         if self._receiver is None:
-            self._receiver = receiver(self._enter(), self.settings.stall_timeout, self.door.near)
+            self._receiver = receiver(self.enter(), self.settings.stall_timeout, self.door.near)
         return self._receiver
 
     def lister(self) -> Streamer:
         """The connection for listings."""
         if self._lister is None or self._lister.session.broken:
-            self._lister = Streamer(self._enter(), self.settings.stall_timeout)
+            self._lister = Streamer(self.enter(), self.settings.stall_timeout)
         return self._lister
 
     def broken(self) -> bool:
@@ -244,7 +250,7 @@ class GridFtp:
 
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> GridFtp:
-    """Connects to nothing yet. Raises ``BadSpecification``, and ``CredentialError`` for a proxy that is over."""
+    """Connects to nothing yet. Raises ``BadSpecification``, ``CredentialError`` for a proxy that is over."""
     return GridFtp(door(endpoint, settings), settings)
 
 

@@ -16,6 +16,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from io import BufferedReader
 
 from pegasus_toolkit.transfer.backends.gridftp_errors import failure
 from pegasus_toolkit.transfer.backends.gridftp_wire import Reply, Session, connect
@@ -150,7 +151,9 @@ class Receiver(Channel):
         if peer != self.session.link.sock.getpeername()[0]:
             raise self.lost(None, f"{peer} connected to us instead of the server")
         self.sock.settimeout(self.patience)
-        self.file = self.sock.makefile("rb", 1 << 16)
+        file = self.sock.makefile("rb", 1 << 16)
+        assert isinstance(file, BufferedReader)
+        self.file = file
 
     def _header(self, first: bool) -> tuple[int, int, int]:
         if self.sock is None:
@@ -158,8 +161,7 @@ class Receiver(Channel):
         try:
             head = self.file.read(HEADER.size)
             if not head and first:  # it makes a new connection for each file
-                assert self.sock is not None
-                self.sock.close()
+                self._forget()
                 self._accept()
                 head = self.file.read(HEADER.size)
         except OSError as error:
@@ -206,9 +208,16 @@ class Receiver(Channel):
             write(self._buffer[:n])
             length -= n
 
+    def _forget(self) -> None:
+        if self.sock is not None:
+            self.file.close()
+            self.sock.close()
+            self.sock = None
+
     def close(self) -> None:
         """Idempotent."""
         self.listener.close()
+        self._forget()
         super().close()
 
     def interrupt(self) -> None:
@@ -265,7 +274,9 @@ def receiver(session: Session, patience: float, near: bool) -> Receiver | Stream
 def reachable(session: Session) -> bool:
     """Whether both sides are in one kind of network: neither address is translated on the way."""
     sock = session.link.sock
-    here, there = (ipaddress.ip_address(s[0].partition("%")[0]) for s in (sock.getsockname(), sock.getpeername()))
+    here, there = (
+        ipaddress.ip_address(s[0].partition("%")[0]) for s in (sock.getsockname(), sock.getpeername())
+    )
     return here.is_loopback == there.is_loopback and here.is_private and there.is_private
 
 

@@ -26,8 +26,11 @@ from pegasus_toolkit.transfer.errors import (
 
 _ERRNO = re.compile(r"GridFTP-Errno:\s*(\d+)")
 _SYSTEM = re.compile(r"System error in \w+: (.+)")
-_TEXTS = {os.strerror(n): n for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.ENOENT,
-                                      errno.EISDIR, errno.ENOTDIR, errno.EROFS, errno.ENAMETOOLONG)}  # fmt: skip
+_TOLD = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.ENOENT, errno.EISDIR, errno.ENOTDIR,
+    errno.EROFS, errno.ENAMETOOLONG,
+)  # fmt: skip
+_TEXTS = {os.strerror(number): number for number in _TOLD}
 _BY_CODE: dict[int, type[TransferError]] = {
     430: Denied, 452: NoSpace, 501: BadSpecification, 502: Unsupported, 504: Unsupported, 530: Denied,
     532: Denied, 533: Denied, 534: Denied, 535: Denied, 550: NotFound, 552: NoSpace, 553: Denied,

@@ -25,7 +25,9 @@ class Gets:
     def __init__(self, grid: GridFtp) -> None:
         self.grid = grid
         self.looking = 0  # files whose size was asked for
-        self.asked: deque[tuple[Job[Sink], int]] = deque()  # with their sizes, in the order in which they come
+        self.asked: deque[tuple[Job[Sink], int]] = (
+            deque()
+        )  # with their sizes, in the order in which they come
         self.over: deque[Job[Sink]] = deque()
 
     def run(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
@@ -79,37 +81,22 @@ class Gets:
 
     def _receive(self, job: Job[Sink], size: int) -> None:
         channel = self.grid.receiver()
-        end, taken = job.end, 0
-        failed: TransferError | None = None
-
-        def write(data: memoryview) -> None:
-            nonlocal failed, taken
-            taken += len(data)
-            try:
-                if failed is None:
-                    end.write(data)
-            except OSError as error:  # a TransferError may be one
-                failed = from_oserror(error, side="destination")
-            except TransferError as error:
-                failed = error
-            if failed is not None and max(size, taken) > DRAINED:
-                raise failed
-
+        writer = _Writer(job.end, size)
         try:
-            reply = channel.receive(write)
+            reply = channel.receive(writer.write)
         except TransferError as error:
-            if error is not failed:
+            if error is not writer.error:
                 raise
             self.asked.popleft()
             self._again()
         else:
             self.asked.popleft()
-            if failed is None and not reply.good:
+            if writer.error is None and not reply.good:
                 names = self.grid.names()
-                failed = failure(reply, names.url + job.path, names.host, side="source")
+                writer.error = failure(reply, names.url + job.path, names.host, side="source")
                 self._again()  # what it had begun to send may still come
-        if failed is not None:
-            self._failed(job, failed)
+        if writer.error is not None:
+            self._failed(job, writer.error)
         else:
             self.over.append(job)
 
@@ -124,3 +111,25 @@ class Gets:
     def _failed(self, job: Job[Sink], error: TransferError) -> None:
         job.error = error
         self.over.append(job)
+
+
+class _Writer:
+    """Writes to a sink and keeps what it raised; a small rest of a file is let pass, to stay connected."""
+
+    def __init__(self, end: Sink, size: int) -> None:
+        self.end = end
+        self.size = size
+        self.taken = 0
+        self.error: TransferError | None = None
+
+    def write(self, data: memoryview) -> None:
+        self.taken += len(data)
+        try:
+            if self.error is None:
+                self.end.write(data)
+        except OSError as error:  # a TransferError may be one
+            self.error = from_oserror(error, side="destination")
+        except TransferError as error:
+            self.error = error
+        if self.error is not None and max(self.size, self.taken) > DRAINED:
+            raise self.error

@@ -85,12 +85,13 @@ class SshDoor:
         self.url = f"{endpoint.scheme}://{endpoint.authority}"
         self.where = ssh_address.address(endpoint, credential)
         self.host = self.where.host
+        if credential.password is not None or credential.passphrase is not None:
+            hint = "use a key without a passphrase, or an ssh agent"
+            raise Denied("sshftp cannot log in with a password or passphrase", url=self.url, hint=hint)
         binary = shutil.which("ssh", path=settings.environ.get("PATH"))
         if binary is None:
             raise tool_missing("ssh", "openssh-client", "openssh", self.url)
-        self.program = ssh_program.Program(
-            binary, self.where, credential, settings.environ, settings.connect_timeout
-        )
+        self.program = ssh_program.Program(binary, self.where, credential, settings.environ)
         self.command = settings.environ.get("GLOBUS_REMOTE_SSHFTP") or REMOTE
         self.timeout = settings.connect_timeout
 
@@ -98,7 +99,7 @@ class SshDoor:
         """Starts ssh; what it says on its way out tells why it could not."""
         from pegasus_toolkit.transfer.backends.ssh_program import Child
 
-        child = Child(self.program, [], self.command)
+        child = Child(self.program, [], self.command, self.timeout)
         child.sock.settimeout(self.timeout)
         link: Link = Plain(child.sock, child.close)
         session = Session(link, self.host, self.url)

@@ -32,7 +32,9 @@ def facts(line: str) -> Facts:
     told, _, name = line.lstrip(" ").partition(" ")
     pairs = {key.lower(): value for key, _, value in (fact.partition("=") for fact in told.split(";"))}
     size = pairs.get("size", "")
-    return Facts(name, pairs.get("type", "").lower(), int(size) if size.isdigit() else None, pairs.get("perm", ""))
+    return Facts(
+        name, pairs.get("type", "").lower(), int(size) if size.isdigit() else None, pairs.get("perm", "")
+    )
 
 
 def url(session: Session, path: str) -> str:
@@ -103,7 +105,7 @@ def remove_tree(session: Session, lister: Callable[[], Streamer], path: str) -> 
     try:
         if not stat(session, path).directory:
             return removed(session, [path], "DELE")
-        directories, files = [path.rstrip("/")], []
+        directories, files = [path.rstrip("/")], list[str]()
         for directory in directories:  # grows while it is walked
             for entry in children(lister(), directory):
                 below = f"{directory}/{entry.name}"

@@ -35,8 +35,13 @@ class Item:
 
     def __init__(self, job: Job[Source]) -> None:
         self.job = job
-        self.aside = aside(job.path, os.urandom(6).hex())
+        self.aside = self.name(job.path)
         self.size = 0
+
+    @staticmethod
+    def name(path: str) -> str:
+        """A name next to ``path`` that nobody else has."""
+        return aside(path, os.urandom(6).hex())
 
 
 class Puts:
@@ -159,7 +164,9 @@ class Puts:
             if digested and found == item.job.end.digest:
                 item.job.proven = True
             elif digested and found:
-                wrong = mismatch(item.job.path, f"{want.algorithm} of what the server stored", item.job.end.digest, found)
+                wrong = mismatch(
+                    item.job.path, f"{want.algorithm} of what the server stored", item.job.end.digest, found
+                )
                 wrong.side = "destination"
                 self._unproven(item, wrong)
                 return
@@ -195,6 +202,8 @@ class Puts:
     def _tidy(self) -> None:
         """Lets finish what is stored, and removes what is not."""
         if not (self.asked or self.stored):
+            with suppress(TransferError):
+                self.grid.settle()  # removals
             return
         litter = [item.aside for item in (*self.asked, *self.stored)]
         with suppress(TransferError):

@@ -79,6 +79,9 @@ class Session:
             raise BadSpecification("a line break or NUL in a name, which FTP cannot carry", url=self.url)
         try:
             self.link.sock.sendall(self.link.seal(os.fsencode(command)))
+        except TransferError as error:
+            error.url = self.url
+            raise
         except OSError as error:
             raise self.lost(error) from None
         if then is not None:
@@ -162,7 +165,9 @@ class Plain:
         self._ended = ended
 
     def seal(self, line: bytes) -> bytes:
-        """A command as it goes out."""
+        """A command as it goes out. Raises for what is not ASCII: Globus' server drops such letters."""
+        if not line.isascii():
+            raise BadSpecification("a name with letters outside ASCII, which the server would drop")
         return line + b"\r\n"
 
     def unseal(self, line: bytes) -> bytes:
