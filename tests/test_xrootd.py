@@ -15,8 +15,6 @@ from tests.conformance import ListingSuite, WritableSuite
 from tests.servers.grid_pki import Grid
 from tests.servers.xrootd import Xrootd
 
-pytest.importorskip("XRootD")
-
 
 class XrootdSuite(WritableSuite, ListingSuite):
     # What follows "?" are parameters; the client library gives up on listings with line ends in names.

@@ -266,6 +266,17 @@ class Credentials:
             raise CredentialError(f"{where}, but there is none", "set BEARER_TOKEN_FILE or BEARER_TOKEN")
         return found
 
+    def options(self, scheme: str, authority: str, site: str = "") -> Mapping[str, Secret]:
+        """All that the most specific section for ``scheme://authority`` says, as it stands; for fsspec."""
+        from pegasus_toolkit.credentials import http
+
+        for file in self._credential_files(site):
+            sections = self._sections(file)
+            section = http.find(sections, scheme, authority, file)
+            if section is not None:
+                return sections[section]
+        return {}
+
     def environment_file(self, variable: str, site: str = "") -> Path | None:
         """The private file that ``variable_site`` or else ``variable`` names, checked; or ``None``."""
         from pegasus_toolkit.credentials.files import check_private

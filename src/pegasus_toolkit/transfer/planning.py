@@ -165,7 +165,9 @@ class Planner:
         assert source is not None
         ends = routes.Ends(giver, taker)
         route = routes.choose(source.endpoint, task.destination.endpoint, ends, task.want, self.symlink)
-        return routes.PIPE if route is routes.RELAY and large else route
+        route = routes.PIPE if route is routes.RELAY and large else route
+        names = dict.fromkeys(name for end in ends if (name := getattr(end, "served_by", "")))
+        return route._replace(kind=f"{route.kind} by {', '.join(names)}") if names else route
 
     def _open(self, endpoint: Endpoint, side: str) -> Backend:
         try:

@@ -23,6 +23,10 @@ PROTOCOLS: dict[str, Protocol] = {
     "memory": Protocol("memory"),
     "http": Protocol("http", "http"),
     "https": Protocol("http", "http"),
+    "webdav": Protocol("webdav", "http"),
+    "webdavs": Protocol("webdav", "http"),
+    "dav": Protocol("webdav", "http"),
+    "davs": Protocol("webdav", "http"),
     "scp": Protocol("ssh", "ssh"),
     "sftp": Protocol("ssh", "ssh"),
     "gsiftp": Protocol("gridftp"),
@@ -39,17 +43,21 @@ PROTOCOLS: dict[str, Protocol] = {
 def opener(scheme: str) -> Opener:
     """The function that opens a backend for ``scheme``: its module's ``open_backend``.
 
-    Raises ``Unsupported`` for a scheme that is not in the table, or whose extra is not installed.
+    What is not in the table is left to fsspec. Raises ``Unsupported`` for what is not there either, or
+    where an extra is not installed.
     """
-    protocol = PROTOCOLS.get(scheme)
-    if protocol is None:
-        known = ", ".join(sorted(PROTOCOLS))
-        raise Unsupported(f"no protocol {scheme!r} here", hint=f"known are: {known}")
+    protocol = PROTOCOLS.get(scheme, Protocol("fsspec_any", "fsspec"))
     try:
         module = import_module(f"{__name__}.{protocol.module}")
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("pegasus_toolkit"):
             raise
+        if scheme not in PROTOCOLS:
+            known = ", ".join(sorted(PROTOCOLS))
+            raise Unsupported(
+                f"no protocol {scheme!r} here",
+                hint=f"known are: {known}; for others pip install 'pegasus-toolkit[fsspec]'",
+            ) from error
         raise Unsupported(
             f"{scheme}: needs the Python package {error.name!r}, which is not installed",
             hint=f"pip install 'pegasus-toolkit[{protocol.extra}]'",
