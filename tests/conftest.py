@@ -14,6 +14,8 @@ pytest_plugins: list[str] = [
     "tests.http_world",
     "tests.servers.seaweed",
     "tests.servers.grid_pki",
+    "tests.servers.webdav",
+    "tests.servers.ftp",
     "tests.servers.xrootd",
     "tests.servers.gridftp",
 ]

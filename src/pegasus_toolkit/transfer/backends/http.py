@@ -13,6 +13,9 @@ from pegasus_toolkit.transfer.interface import (
     Backend,
     Endpoint,
     Entry,
+    Identified,
+    Identity,
+    Inspects,
     Job,
     Settings,
     Sink,
@@ -20,6 +23,8 @@ from pegasus_toolkit.transfer.interface import (
 )
 
 NO_HEAD = frozenset({403, 405, 500, 501})  # what servers say that know no HEAD, or signed the GET alone
+
+WANT_DIGEST = {"sha256": "sha-256", "sha512": "sha-512", "md5": "md5", "adler32": "adler32", "sha1": "sha"}
 
 
 class Http:
@@ -75,6 +80,20 @@ class Http:
 
         return walk(self._session, self._side, prefix)
 
+    def inspect(self, path: str, algorithm: str) -> Entry:
+        """The size, and the digest where the server tells it in that algorithm (RFC 3230)."""
+        answer = Answer(self._session, self._session.url(path), "HEAD")
+        if algorithm in WANT_DIGEST:
+            answer.extra = (f"Want-Digest: {WANT_DIGEST[algorithm]}",)
+        fetch(self._side, answer)
+        assert answer.head is not None
+        told = answer.head.digests().get(algorithm)
+        return _entry(path, answer)._replace(digest=(algorithm, told) if told else None)
+
+    def identity(self) -> Identity:
+        """What the server is shown."""
+        return self._session.found.identity()
+
     def close(self) -> None:
         """What is under way raises ``Cancelled``."""
         self._loop.close()
@@ -99,8 +118,19 @@ def _entry(path: str, answer: Answer) -> Entry:
 
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
-    """The opener that the table of protocols names. Connects to nothing yet."""
+    """The opener that the table of protocols names. Connects to nothing yet.
+
+    A site whose section says ``webdav = yes`` is opened as WebDAV.
+    """
+    from pegasus_toolkit.transfer.backends.http_login import marked
+
+    if marked(endpoint, settings):
+        from pegasus_toolkit.transfer.backends.webdav import WebDav
+
+        return WebDav(endpoint, settings)
     return Http(endpoint, settings)
 
 
 _: type[Backend] = Http
+_inspects: type[Inspects] = Http
+_identified: type[Identified] = Http

@@ -8,8 +8,8 @@ from typing import Any
 import pycurl
 
 from pegasus_toolkit import __version__
-from pegasus_toolkit.credentials import CredentialError, HttpCredential
-from pegasus_toolkit.transfer.backends import http_errors, http_urls
+from pegasus_toolkit.credentials import CredentialError
+from pegasus_toolkit.transfer.backends import http_errors, http_login, http_urls
 from pegasus_toolkit.transfer.backends.http_headers import Head
 from pegasus_toolkit.transfer.backends.http_settings import Proxies, authorities
 from pegasus_toolkit.transfer.backends.http_urls import Origin
@@ -29,11 +29,11 @@ class Session:
     """
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        user, _, self.host = endpoint.authority.rpartition("@")
-        self.base = f"{endpoint.scheme}://{self.host}"
+        self.host = endpoint.authority.rpartition("@")[2]
+        self.base = f"{http_login.WIRE.get(endpoint.scheme, endpoint.scheme)}://{self.host}"
         try:
             self.origin = http_urls.origin(self.base)
-            self.credential = settings.credentials.http(endpoint.scheme, self.host, endpoint.site)
+            self.found = http_login.find(endpoint, settings)
         except ValueError as error:
             raise BadSpecification(f"not a host and port: {error}", host=self.host) from None
         except CredentialError as error:
@@ -41,8 +41,14 @@ class Session:
         self.settings = settings
         self.proxies = Proxies(settings.environ)
         self.authorities = authorities(settings.environ)
-        self.login = _login(user, self.credential)
-        self.headers = _headers(self.credential)
+        if endpoint.scheme in http_login.GRID and not self.authorities[1]:
+            self.authorities = self.authorities[0], settings.credentials.ca_directory()
+        self.credential = self.found.credential
+        self.login = self.found.user
+        self.headers = self.found.headers
+        plain = endpoint.scheme in ("dav", "webdav") and not self.credential.plain_password
+        self.digest = plain and self.login is not None  # Digest authentication, which shows no password
+        self.basic = not plain  # the password may be sent as it is
 
     def url(self, path: str) -> str:
         """The URL of a path, which is raw as in the specification."""
@@ -61,12 +67,12 @@ class Session:
             (pycurl.PATH_AS_IS, 1),
             (pycurl.NETRC, pycurl.NETRC_IGNORED),
             (pycurl.BUFFERSIZE, RECEIVE),
+            (pycurl.UPLOAD_BUFFERSIZE, RECEIVE),
             (pycurl.TCP_KEEPALIVE, 1),
             (pycurl.CONNECTTIMEOUT_MS, max(1, int(self.settings.connect_timeout * 1000))),
             (pycurl.LOW_SPEED_LIMIT, 1),
             (pycurl.LOW_SPEED_TIME, max(1, int(self.settings.stall_timeout))),
             (pycurl.USERAGENT, f"pegasus-toolkit/{__version__}"),
-            (pycurl.HTTPAUTH, pycurl.HTTPAUTH_BASIC),
         ]
         for option, value in options:
             handle.setopt(option, value)
@@ -84,6 +90,7 @@ class Session:
         handle.unsetopt(pycurl.HTTPHEADER)  # pycurl takes an empty list for no change
         handle.setopt(pycurl.HTTPHEADER, [line.encode("utf-8", "surrogateescape") for line in lines])
         if own and self.login is not None:
+            handle.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_DIGEST if self.digest else pycurl.HTTPAUTH_BASIC)
             handle.setopt(pycurl.USERNAME, self.login[0])
             handle.setopt(pycurl.PASSWORD, self.login[1])
         else:
@@ -126,25 +133,6 @@ class Session:
             )
 
 
-def _login(user: str, credential: HttpCredential) -> tuple[str, str] | None:
-    """User and password; those of the credentials file count before the URL's."""
-    if credential.password is not None:
-        return credential.username, credential.password.reveal()
-    if not user:
-        return None
-    from urllib.parse import unquote
-
-    name, _, password = user.partition(":")
-    return unquote(name), unquote(password)
-
-
-def _headers(credential: HttpCredential) -> tuple[str, ...]:
-    lines = [f"{name}: {value.reveal()}" if value else f"{name};" for name, value in credential.headers]
-    if credential.token is not None:
-        lines.append(f"Authorization: Bearer {credential.token.reveal()}")
-    return tuple(lines)
-
-
 class Exchange:
     """One request, sent again as often as redirects and a failing proxy demand.
 
@@ -153,6 +141,7 @@ class Exchange:
     """
 
     method = "GET"
+    upload: Upload | None = None  # what to send, for methods that send something
 
     def __init__(self, session: Session, url: str) -> None:
         self.session = session
@@ -162,10 +151,13 @@ class Exchange:
         self.extra: tuple[str, ...] = ()
         self.hops = 0
         self.shunned = ""  # the proxy that failed and is now gone round
+        self.digested = session.digest
         self.reset()
 
     def reset(self) -> None:
-        """Makes ready for the next round."""
+        """Makes ready for the next round. Raises where what was to be sent cannot be sent again."""
+        if self.upload is not None and not self.upload.rewind():
+            raise ServerFault("asked to send again what was sent already", url=self.shown())
         self.head: Head | None = None
         self.error: BaseException | None = None
         self.dropped = 0
@@ -220,10 +212,25 @@ class Exchange:
             self.follow(self.head.get("location"))
             self.reset()
             return False
+        if status == 401 and own and self._may_digest(self.head):
+            self.session.digest = self.digested = True
+            self.reset()
+            return False
         if not 200 <= status < 300:
             section = self.session.credential.section if own else None
-            raise http_errors.of_status(self.head, self.shown(), host, section)
+            raise http_errors.of_status(self.head, self.shown(), host, section, self._only_basic(own))
         return True
+
+    def _may_digest(self, head: Head) -> bool:
+        """Whether the server that refused the password wants it by Digest, which was not tried yet."""
+        offered = "digest" in head.get("www-authenticate").lower()
+        return offered and not self.digested and self.session.login is not None
+
+    def _only_basic(self, own: bool) -> bool:
+        """Whether the password was kept back, since the server only takes it as it is."""
+        assert self.head is not None
+        kept = own and self.session.login is not None and not self.session.basic
+        return kept and self.head.status == 401 and "digest" not in self.head.get("www-authenticate").lower()
 
     def follow(self, location: str) -> None:
         """Turns to where the server sends us."""
@@ -236,6 +243,30 @@ class Exchange:
         self.target = http_urls.origin(target)
         authority = target.split("/", 3)[2]
         self.proxy = self.session.proxies.of(self.target.scheme, authority)
+
+
+class Upload:
+    """What a request sends: content in memory, which can be sent again as often as need be.
+
+    A subclass that reads from elsewhere may raise ``TransferError`` in ``read``, which ends the exchange.
+    """
+
+    def __init__(self, content: Data = b"") -> None:
+        self.size: int | None = len(content)  # ``None``: not known before the end
+        self.stopped = False  # set to have a stream raise at its next read
+        self._view = memoryview(content)
+        self._at = 0
+
+    def read(self, n: int) -> bytes:
+        """Up to n bytes; b"" at the end."""
+        part = bytes(self._view[self._at : self._at + n])
+        self._at += len(part)
+        return part
+
+    def rewind(self) -> bool:
+        """Back to the start; whether that was possible."""
+        self._at = 0
+        return True
 
 
 class Again(Exception):

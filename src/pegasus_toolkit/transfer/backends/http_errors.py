@@ -11,6 +11,7 @@ from pegasus_toolkit.transfer.backends.http_headers import Head
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
+    NoSpace,
     NotFound,
     ServerFault,
     Throttled,
@@ -37,6 +38,7 @@ _STATUS: dict[int, type[TransferError]] = {
     425: ServerFault,
     451: Denied,
     505: Unsupported,
+    507: NoSpace,
 }
 
 # What libcurl says of a connection that could not be made at all, or was broken off before an answer.
@@ -63,14 +65,18 @@ _CERTIFICATE = frozenset(
         98,  # client certificate wanted
     }
 )
+PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
 
-def of_status(head: Head, url: str, host: str, section: str | None) -> TransferError:
+def of_status(
+    head: Head, url: str, host: str, section: str | None, only_basic: bool = False
+) -> TransferError:
     """The error for an answer that is none of the wanted ones.
 
     ``url`` is safe to print; ``section`` is the credentials' section that was used, "" where there is
-    none for this host, ``None`` for a host that a redirect led to.
+    none for this host, ``None`` for a host that a redirect led to; ``only_basic``: the server wants a
+    password unencrypted, which it did not get.
     """
     status = head.status
     reason = "".join(c for c in head.reason[:80] if c.isprintable())
@@ -80,7 +86,8 @@ def of_status(head: Head, url: str, host: str, section: str | None) -> TransferE
     kind = _STATUS.get(status)
     if kind is None:
         kind = Unsupported if 400 <= status < 500 else ServerFault
-    return kind(text, url=url, host=host, hint=_hint(status, host, section))
+    hint = PLAIN.format(host=host) if only_basic else _hint(status, host, section)
+    return kind(text, url=url, host=host, hint=hint)
 
 
 def _hint(status: int, host: str, section: str | None) -> str:

@@ -17,14 +17,16 @@ _FIELD = re.compile(r'\s*([A-Za-z0-9-]+)\s*=\s*(:[^:]*:|"[^"]*"|[^,;\s]+)[^,]*')
 class Head:
     """Status line and fields of the last answer among the lines that came.
 
-    Names are in lower case; a repeated field is joined with ", ".
+    Names are in lower case; a repeated field is joined with ", ". ``continued``: the server had asked for
+    the body before it answered.
     """
 
-    __slots__ = ("fields", "reason", "status")
+    __slots__ = ("continued", "fields", "reason", "status")
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         text = b"".join(lines).decode("utf-8", "surrogateescape")
         start = text.rfind("\nHTTP/") + 1  # before it: "100 Continue", a proxy's answer
+        self.continued = "\nHTTP/1.1 100 " in f"\n{text[:start]}"
         first, *rows = text[start:].replace("\r\n", "\n").split("\n")
         _, _, line = first.partition(" ")
         status, _, self.reason = line.partition(" ")

@@ -34,12 +34,14 @@ class Stream:
         self.handle = session.handle()
         self.handle.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         self.handle.setopt(pycurl.WRITEFUNCTION, self._body)
+        self.handle.setopt(pycurl.READFUNCTION, self._read)
+        self.handle.setopt(pycurl.SEEKFUNCTION, self._seek)
 
     def load(self, exchange: Exchange) -> None:
         """Makes the handle ready for a round of the exchange."""
         self.exchange = exchange
         self.lines.clear()
-        aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method)
+        aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method, exchange.session.digest)
         if aim != self.aim:
             if self.aim is not None and exchange.session.sticks(self.aim[0], exchange.target):
                 self.handle.close()
@@ -47,12 +49,34 @@ class Stream:
             exchange.session.aim(self.handle, exchange.target, exchange.proxy, exchange.extra)
             self._method(exchange.method)
             self.aim = aim
+        upload = exchange.upload
+        if upload is not None:
+            self.handle.setopt(pycurl.UPLOAD, 1)
+            self.handle.setopt(pycurl.INFILESIZE_LARGE, -1 if upload.size is None else upload.size)
         self.handle.setopt(pycurl.URL, exchange.url)
 
     def _method(self, method: str) -> None:
+        self.handle.unsetopt(pycurl.CUSTOMREQUEST)
+        self.handle.setopt(pycurl.UPLOAD, 0)
         self.handle.setopt(pycurl.NOBODY, int(method == "HEAD"))
-        if method == "GET":
+        if method != "HEAD":
             self.handle.setopt(pycurl.HTTPGET, 1)
+            if method not in ("GET", "PUT"):
+                self.handle.setopt(pycurl.CUSTOMREQUEST, method)
+
+    def _read(self, n: int) -> bytes | int:
+        exchange = self.exchange
+        assert exchange is not None and exchange.upload is not None
+        try:
+            return exchange.upload.read(n)
+        except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
+            exchange.error = error
+            return int(pycurl.READFUNC_ABORT)
+
+    def _seek(self, offset: int, origin: int) -> int:
+        upload = self.exchange.upload if self.exchange is not None else None
+        can = upload is not None and (offset, origin) == (0, 0) and upload.rewind()
+        return int(pycurl.SEEKFUNC_OK if can else pycurl.SEEKFUNC_CANTSEEK)
 
     def _body(self, chunk: bytes) -> int | None:
         exchange = self.exchange

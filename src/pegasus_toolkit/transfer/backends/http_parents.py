@@ -1,0 +1,55 @@
+"""Directories made where they are missing: each once, whoever wants it, and parents first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from pegasus_toolkit.transfer.errors import NotFound, TransferError
+
+Made = TransferError | Literal["made", "orphan"]
+"""What became of making one directory; "orphan": its parent is missing."""
+
+Then = Callable[[TransferError | None], None]
+
+
+class Parents:
+    """``start(path, told)`` asks the server for one directory and calls ``told`` when it has answered.
+
+    Paths end with "/". ``known``: those that are there.
+    """
+
+    def __init__(self, start: Callable[[str, Callable[[Made], None]], None]) -> None:
+        self.known: set[str] = {"/"}
+        self._start = start
+        self._waiting: dict[str, list[Then]] = {}
+
+    def make(self, path: str, then: Then) -> None:
+        """Makes it, and its parents where need be; calls ``then`` with what went wrong, or ``None``."""
+        waiting = self._waiting.setdefault(path, [])
+        waiting.append(then)
+        if len(waiting) == 1:
+            self._ask(path, orphan=False)
+
+    def _ask(self, path: str, orphan: bool) -> None:
+        def told(made: Made) -> None:
+            if made == "orphan" and not orphan and parent(path) != "/":
+                self.make(parent(path), lambda error: self._ask(path, True) if error is None else over(error))
+            elif made == "orphan":
+                over(NotFound("its parent is missing, and could not be made", url=path))
+            else:
+                over(None if made == "made" else made)
+
+        def over(error: TransferError | None) -> None:
+            if error is None:
+                self.known.add(path)
+            for then in self._waiting.pop(path):
+                then(error)
+
+        self._start(path, told)
+
+
+def parent(path: str) -> str:
+    """The directory that a path (raw, perhaps with a query) stands in, with a "/" at its end."""
+    plain = path.partition("?")[0].rstrip("/")
+    return plain.rpartition("/")[0] + "/"

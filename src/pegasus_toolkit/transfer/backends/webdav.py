@@ -1,0 +1,71 @@
+"""WebDAV: HTTP that can be written to. ``webdav`` and ``dav`` are http, ``webdavs`` and ``davs`` https."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from pegasus_toolkit.transfer.backends import webdav_tree
+from pegasus_toolkit.transfer.backends.http import Http
+from pegasus_toolkit.transfer.backends.http_get import Tuning
+from pegasus_toolkit.transfer.backends.http_loop import Loop
+from pegasus_toolkit.transfer.backends.webdav_put import Puts, Server, clean
+from pegasus_toolkit.transfer.errors import TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Entry, Job, Settings, Source, Spacious
+
+
+class WebDav(Http):
+    """One WebDAV server. Reads as HTTP does; what is written becomes visible by a MOVE, when whole."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
+        super().__init__(endpoint, settings, tuning)
+        self._server = Server()
+
+    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
+        """Keeps ``settings.connections`` files in flight on kept connections."""
+        return Puts(self._loop, self._server, self._clean).run(jobs)
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Several at once. A collection, even an empty one, only where ``recursive``."""
+        return webdav_tree.Removes(self._loop, recursive, self._server.known).run(paths)
+
+    def mkdir(self, path: str) -> None:
+        """MKCOL of what is missing, from the innermost out."""
+        webdav_tree.make(self._session, self._side, path, self._server.known)
+
+    def stat(self, path: str) -> Entry:
+        """By PROPFIND; by HEAD where the server has none."""
+        found = webdav_tree.look(self._session, self._side, path)
+        if found is None:
+            return super().stat(path)
+        return Entry(path, found.size, found.collection)
+
+    def free(self, path: str) -> int | None:
+        """The quota that the server tells."""
+        return webdav_tree.free(self._session, self._side, path)
+
+    def _clean(self, names: list[str]) -> None:
+        """Over connections of their own: those of the batch may be closed already."""
+        loop = Loop(self._session, 1)
+        try:
+            clean(loop, names)
+        finally:
+            loop.close()
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """By PROPFIND of one collection after the other; by index pages where the server has none."""
+        entries = webdav_tree.walk(self._session, self._side, prefix)
+        try:
+            yield from entries
+        except Unsupported:
+            yield from super().list(prefix)
+
+
+def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
+    """The opener that the table of protocols names. Connects to nothing yet."""
+    return WebDav(endpoint, settings)
+
+
+_: type[Backend] = WebDav
+_spacious: type[Spacious] = WebDav
