@@ -17,7 +17,14 @@ from struct import error as StructError
 from typing import Protocol
 
 from pegasus_toolkit.transfer.backends import sftp_wire as wire
-from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TimedOut, TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import (
+    Cancelled,
+    ServerFault,
+    TimedOut,
+    TransferError,
+    Unreachable,
+    Unsupported,
+)
 
 BUFFER = 1 << 20  # bytes taken from the socket at a time, and the longest packet that is taken
 BLOCKS = 4  # blocks of payload that may wait to be sent
@@ -66,6 +73,7 @@ class Session:
         self.offers: dict[bytes, bytes] = {}
         self.broken: TransferError | None = None
         self.interrupted = False
+        self.open = False  # the handshake is over
         self._deadline = float("inf")  # of tidying up
         self._sock = link.sock
         self._sock.setblocking(False)
@@ -128,6 +136,7 @@ class Session:
             kind, body = self.ask(wire.EXTENDED, wire.string(wire.LIMITS))
             if kind == wire.EXTENDED_REPLY:
                 self.limits = wire.limits(body)
+        self.open = True
 
     @property
     def idle(self) -> bool:
@@ -247,7 +256,10 @@ class Session:
 
     def _lost(self) -> TransferError:
         if self.broken is None:
-            self.broken = self.link.lost()
+            error = self.link.lost()
+            if self.open and isinstance(error, Unreachable):  # it was reached
+                error = ServerFault(error.message, host=error.host)
+            self.broken = error
         return self.broken
 
     def _join(self) -> None:

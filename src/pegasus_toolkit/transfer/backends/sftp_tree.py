@@ -168,7 +168,7 @@ def walk(session: Session, top: str, url: str) -> Iterator[Entry]:
             if isinstance(found, TransferError):
                 raise found
             place, listed, below = found
-            if not listed and not below and place is not level[0]:
+            if not listed and not below and place.path != top.rstrip("/"):
                 yield Entry(place.path, None, True)
             yield from listed
             deeper += below
