@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 MIB = 1 << 20
-SMALL = 1 * MIB  # larger objects are quicker by our own requests, into one buffer used again
+SMALL = 256 << 10  # larger objects are quicker by our own requests, into one buffer used again
 WHOLE = 16 * MIB  # larger ones are put in parts
 
 
