@@ -90,6 +90,7 @@ class _Upload(Transferring[Source]):
         self.ended = False  # all is sent, and CLOSE
         self.parents_made = False
         self.failure: TransferError | None = None  # what the server said, while its reason is looked for
+        self.replaces = False  # something stands at the destination
         self.mode: int | None = None  # of the file that is replaced
         self._begin()
 
@@ -117,6 +118,7 @@ class _Upload(Transferring[Source]):
     def _standing(self, kind: int, body: memoryview) -> None:
         """What stands at the destination."""
         if kind == wire.ATTRS:
+            self.replaces = True
             found, _ = wire.attributes(body)
             if found.directory:
                 self.fail(IsDirectory("is a directory", url=self.name, side="destination"))
@@ -218,8 +220,8 @@ class _Upload(Transferring[Source]):
         if wire.POSIX_RENAME in session.offers:
             session.extended(wire.POSIX_RENAME, names, self._renamed)
             return
-        # Version 3 renames over nothing. Between the two requests the name is missing.
-        session.request(wire.REMOVE, wire.encode(self.job.path), lambda kind, body: None)
+        if self.replaces:  # version 3 renames over nothing; between the two requests the name is missing
+            session.request(wire.REMOVE, wire.encode(self.job.path), lambda kind, body: None)
         session.request(wire.RENAME, names, self._renamed)
 
     def _renamed(self, kind: int, body: memoryview) -> None:
