@@ -26,9 +26,11 @@ all.export /readonly r/o
 oss.localroot {home}
 all.adminpath {home}/admin
 all.pidpath {home}/run
-xrootd.chksum max 4 {checksums}
+xrootd.chksum {checksums}
 ofs.tpc fcreds ?gsi =X509_USER_PROXY ttl 60 60 xfr 9 pgm {xrdcp} --server
 """
+
+CHECKSUMS = "max 4 adler32 crc32c md5"
 
 
 class Xrootd(NamedTuple):
@@ -66,7 +68,7 @@ class Xrootd(NamedTuple):
 
 
 @contextmanager
-def serve(home: Path, lines: Sequence[str] = (), checksums: str = "adler32 crc32c md5") -> Iterator[Xrootd]:
+def serve(home: Path, lines: Sequence[str] = (), checksums: str = CHECKSUMS) -> Iterator[Xrootd]:
     """One server with its files in ``home``; ``lines`` are added to its configuration."""
     server = Xrootd(free_port(), home)
     for name in ("data", "readonly", "admin", "run", "test"):

@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from pegasus_toolkit.transfer.errors import Cancelled, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError, from_oserror
 
 Steps = Generator[None, tuple[Any, Any, Any], None]
 """Yields to wait for an answer, and is sent (tag, status, response)."""
@@ -37,16 +38,29 @@ class Task:
         self.error: TransferError | None = None
 
     def call(self, method: Callable[..., Any], *arguments: Any, tag: Any = None) -> None:
-        """Sends a request; its answer is sent into ``steps``, with the tag."""
+        """Sends a request; its answer is sent into ``steps``, with the tag.
+
+        Raises ``ServerFault`` for a file that the library has closed, as its connection is gone.
+        """
         arrived = self.loop.arrived
 
         def callback(status: Any, response: Any, hosts: Any) -> None:
             arrived.put((self, tag, status, response))
 
+        with broken_off():
+            status = method(*arguments, timeout=self.loop.patience, callback=callback)
         self.waiting += 1
-        status = method(*arguments, timeout=self.loop.patience, callback=callback)
         if not status.ok:  # it was not even sent: then nobody calls back
             arrived.put((self, tag, status, None))
+
+
+@contextmanager
+def broken_off() -> Iterator[None]:
+    """What the library raises for a file that is not open any more, as an error of ours."""
+    try:
+        yield
+    except ValueError as error:
+        raise ServerFault("the connection broke off") from error
 
 
 class Loop:

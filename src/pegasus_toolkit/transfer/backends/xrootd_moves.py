@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.xrootd_errors import EXISTS
-from pegasus_toolkit.transfer.backends.xrootd_loop import Steps, Task
+from pegasus_toolkit.transfer.backends.xrootd_loop import Steps, Task, broken_off
 from pegasus_toolkit.transfer.backends.xrootd_site import Site, client, flags
 from pegasus_toolkit.transfer.ends import mismatch
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError
+from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
 
 CHUNK = 1 << 20  # bytes of one request ...
@@ -53,7 +54,8 @@ class Moves:
             self._part(file)
 
     def _read(self, task: Task, file: Any, job: Job[Sink]) -> Steps:
-        status, stat = file.stat()  # known since the file was opened
+        with broken_off():
+            status, stat = file.stat()  # known since the file was opened
         self.site.check(status, job.path)
         size = int(stat.size)
         sink = job.end
@@ -103,9 +105,10 @@ class Moves:
         except (TransferError, OSError) as error:
             while task.waiting:  # what was sent may still arrive: it must not outlive its file
                 yield
-            if file.is_open():
-                task.call(file.close)
-                yield
+            with suppress(ServerFault):
+                if file.is_open():
+                    task.call(file.close)
+                    yield
             task.call(self.site.files.rm, self.site.path(job.path, name=aside))
             yield
             raise error
