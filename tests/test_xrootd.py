@@ -13,7 +13,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from tests.conformance import ListingSuite, WritableSuite
 from tests.servers.grid_pki import Grid
-from tests.servers.xrootd import Xrootd
+from tests.servers.xrootd import Xrootd, macaroon
 
 
 class XrootdSuite(WritableSuite, ListingSuite):
@@ -74,3 +74,13 @@ class TestXrootdSharedSecret(XrootdSuite):
     @pytest.fixture(autouse=True)
     def area(self, xrootd_sss: Xrootd) -> None:
         self.use(xrootd_sss, {"XrdSecSSSKT_site": str(xrootd_sss.home / "client.keytab")})
+
+
+class TestXrootdToken(XrootdSuite):
+    """With a bearer token, found in the environment; that it is there asks for TLS by itself."""
+
+    @pytest.fixture(autouse=True)
+    def area(self, xrootd_token: Xrootd, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("X509_CERT_DIR", str(grid.certificates))
+        everything = macaroon("DOWNLOAD", "UPLOAD", "DELETE", "MANAGE", "LIST", "READ_METADATA")
+        self.use(xrootd_token, {"BEARER_TOKEN_site": everything})

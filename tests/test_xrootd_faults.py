@@ -32,7 +32,7 @@ from tests.material import Calling, content, fetch_job, given, settle, sha256, s
 from tests.servers.common import free_port, public_directory
 from tests.servers.cutting import cutting
 from tests.servers.grid_pki import Grid
-from tests.servers.xrootd import Xrootd, serve
+from tests.servers.xrootd import Xrootd, macaroon, serve
 
 TOKEN = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJtZSJ9.s3cr3t-signature"
 
@@ -115,6 +115,45 @@ def test_server_of_an_authority_that_we_do_not_trust(xrootd_gsi: Xrootd, grid: G
     assert not (tmp_path / "out").exists()
     environ["X509_CERT_DIR"] = str(grid.certificates)
     assert command.run("-f", spec, cwd=tmp_path, env=environ).returncode == 0
+
+
+@pytest.mark.usefixtures("trusted")
+def test_each_end_has_its_own_token(xrootd_token: Xrootd) -> None:
+    """In one process, at one server, each endpoint can do what its token allows, and no more."""
+    xrootd_token.write("/data/mine/file", b"content")
+    reader = connect(xrootd_token.authority, BEARER_TOKEN=macaroon("DOWNLOAD", "READ_METADATA"))
+    writer = connect(xrootd_token.authority, BEARER_TOKEN=macaroon("UPLOAD", "MANAGE", "READ_METADATA"))
+    elsewhere = connect(xrootd_token.authority, BEARER_TOKEN=macaroon("DOWNLOAD", path="/data/theirs"))
+    late = connect(xrootd_token.authority, BEARER_TOKEN=macaroon("DOWNLOAD", seconds=-60))
+    nobody = connect(xrootd_token.authority, "roots")
+    assert settle(get(reader, "//data/mine/file")) == b"content"
+    assert put(writer, "//data/mine/new", b"new").error is None
+    for refused in (
+        put(reader, "//data/mine/other", b"x").error,
+        get(writer, "//data/mine/file").error,
+        get(elsewhere, "//data/mine/file").error,
+        get(late, "//data/mine/file").error,
+        get(nobody, "//data/mine/file").error,
+    ):
+        assert isinstance(refused, Denied)
+    assert stored(xrootd_token, "/data/mine") == {"file": b"content", "new": b"new"}
+
+
+def test_server_whose_certificate_is_not_trusted_gets_no_token(
+    xrootd_token: Xrootd, grid: Grid, tmp_path: Path
+) -> None:
+    xrootd_token.write("/data/tls/file", b"content")
+    url = f"roots://{xrootd_token.authority}//data/tls/file"
+    spec = command.write(tmp_path / "in", [command.entry(url, tmp_path / "out")])
+    environ = {"BEARER_TOKEN": macaroon("DOWNLOAD"), "X509_CERT_DIR": str(grid.nobody)}
+    done = command.run("-f", spec, cwd=tmp_path, env=environ)
+    assert done.returncode == 2, done.stderr
+    assert "not trusted" in done.stderr + done.stdout
+    assert not (tmp_path / "out").exists()
+    environ["X509_CERT_DIR"] = str(grid.certificates)
+    done = command.run("-f", spec, cwd=tmp_path, env=environ)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == b"content"
 
 
 def test_token_is_never_shown(xrootd: Xrootd, tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,10 +118,33 @@ def tls(home: Path, grid: Grid) -> list[str]:
     return [f"xrd.tls {cert} {key}", trust, "xrootd.tls capable all"]
 
 
-def token(home: Path, grid: Grid) -> list[str]:
-    """A bearer token, whatever is in it, and TLS."""
-    lines = ["xrootd.seclib libXrdSec.so", "sec.protocol ztn -tokenlib none"]
-    return [*tls(home, grid), *lines]
+SECRET = b"a secret of the server's, at least 32 bytes of it"
+
+
+def tokens(home: Path, grid: Grid) -> list[str]:
+    """TLS, and nothing for those without a bearer token (see :func:`macaroon`)."""
+    secret = home / "secret"
+    secret.write_bytes(base64.encodebytes(SECRET))
+    secret.chmod(0o600)
+    lines = ["all.sitename test", "ofs.authorize 1", "ofs.authlib libXrdMacaroons.so"]
+    return [*tls(home, grid), *lines, f"macaroons.secretkey {secret}", "macaroons.onmissing deny"]
+
+
+def macaroon(*activities: str, path: str = "/data", seconds: float = 600) -> str:
+    """A bearer token for that server: ``DOWNLOAD``, ``UPLOAD``, ``DELETE``, ``MANAGE``, ``LIST``."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+    signature = hmac.digest(b"macaroons-key-generator".ljust(32, b"\0"), SECRET, "sha256")
+    packets = [("location", b"test"), ("identifier", b"1")]
+    signature = hmac.digest(signature, b"1", "sha256")
+    for caveat in ("name:someone", f"activity:{','.join(activities)}", f"path:{path}", f"before:{ends}"):
+        signature = hmac.digest(signature, caveat.encode(), "sha256")
+        packets.append(("cid", caveat.encode()))
+    packets.append(("signature", signature))
+    text = b""
+    for key, value in packets:
+        body = key.encode() + b" " + value + b"\n"
+        text += f"{len(body) + 4:04x}".encode() + body
+    return base64.urlsafe_b64encode(text).decode().rstrip("=")
 
 
 def _host(home: Path, grid: Grid) -> tuple[Path, Path]:
@@ -154,5 +180,5 @@ def xrootd_sss() -> Iterator[Xrootd]:
 @pytest.fixture(scope="session")
 def xrootd_token(grid: Grid) -> Iterator[Xrootd]:
     """With TLS, for those with a token."""
-    with public_directory("xrootd-token-") as home, serve(home, token(home, grid)) as server:
+    with public_directory("xrootd-token-") as home, serve(home, tokens(home, grid)) as server:
         yield server
