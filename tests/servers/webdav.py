@@ -94,7 +94,8 @@ http {{
     listen 127.0.0.1:{port}; server_name localhost;
     location /dav/ {{ alias {home}/data/; autoindex on; autoindex_format json;
       dav_methods PUT DELETE MKCOL COPY MOVE; dav_access user:rw group:rw all:rw; }}
-    location /put-only/ {{ alias {home}/data/; autoindex on; autoindex_format json; dav_methods PUT DELETE MKCOL; create_full_put_path on; }}
+    location /put-only/ {{ alias {home}/data/; autoindex on; autoindex_format json;
+      dav_methods PUT DELETE MKCOL; create_full_put_path on; }}
   }}
 }}
 """

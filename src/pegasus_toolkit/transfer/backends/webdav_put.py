@@ -27,7 +27,7 @@ from pegasus_toolkit.transfer.interface import Job, Source
 
 SMALL = 1 << 20  # bytes; such a file is in memory, and verified, before anything of it is sent
 WIND_DOWN = 10.0  # seconds that requests under way get when a batch is given up
-_MISREAD = re.compile("%(?:23|25|3[BbFf])")  # "#", "%", ";" and "?" in a name
+_MISREAD = re.compile("%(?:[01].|23|25|3[BbFf])")  # control characters, "#", "%", ";" and "?" in a name
 NO_MOVE = frozenset({405, 501})
 NO_PARENT = frozenset({403, 404, 409, 500})  # what servers say of a PUT into a missing collection
 
@@ -174,8 +174,10 @@ class Put:
         folder, _, _ = path.rpartition("/")
         self.name = f"{folder}/.pegasus-{os.urandom(8).hex()}.part"
         self.target = job.path
+        self.where = ""  # where it was sent to
         self.upload = Upload()
         self._made = False  # its collection was asked for
+        self._answered = False  # else the server may still be busy with a PUT that was broken off
 
     # -- PUT ---------------------------------------------------------------------------------------
 
@@ -217,8 +219,8 @@ class Put:
 
     def _put(self) -> None:
         batch = self.batch
-        path = self.name + self.query if batch.server.moves else self.target
-        if batch.server.moves:
+        self.where = path = self.name + self.query if batch.server.moves else self.target
+        if path != self.target:
             batch.aside[path] = self
         waits = isinstance(self.upload, Stream) and batch.server.expects
         extra = () if waits else ("Expect:",)
@@ -226,6 +228,7 @@ class Put:
 
     def _stored(self, step: Step) -> None:
         error = step.failed()
+        self._answered = step.status > 0
         if error is None:
             self._learn(step)
             self._inspect()
@@ -252,8 +255,7 @@ class Put:
     def _inspect(self) -> None:
         name = WANT_DIGEST.get(self.job.want.algorithm)
         if self.job.want.remote and name is not None:
-            path = self.name + self.query if self.batch.server.moves else self.target
-            self.batch.start("HEAD", path, self._inspected, f"Want-Digest: {name}")
+            self.batch.start("HEAD", self.where, self._inspected, f"Want-Digest: {name}")
         else:
             self._publish()
 
@@ -271,7 +273,7 @@ class Put:
 
     def _publish(self, overwrite: str = "F") -> None:
         """Where something stands under the name, it must be a file: MOVE would remove a whole collection."""
-        if not self.batch.server.moves:
+        if self.where == self.target:
             return self._over(None)
         if self.batch.stopping:
             return self._drop(Cancelled("the batch was given up", url=self.target))
@@ -330,7 +332,7 @@ class Put:
         """Removes what stands aside; then the job failed, or something else is tried."""
 
         def gone(step: Step) -> None:
-            if step.error is None or step.status == 404:
+            if step.error is None or (step.status == 404 and self._answered):
                 self.batch.aside.pop(self.name + self.query, None)
             if instead is not None:
                 instead()
