@@ -18,4 +18,5 @@ pytest_plugins: list[str] = [
     "tests.servers.ftp",
     "tests.servers.xrootd",
     "tests.servers.gridftp",
+    "tests.servers.srm_stub",
 ]

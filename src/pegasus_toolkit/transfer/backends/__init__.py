@@ -31,6 +31,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "sftp": Protocol("ssh", "ssh"),
     "gsiftp": Protocol("gridftp"),
     "sshftp": Protocol("gridftp"),
+    "srm": Protocol("srm"),
+    "httpg": Protocol("srm"),
     "s3": Protocol("s3", "s3"),
     "s3s": Protocol("s3", "s3"),
     "root": Protocol("xrootd", "xrootd"),

@@ -25,6 +25,7 @@ from pegasus_toolkit.transfer.interface import (
     Copies,
     Endpoint,
     Entry,
+    Identity,
     Inspects,
     Job,
     Settings,
@@ -240,6 +241,10 @@ class GridFtp:
                 yield from gridftp_names.walk(self.lister(), prefix)
             else:
                 yield Entry(prefix, found.size)
+
+    def identity(self) -> Identity:
+        """Proxy or SSH key."""
+        return self.door.identity()
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """Size, and the server's own digest where it knows the algorithm."""

@@ -10,7 +10,7 @@ from pegasus_toolkit.credentials import CredentialError, SshCredential, X509Cred
 from pegasus_toolkit.transfer.backends.gridftp_errors import failure
 from pegasus_toolkit.transfer.backends.gridftp_wire import Link, Plain, Session, connect
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TimedOut, Unsupported
-from pegasus_toolkit.transfer.interface import Endpoint, Settings
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 PORT = 2811
 PROXY_HINT = "make one with voms-proxy-init or grid-proxy-init, or name it in X509_USER_PROXY_<site>"
@@ -32,6 +32,9 @@ class Door(Protocol):
     def enter(self, patience: float) -> Session:
         """A new session, logged in, binary. Raises what is wrong."""
 
+    def identity(self) -> Identity:
+        """Which credential opens it."""
+
 
 class GsiDoor:
     """Logs in with a proxy; the server's account is the one that its gridmap says."""
@@ -47,6 +50,10 @@ class GsiDoor:
         self.settings = settings
         self.credential = credential
         self.authorities = authorities
+
+    def identity(self) -> Identity:
+        """The proxy."""
+        return Identity("X.509 proxy", self.credential.path, self.credential.expires)
 
     def enter(self, patience: float) -> Session:
         """Connects, checks the server's certificate, shows ours."""
@@ -94,6 +101,10 @@ class SshDoor:
         self.program = ssh_program.Program(binary, self.where, credential, settings.environ)
         self.command = settings.environ.get("GLOBUS_REMOTE_SSHFTP") or REMOTE
         self.timeout = settings.connect_timeout
+
+    def identity(self) -> Identity:
+        """The key that is named, or what ssh finds by itself."""
+        return Identity("SSH key", self.program.credential.private_key or "agent or usual key")
 
     def enter(self, patience: float) -> Session:
         """Starts ssh; what it says on its way out tells why it could not."""
