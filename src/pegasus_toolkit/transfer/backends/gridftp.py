@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pegasus_toolkit.transfer.backends import gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp_data import Receiver, Sender, Streamer, receiver
 from pegasus_toolkit.transfer.backends.gridftp_get import Gets
-from pegasus_toolkit.transfer.backends.gridftp_login import Door, door
+from pegasus_toolkit.transfer.backends.gridftp_login import Door, GsiDoor, door, tool_missing
 from pegasus_toolkit.transfer.backends.gridftp_put import Puts
 from pegasus_toolkit.transfer.backends.gridftp_wire import Session
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
@@ -255,8 +255,22 @@ class GridFtp:
 
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> GridFtp:
-    """Connects to nothing yet. Raises ``BadSpecification``, ``CredentialError`` for a proxy that is over."""
-    return GridFtp(door(endpoint, settings), settings)
+    """Connects to nothing yet. Raises ``BadSpecification``, ``CredentialError`` for a proxy that is over.
+
+    With PEGASUS_FORCE_GUC set, ``globus-url-copy`` moves the bytes of ``gsiftp``.
+    """
+    entrance = door(endpoint, settings)
+    if "PEGASUS_FORCE_GUC" in settings.environ and isinstance(entrance, GsiDoor):
+        import shutil
+
+        from pegasus_toolkit.transfer.backends.guc import Guc
+
+        tool = shutil.which("globus-url-copy", path=settings.environ.get("PATH"))
+        if tool is None:
+            name, package = "globus-url-copy (PEGASUS_FORCE_GUC is set)", "globus-gass-copy-progs"
+            raise tool_missing(name, package, package, entrance.url)
+        return Guc(entrance, settings, tool)
+    return GridFtp(entrance, settings)
 
 
 _backend: type[Backend] = GridFtp
