@@ -8,7 +8,7 @@ from pegasus_toolkit.transfer.backends import webdav_tree
 from pegasus_toolkit.transfer.backends.http import Http
 from pegasus_toolkit.transfer.backends.http_get import Tuning
 from pegasus_toolkit.transfer.backends.http_loop import Loop
-from pegasus_toolkit.transfer.backends.webdav_put import Puts, Server, clean
+from pegasus_toolkit.transfer.backends.webdav_put import DavPuts, Server, clean
 from pegasus_toolkit.transfer.errors import TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Entry, Job, Settings, Source, Spacious
 
@@ -22,7 +22,7 @@ class WebDav(Http):
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Keeps ``settings.connections`` files in flight on kept connections."""
-        return Puts(self._loop, self._server, self._clean).run(jobs)
+        return DavPuts(self._loop, self._server, self._clean).run(jobs)
 
     def remove(
         self, paths: Iterable[str], recursive: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pegasus_toolkit.transfer.backends import webdav_xml
-from pegasus_toolkit.transfer.backends.http_core import Exchange, Session, Upload
+from pegasus_toolkit.transfer.backends.http_core import Session, Upload
 from pegasus_toolkit.transfer.backends.http_loop import Answer, Loop, fetch
 from pegasus_toolkit.transfer.backends.webdav_xml import Resource
 from pegasus_toolkit.transfer.errors import ServerFault, TransferError
@@ -38,6 +38,11 @@ class Step(Answer):
     def status(self) -> int:
         """Of the last answer; 0 where there was none."""
         return self.head.status if self.head is not None else 0
+
+    @property
+    def missing(self) -> bool:
+        """Whether there was nothing of that name."""
+        return self.status == 404
 
     def failed(self) -> TransferError | None:
         """What went wrong. Raises what is none of ours: a defect, or Ctrl-C."""
@@ -90,9 +95,3 @@ def alone(loop: Loop, step: Step) -> Step:
 
 def nothing(_: Step) -> None:
     """What is to be done after a step that is the last."""
-
-
-def settle(exchange: Exchange) -> None:
-    """Does what a step says is next."""
-    assert isinstance(exchange, Step)
-    exchange.then(exchange)

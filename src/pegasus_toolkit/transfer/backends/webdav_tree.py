@@ -11,6 +11,7 @@ from pegasus_toolkit.transfer.backends import webdav_xml
 from pegasus_toolkit.transfer.backends.http_core import Session
 from pegasus_toolkit.transfer.backends.http_loop import Loop
 from pegasus_toolkit.transfer.backends.http_parents import Made, Parents, parent
+from pegasus_toolkit.transfer.backends.http_uploads import settle
 from pegasus_toolkit.transfer.backends.webdav_put import made
 from pegasus_toolkit.transfer.backends.webdav_steps import (
     NO_PROPFIND,
@@ -18,7 +19,6 @@ from pegasus_toolkit.transfer.backends.webdav_steps import (
     alone,
     nothing,
     propfind,
-    settle,
 )
 from pegasus_toolkit.transfer.backends.webdav_xml import Resource
 from pegasus_toolkit.transfer.errors import IsDirectory, NotFound, ServerFault, TransferError, Unsupported
