@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,10 @@ from pegasus_toolkit.transfer.errors import (
     Unreachable,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.interface import Job, Settings
 from pegasus_toolkit.transfer.lanes import SPOOL
 from pegasus_toolkit.transfer.model import Checksum
-from tests.worlds import Hang, Recorder, World, at, mkdir, move, remove
+from tests.worlds import Hang, Recorder, Remote, World, at, mkdir, move, remove
 
 
 def sha(content: bytes) -> str:
@@ -465,3 +466,24 @@ def test_a_link_to_a_remote_file_is_a_copy(world: World, tmp_path: Path) -> None
     summary, told = world.run(move(1, "remote://a/f", f"symlink://{tmp_path}/f"))
     assert (tmp_path / "f").read_bytes() == b"content"
     assert (summary.exit_code, told.of(1).route) == (0, "direct")
+
+
+def test_bytes_pass_through_here_where_their_digest_is_to_be_recorded(world: World) -> None:
+    class Copying(Remote):
+        def copies(self, other: object, want: object) -> bool:
+            return True
+
+        def copy(self, jobs: Iterator[Job[None]], other: object, control: object) -> Iterator[Job[None]]:
+            for job in jobs:
+                store = self.world.store(self.authority)
+                store[job.to] = store[job.path]
+                yield job
+
+    fill(world, "a", 2)
+    world.remote = Copying
+    _, told = world.run(
+        move(0, "remote://a/f0", "remote://a/g0"),
+        move(1, "remote://a/f1", "remote://a/g1", lfn="f1", generate_checksum=True),
+    )
+    assert (told.of(0).route, told.of(0).digest) == ("server-side", "")
+    assert (told.of(1).route, told.of(1).digest) == ("relay", sha(world.store("a")["/f1"]))

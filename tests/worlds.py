@@ -82,6 +82,7 @@ class World:
     faults: dict[str, Fault] = field(default_factory=dict)  # by authority: called before each file
     opening: dict[str, Fault] = field(default_factory=dict)  # by authority: called at each opening
     in_flight: int = 1
+    remote: type[Remote] | None = None
     opened: int = 0
     busy: dict[str, int] = field(default_factory=dict)  # by authority
     most: dict[str, int] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class World:
         self.opened += 1
         if endpoint.authority in self.opening:
             self.opening[endpoint.authority](endpoint.authority)
-        kind = Remote if endpoint.scheme == "remote" else Whole
+        kind = (self.remote or Remote) if endpoint.scheme == "remote" else Whole
         return kind(self, endpoint.authority, Memory(self.store(endpoint.authority)))
 
     def run(self, *operations: Operation, **options: Any) -> tuple[Summary, Recorder]:

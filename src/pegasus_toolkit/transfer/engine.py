@@ -28,6 +28,9 @@ TICK = 0.1  # seconds between looks at progress, stalls and what is due
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
 CUT_AFTER = 1.0  # seconds that a cancelled batch gets before its connections are closed ...
 GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
+# Uploads read ahead of what they send, so that a slow network looks silent; their backends have
+# time-outs of their own, and the engine's is only the last resort.
+BUFFERED = frozenset({"put", "relay", "pipe", "staged"})
 UNWATCHED = frozenset({"copy", "link", "move", "mkdir", "remove", "remove-tree", "list"})
 
 
@@ -228,12 +231,18 @@ class Engine:
                     if worker in scheduler.at_work:
                         worker.silent = idle > SILENT
                         scheduler.slots.lend(worker.lane, worker.slots, worker.silent)
-            if idle > self.settings.stall_timeout + 2 and worker.lane.route.verb not in UNWATCHED:
-                stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.hosts))
-                worker.stop(stall)
-                worker.cut()
-                if idle > self.settings.stall_timeout + 2 + GIVE_UP_AFTER:
-                    self._abandon(scheduler, worker, stall)
+            patience = self.settings.stall_timeout + 2
+            if worker.lane.route.verb in BUFFERED:
+                patience *= 10
+            if idle > patience and worker.lane.route.verb not in UNWATCHED:
+                self._stalled(scheduler, worker, idle, idle > patience + GIVE_UP_AFTER)
+
+    def _stalled(self, scheduler: Scheduler, worker: Worker, idle: float, lost: bool) -> None:
+        stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.hosts))
+        worker.stop(stall)
+        worker.cut()
+        if lost:
+            self._abandon(scheduler, worker, stall)
 
     def _abandon(self, scheduler: Scheduler, worker: Worker, error: TransferError) -> None:
         """Its thread does not come back: its files fail, and the thread is left behind."""

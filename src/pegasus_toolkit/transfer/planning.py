@@ -133,7 +133,8 @@ class Planner:
             want = task.want
             large = task.large or (want.size is not None and want.size > SPOOL)
             checked = bool(want.digest or want.also)
-            flags = (operation.verify_symlink_source, checked, want.remote, large)
+            record = operation.generate_checksum
+            flags = (operation.verify_symlink_source, checked, want.remote, large, record)
             return Key("transfer", source.endpoint, destination.endpoint, flags)
         if isinstance(operation, Mkdir):
             return Key("mkdir", None, destination.endpoint)
@@ -161,10 +162,12 @@ class Planner:
 
     def route(self, task: Task, giver: Backend, taker: Backend) -> routes.Route:
         """How this one goes."""
-        source, large = task.source, self.key(task).flags[3]
+        source, (large, record) = task.source, self.key(task).flags[3:]
         assert source is not None
         ends = routes.Ends(giver, taker)
         route = routes.choose(source.endpoint, task.destination.endpoint, ends, task.want, self.symlink)
+        if route is routes.SERVER_SIDE and record:
+            route = routes.through_here(*ends)  # a digest is to be recorded: the bytes must pass
         route = routes.PIPE if route is routes.RELAY and large else route
         names = dict.fromkeys(name for end in ends if (name := getattr(end, "served_by", "")))
         return route._replace(kind=f"{route.kind} by {', '.join(names)}") if names else route

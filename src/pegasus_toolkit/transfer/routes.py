@@ -58,10 +58,11 @@ def choose(source: Endpoint, destination: Endpoint, ends: Ends, want: Want, syml
         return SITE_LINK
     if isinstance(giver, Copies) and giver.copies(taker, want):
         return LOCAL_COPY if local else SERVER_SIDE
-    return _through_here(giver, taker)
+    return through_here(giver, taker)
 
 
-def _through_here(giver: Backend, taker: Backend) -> Route:
+def through_here(giver: Backend, taker: Backend) -> Route:
+    """The route on which the bytes pass through this process."""
     if isinstance(taker, Passive):
         return DOWNLOAD
     if isinstance(giver, Passive):
