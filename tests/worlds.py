@@ -7,6 +7,7 @@ up by path before each file is moved.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,15 @@ from pegasus_toolkit.transfer.interface import (
     Source,
 )
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Remove, Transfer
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def fill(world: World, authority: str, count: int, size: int = 10) -> None:
+    """Files ``/f0`` ... with different content."""
+    world.store(authority).update({f"/f{i}": b"%d" % i * size for i in range(count)})
 
 
 def at(url: str, site: str = "local") -> Location:
