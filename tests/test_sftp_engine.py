@@ -209,6 +209,7 @@ def test_a_cut_in_the_middle_of_a_run_is_made_good(tmp_path: Path) -> None:
         moves = [move(n, f"file://{tmp_path}/{name}", site.url(area / name)) for n, name in enumerate(made)]
         summary = Engine(Options(first_delay=0.01), settings, [recorder]).run(moves)
     assert (summary.done, summary.exit_code) == (120, 0), recorder.outcomes
+    assert summary.attempts > 120
     assert {name: (area / name).read_bytes() for name in made} == made
     assert names(area) == set(made)
 

@@ -19,7 +19,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
-from tests.servers.common import free_port, public_directory
+from tests.servers.common import free_port, program, public_directory
 from tests.servers.sshd import PASSPHRASE, PASSWORD, Sshd, serving, with_password
 
 BOTH = pytest.mark.parametrize("programs", [os.environ["PATH"], ""], ids=["ssh", "paramiko"])
@@ -221,3 +221,15 @@ def test_nothing_is_left_in_the_temporary_directory(sshd: Sshd, tmp_path: Path) 
     before = set(Path("/tmp").glob("pegasus-transfer-known-host-*"))
     reach(tmp_path, sshd, login(sshd) + f"host_key = {sshd.host_key}", os.environ["PATH"])
     assert set(Path("/tmp").glob("pegasus-transfer-known-host-*")) <= before
+
+
+def test_an_old_ssh_that_knows_no_preferred_ciphers_serves_all_the_same(sshd: Sshd, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    old = programs / "ssh"
+    real = program("ssh")
+    complaint = "command-line line 0: Bad SSH2 cipher spec '^aes'."
+    script = f'case "$*" in *Ciphers=^*) echo "{complaint}" >&2; exit 255;; esac\nexec {real} "$@"\n'
+    old.write_text(f"#!/bin/sh\n{script}")
+    old.chmod(0o755)
+    reach(tmp_path, sshd, login(sshd) + f"host_key = {sshd.host_key}", str(programs))

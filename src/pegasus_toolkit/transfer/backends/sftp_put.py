@@ -32,6 +32,7 @@ class Puts(Batch[Source]):
         self.count = 0
         self.writing: deque[_Upload] = deque()  # those with a handle and bytes still to be sent
         self.unacknowledged = 0  # bytes
+        self.made: set[str] = set()  # directories that were made just now, so that nothing is in them
         self.making: dict[str, list[Callable[[], None]]] = {}  # directories, and who waits for them
 
     def begin(self, job: Job[Source]) -> None:
@@ -68,6 +69,8 @@ class Puts(Batch[Source]):
             if wire.code(kind, body) in (wire.NO_SUCH_FILE, wire.NO_SUCH_PATH) and parent and not retried:
                 self.make(parent, lambda: self._mkdir(path, retried=True))
                 return
+            if wire.code(kind, body) == wire.OK:
+                self.made.add(path)
             for then in self.making.pop(path):
                 then()
 
@@ -83,6 +86,7 @@ class _Upload(Transferring[Source]):
         super().__init__(batch, job)
         self.batch = batch
         self.aside = aside_
+        self.there, self.target = wire.encode(aside_), wire.encode(job.path)
         self.handle = b""
         self.dirty = False  # something may stand aside
         self.waits = 0  # answers that must come before the next step
@@ -98,13 +102,15 @@ class _Upload(Transferring[Source]):
         if not self.job.path or self.job.path.endswith("/"):
             self.fail(IsDirectory("names a directory", url=self.name, side="destination"))
             return
-        self.waits = 2
-        self.batch.session.request(wire.STAT, wire.encode(self.job.path), self._standing)
+        self.waits = 1
+        if self.job.path.rpartition("/")[0] not in self.batch.made:
+            self.waits = 2
+            self.batch.session.request(wire.STAT, self.target, self._standing)
         self._open()
 
     def _open(self) -> None:
         self.dirty = True
-        body = wire.encode(self.aside) + wire.U32.pack(wire.NEW_FOR_WRITING) + self._attributes()
+        body = self.there + wire.U32.pack(wire.NEW_FOR_WRITING) + self._attributes()
         self.batch.session.request(wire.OPEN, body, self._opened)
 
     def _attributes(self) -> bytes:
@@ -215,13 +221,13 @@ class _Upload(Transferring[Source]):
 
     def _rename(self) -> None:
         session = self.batch.session
-        names = wire.encode(self.aside) + wire.encode(self.job.path)
+        names = self.there + self.target
         self.waits = 1
         if wire.POSIX_RENAME in session.offers:
             session.extended(wire.POSIX_RENAME, names, self._renamed)
             return
         if self.replaces:  # version 3 renames over nothing; between the two requests the name is missing
-            session.request(wire.REMOVE, wire.encode(self.job.path), lambda kind, body: None)
+            session.request(wire.REMOVE, self.target, lambda kind, body: None)
         session.request(wire.RENAME, names, self._renamed)
 
     def _renamed(self, kind: int, body: memoryview) -> None:
@@ -264,7 +270,7 @@ class _Upload(Transferring[Source]):
             session.request(wire.CLOSE, wire.string(self.handle), lambda kind, body: None)
         if self.dirty:
             self.waits = 1
-            session.request(wire.REMOVE, wire.encode(self.aside), self._removed)
+            session.request(wire.REMOVE, self.there, self._removed)
         else:
             self.finish()
 

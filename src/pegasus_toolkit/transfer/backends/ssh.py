@@ -21,7 +21,7 @@ from pegasus_toolkit.transfer.backends.sftp_put import Puts
 from pegasus_toolkit.transfer.backends.sftp_session import Link, Session
 from pegasus_toolkit.transfer.backends.ssh_address import address
 from pegasus_toolkit.transfer.ends import NullSink
-from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError
+from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
@@ -53,6 +53,9 @@ class Connector(Protocol):
 
     def sftp(self, timeout: float) -> Link:
         """Begins to connect to its SFTP subsystem. Raises what is wrong at once."""
+
+    def relent(self) -> bool:
+        """After a connection failed: whether another try, asking for less, may do."""
 
     def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Runs a command there, with that standard input: its exit status and what it printed."""
@@ -218,15 +221,25 @@ class Sftp:
                 self._drop()
 
     def _connected(self, timeout: float) -> Session:
-        if self._session is None:
-            session = Session(self.connector.sftp(timeout), timeout + 5)
-            with self._lock:
-                self._session = session
-                if self._closed:
-                    session.interrupt()
-            session.hello()
-            session.patience = self._settings.stall_timeout
-        return self._session
+        if self._session is not None:
+            return self._session
+        try:
+            return self._connect(timeout)
+        except Unsupported:
+            if not self.connector.relent():
+                raise
+            self._drop()
+            return self._connect(timeout)
+
+    def _connect(self, timeout: float) -> Session:
+        session = Session(self.connector.sftp(timeout), timeout + 5)
+        with self._lock:
+            self._session = session
+            if self._closed:
+                session.interrupt()
+        session.hello()
+        session.patience = self._settings.stall_timeout
+        return session
 
     def _drop(self) -> None:
         with self._lock:

@@ -13,6 +13,8 @@ from pegasus_toolkit.transfer.errors import Denied, TransferError, Unreachable, 
 CHANGED = "the host key is not the one that is known: it may be another machine that answers"
 UNKNOWN = "the host key is not known"
 
+BAD_CIPHER = b"Bad SSH2 cipher spec"
+
 TABLE: tuple[tuple[str, type[TransferError], str], ...] = (
     ("HOST IDENTIFICATION HAS CHANGED", Denied, CHANGED),
     ("Host key verification failed", Denied, UNKNOWN),
@@ -22,7 +24,7 @@ TABLE: tuple[tuple[str, type[TransferError], str], ...] = (
     ("subsystem request failed", Unsupported, "the server offers no SFTP"),
     ("Unable to negotiate", Unsupported, "no common cipher, key exchange or kind of host key"),
     ("Bad configuration option", Unsupported, "the ssh program or its configuration is too old"),
-    ("Bad SSH2 cipher spec", Unsupported, "the ssh program does not know a cipher"),
+    (BAD_CIPHER.decode(), Unsupported, "the ssh program does not know a cipher"),
     ("Could not resolve hostname", Unreachable, "the host's name is not known"),
     ("Connection refused", Unreachable, "nothing listens there"),
     ("timed out", Unreachable, "no answer in time"),

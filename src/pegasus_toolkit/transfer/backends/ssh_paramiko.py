@@ -58,6 +58,10 @@ class Library:
             raise self._error(error, Unsupported("the server offers no SFTP")) from None
         return Tunnel(client, channel, self.address)
 
+    def relent(self) -> bool:
+        """Never: nothing more than needed is asked for."""
+        return False
+
     def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Runs a fixed command there with that standard input: exit status and what it printed."""
         client = self._login(timeout)

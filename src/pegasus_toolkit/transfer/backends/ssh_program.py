@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pegasus_toolkit.credentials import SshCredential
 from pegasus_toolkit.transfer.backends.ssh_address import Address
-from pegasus_toolkit.transfer.backends.ssh_errors import said
+from pegasus_toolkit.transfer.backends.ssh_errors import BAD_CIPHER, said
 from pegasus_toolkit.transfer.errors import TransferError
 
 SAID = 16384  # bytes of what the program says that are read
@@ -44,10 +44,18 @@ class Program:
         self.credential = credential
         self.environ = {**environ, "LC_ALL": "C"}  # its messages are the only thing that tells its errors
         self.prefer_fast = aes_in_hardware()
+        self.cipher_refused = False
 
     def sftp(self, timeout: float) -> Child:
         """Connects to the server's SFTP subsystem."""
         return Child(self, ["-s"], "sftp", timeout)
+
+    def relent(self) -> bool:
+        """Whether it was the preferred ciphers that an ``ssh`` before 8.1 does not understand."""
+        relents, self.cipher_refused = self.cipher_refused and self.prefer_fast, False
+        if relents:
+            self.prefer_fast = False
+        return relents
 
     def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
         """Runs a fixed command there with that standard input: exit status and what it printed."""
@@ -120,7 +128,9 @@ class Child:
             self.process.wait(LINGER)
         self.process.kill()
         status = self.process.wait()
-        return said(self._tail(), status, self.program.address, self.program.credential)
+        text = self._tail()
+        self.program.cipher_refused = BAD_CIPHER in text
+        return said(text, status, self.program.address, self.program.credential)
 
     def _tail(self) -> bytes:
         pipe = self.process.stderr
