@@ -27,6 +27,8 @@ PROTOCOLS: dict[str, Protocol] = {
     "webdavs": Protocol("webdav", "http"),
     "dav": Protocol("webdav", "http"),
     "davs": Protocol("webdav", "http"),
+    "ftp": Protocol("ftp", "http"),
+    "ftps": Protocol("ftp", "http"),
     "scp": Protocol("ssh", "ssh"),
     "sftp": Protocol("ssh", "ssh"),
     "gsiftp": Protocol("gridftp"),

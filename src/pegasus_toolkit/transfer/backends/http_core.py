@@ -102,9 +102,10 @@ class Session:
             verify = not (own and credential.insecure)
             handle.setopt(pycurl.SSL_VERIFYPEER, int(verify))
             handle.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
-            self._certificates(handle, own)
+            self.certificates(handle, own)
 
-    def _certificates(self, handle: Any, own: bool) -> None:
+    def certificates(self, handle: Any, own: bool) -> None:
+        """Sets whom the handle trusts, and our own certificate."""
         file, directory = self.authorities
         if self.credential.ca_file:
             file, directory = self.credential.ca_file, ""
@@ -152,6 +153,7 @@ class Exchange:
         self.hops = 0
         self.shunned = ""  # the proxy that failed and is now gone round
         self.digested = session.digest
+        self.lines: list[bytes] = []  # of headers, as they come
         self.reset()
 
     def reset(self) -> None:

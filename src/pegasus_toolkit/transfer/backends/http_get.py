@@ -46,7 +46,7 @@ class Fetch(Exchange):
         self.ranges = False  # the server gives parts of it
         self.started = 0.0
         self._told = False  # the sink knows what is to come, and has told what it kept
-        self._batch = batch
+        self.batch = batch
 
     def begin(self, head: Head) -> None:
         """Tells the sink what the headers say, and where to put the body."""
@@ -58,7 +58,7 @@ class Fetch(Exchange):
             self._whole(head)
         else:
             return  # an error's page, a redirect's
-        self._open()
+        self.receive()
 
     def _whole(self, head: Head) -> None:
         sink = self.job.end
@@ -75,9 +75,9 @@ class Fetch(Exchange):
         self.validator = head.validator
         accepts = head.get("accept-ranges").lower()
         self.ranges = bool(self.validator) and accepts == "bytes"
-        large = self.size is not None and self.size >= self._batch.tuning.resumable
+        large = self.size is not None and self.size >= self.batch.tuning.resumable
         if large and self.validator and accepts != "none":
-            self._resume()
+            self.resume()
 
     def _expect(self, head: Head) -> None:
         """The server's own digests count where nobody else vouches for the content: one in the wanted
@@ -92,7 +92,8 @@ class Fetch(Exchange):
             if best is not None:
                 self.job.end.expect(best, told[best])
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Goes on where an earlier attempt at the same content ended."""
         self._told = True
         self.kept = self.job.end.resume(f"{self.first} {self.validator} {self.size}")
         if self.kept == self.size:
@@ -111,18 +112,19 @@ class Fetch(Exchange):
         if came is None or came[0] != self.kept or came[1:] != (self.size, self.size):
             raise ServerFault("another part came than was asked for", url=self.shown())
 
-    def _open(self) -> None:
+    def receive(self) -> None:
+        """Says where the body goes."""
         self.started = time.monotonic()
         if self.size is not None and self.size < BLOCK:
             self.take = self.job.end.write
         else:
-            self.behind = Behind(self._batch.writer, self.job.end, self)
+            self.behind = Behind(self.batch.writer, self.job.end, self)
             self.take = self.behind.take
-            self._batch.large.add(self)
+            self.batch.large.add(self)
 
     def slow(self) -> bool:
         """Whether the rest of it is worth several connections, as far as one can say by now."""
-        tuning, behind = self._batch.tuning, self.behind
+        tuning, behind = self.batch.tuning, self.behind
         if not self.ranges or self.size is None or behind is None:
             return False
         age = time.monotonic() - self.started
@@ -147,6 +149,8 @@ class Fetch(Exchange):
 class Gets:
     """One batch of downloads."""
 
+    fetch: type[Fetch] = Fetch
+
     def __init__(self, loop: Loop, tuning: Tuning) -> None:
         self.session = loop.session
         self.tuning = tuning
@@ -162,7 +166,8 @@ class Gets:
         try:
             with loop:
                 while self._fill(jobs):
-                    loop.step(self._settle)
+                    if not self._ready:
+                        loop.step(self._settle)
                     self._written()
                     self._speed_up()
                     while self._ready:
@@ -179,8 +184,13 @@ class Gets:
             job = next(jobs, None)
             if job is None:
                 break
-            loop.start(Fetch(self, job))
-        return bool(loop.active or self.writer.pending or self._parts)
+            try:
+                loop.start(self.fetch(self, job))
+            except TransferError as error:  # a name that the protocol cannot carry
+                job.error = error
+                self._ready.append(job)
+                break
+        return bool(loop.active or self.writer.pending or self._parts or self._ready)
 
     def _settle(self, exchange: Exchange) -> None:
         """Takes over what the loop has ended."""

@@ -41,6 +41,7 @@ class Stream:
         """Makes the handle ready for a round of the exchange."""
         self.exchange = exchange
         self.lines.clear()
+        exchange.lines = self.lines
         aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method, exchange.session.digest)
         if aim != self.aim:
             if self.aim is not None and exchange.session.sticks(self.aim[0], exchange.target):
