@@ -17,6 +17,7 @@ pytest_plugins: list[str] = [
     "tests.servers.webdav",
     "tests.servers.ftp",
     "tests.servers.xrootd",
+    "tests.servers.xrootd_https",
     "tests.servers.gridftp",
     "tests.servers.srm_stub",
 ]

@@ -28,7 +28,7 @@ class WebDav(Http):
         self, paths: Iterable[str], recursive: bool = False
     ) -> Iterator[tuple[str, TransferError | None]]:
         """Several at once. A collection, even an empty one, only where ``recursive``."""
-        return webdav_tree.Removes(self._loop, recursive, self._server.known).run(paths)
+        return webdav_tree.Removes(self._loop, self._side, recursive, self._server.known).run(paths)
 
     def mkdir(self, path: str) -> None:
         """MKCOL of what is missing, from the innermost out."""

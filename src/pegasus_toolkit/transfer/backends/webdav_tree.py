@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -24,6 +25,8 @@ from pegasus_toolkit.transfer.backends.webdav_xml import Resource
 from pegasus_toolkit.transfer.errors import IsDirectory, NotFound, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Entry
 
+REFUSES = frozenset({403, 405, 409, 500, 501})  # what servers say that remove no full collection
+_UNENCODED = re.compile(r" |%(?![0-9A-Fa-f]{2})")
 DEPTH = 100  # collections below each other, at most: a server may show a circle
 
 
@@ -74,7 +77,9 @@ def _members(session: Session, loop: Loop, folder: str, query: str) -> list[tupl
         if step.status in NO_PROPFIND:
             raise Unsupported("no PROPFIND here, to list a directory with", url=step.shown()) from None
         raise
-    found = [(_plain(one.href), one) for one in step.resources()]
+    resources = step.resources()
+    raw = any(_UNENCODED.search(one.href) for one in resources)  # XRootD writes names as they are
+    found = [(_plain(one.href, raw), one) for one in resources]
     if not found:
         raise ServerFault("a listing without the directory itself", url=step.shown())
     here = _plain(step.url)
@@ -89,8 +94,10 @@ def _members(session: Session, loop: Loop, folder: str, query: str) -> list[tupl
     return members
 
 
-def _plain(href: str) -> str:
-    """The path of a link, decoded and without a "/" at its end."""
+def _plain(href: str, raw: bool = False) -> str:
+    """The path of a link, decoded and without a "/" at its end; ``raw``: it is not encoded."""
+    if raw:
+        return href.rstrip("/")
     path = urlsplit(href).path if "://" in href[:10] else href.partition("?")[0]
     return unquote(path, errors="surrogateescape").rstrip("/")
 
@@ -136,11 +143,13 @@ def free(session: Session, loop: Loop, path: str) -> int | None:
 class Removes:
     """One batch of removals: a look at each, since DELETE takes a collection with all that is in it."""
 
-    def __init__(self, loop: Loop, recursive: bool, known: set[str]) -> None:
+    def __init__(self, loop: Loop, side: Loop, recursive: bool, known: set[str]) -> None:
         self._loop = loop
+        self._side = side
         self._recursive = recursive
         self._known = known
         self._ready: deque[tuple[str, TransferError | None]] = deque()
+        self._full: set[str] = set()  # collections to be emptied first
         self._under_way = 0
 
     def run(self, paths: Iterable[str]) -> Iterator[tuple[str, TransferError | None]]:
@@ -151,7 +160,8 @@ class Removes:
                 self._loop.step(settle)
                 while self._ready:
                     self._under_way -= 1
-                    yield self._ready.popleft()
+                    path, error = self._ready.popleft()
+                    yield path, self._empty(path) if path in self._full else error
 
     def _fill(self, waiting: Iterator[str]) -> bool:
         while self._under_way < self._loop.connections:
@@ -191,7 +201,32 @@ class Removes:
         if collection:
             gone = plain.rstrip("/") + "/"
             self._known.difference_update([one for one in self._known if one.startswith(gone)])
-        self._loop.start(Step(session, "DELETE", target, lambda step: self._over(path, step.partly())))
+        self._loop.start(Step(session, "DELETE", target, partial(self._removed, path, collection)))
+
+    def _removed(self, path: str, collection: bool, step: Step) -> None:
+        error = step.partly()
+        if collection and step.status in REFUSES:
+            self._full.add(path)
+        self._over(path, error)
+
+    def _empty(self, path: str) -> TransferError | None:
+        """Removes what is in a collection, from the innermost out, and it."""
+        session = self._loop.session
+        self._full.discard(path)
+        plain, mark, query = path.partition("?")
+        names: list[str] = []
+        folders = [plain.rstrip("/") + "/"]
+        try:
+            for folder in folders:  # grows
+                for name, one in _members(session, self._side, folder, mark + query):
+                    (folders if one.collection else names).append(f"{folder}{name}{'/' * one.collection}")
+            for name in [*names, *reversed(folders)]:
+                alone(self._side, Step(session, "DELETE", name + mark + query, nothing))
+        except NotFound:
+            return None
+        except TransferError as error:
+            return error
+        return None
 
     def _over(self, path: str, error: TransferError | None) -> None:
         self._ready.append((path, None if isinstance(error, NotFound) else error))
