@@ -1,0 +1,1 @@
+"""Abstract workflow and catalogs in, executable workflow out; nothing here runs a job."""

@@ -1,0 +1,70 @@
+"""From what was read to the executable workflow. Pure: no file is touched, but through ``settings``."""
+
+from __future__ import annotations
+
+from pegasus_toolkit.planner.model import Dag, Node, PlanError, Settings
+from pegasus_toolkit.planner.passes import CHECKED, PASSES
+from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.reading.load import Loaded
+
+
+def compile(loaded: Loaded, settings: Settings) -> Dag:
+    """The DAG. Raises :class:`PlanError` with all that is wrong with the files and with what they mean."""
+    plan = Plan(
+        workflow=loaded.workflow,
+        catalogs=loaded.catalogs,
+        settings=settings,
+        jobs=loaded.workflow.jobs,
+        problems=loaded.problems,
+        warnings=loaded.warnings,
+    )
+    for one in CHECKED:
+        if not one.needs & loaded.broken:
+            plan = one.run(plan)
+    if plan.problems:
+        raise PlanError(plan.problems)
+    for run in PASSES:
+        plan = run(plan)
+    if plan.problems:
+        raise PlanError(plan.problems)
+    return Dag(
+        workflow=plan.workflow,
+        settings=settings,
+        sites=plan.catalogs.sites,
+        nodes=_by_kind(plan.nodes),
+        parents=_reduced(plan),
+        outputs=plan.delivered,
+        reused=plan.reused,
+        warnings=tuple(dict.fromkeys(plan.warnings)),
+    )
+
+
+def _reduced(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Without those parents that another parent waits for anyway."""
+    edges = plan.edges
+    found = {}
+    for node in plan.nodes:
+        parents = edges[node.name]
+        if len(parents) > 1:
+            implied = {above for parent in parents for above in edges[parent]}
+            parents = tuple(parent for parent in parents if parent not in implied)
+        found[node.name] = tuple(sorted(parents))
+    return found
+
+
+_ORDER = (
+    "create_dir",
+    "stage_in",
+    "compute",
+    "subworkflow",
+    "inter_site",
+    "stage_out",
+    "register",
+    "cleanup",
+)
+
+
+def _by_kind(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """As people expect to find them; each kind in the order in which it was made."""
+    rank = {kind: n for n, kind in enumerate(_ORDER)}
+    return tuple(sorted(nodes, key=lambda node: rank[node.kind]))

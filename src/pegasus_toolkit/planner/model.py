@@ -1,0 +1,342 @@
+"""What the planner reads and what it makes: plain, frozen data.
+
+First the abstract workflow and how to plan it, then the executable one (nodes, what they do, the DAG);
+the catalogs are in catalogs.py. Mappings in here are never changed once made. Nothing holds a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple
+
+from msgspec import Struct
+
+from pegasus_toolkit.planner.catalogs import (
+    LOCAL,
+    Checksum,
+    Path,
+    Pfn,
+    Profiles,
+    Site,
+)
+
+Configuration = Literal["condorio", "nonsharedfs", "sharedfs"]
+CONFIGURATIONS: tuple[Configuration, ...] = ("condorio", "nonsharedfs", "sharedfs")
+
+# --- problems ---------------------------------------------------------------------------------------
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong. ``line`` counts from 1; 0 where it is not known. ``hint``: what to do."""
+
+    file: str
+    path: Path
+    message: str
+    line: int = 0
+    hint: str = ""
+
+    @property
+    def key(self) -> str:
+        """``jobs[3].uses[0].lfn``"""
+        return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in self.path).lstrip(".")
+
+    def __str__(self) -> str:
+        """One line: file, line, key, what is wrong, what to do."""
+        where = f"{self.file}:{self.line}" if self.line else self.file
+        text = ": ".join(part for part in (where, self.key, self.message) if part)
+        text += f"; {self.hint}" if self.hint else ""
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PlanError(Exception):
+    """The workflow cannot be planned. ``problems``: all that is wrong, in the order of the files."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(dict.fromkeys(problems))
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+# --- the abstract workflow --------------------------------------------------------------------------
+
+
+class Use(Struct, frozen=True, gc=False, kw_only=True):
+    """One file of one job. ``at``: its place in the job's ``uses``. ``size``: bytes, where told."""
+
+    lfn: str
+    link: Literal["input", "output"]
+    at: int = 0
+    stage_out: bool = True
+    register: bool = True
+    bypass: bool = False
+    optional: bool = False
+    size: int | None = None
+
+
+JobKind = Literal["job", "pegasusWorkflow", "condorWorkflow"]
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """One job of the abstract workflow, or a sub-workflow (``kind``) whose file is the LFN ``file``.
+
+    ``at``: its place in the file's ``jobs``. ``arguments``: one word each, as the program gets them.
+    ``stdin``, ``stdout``, ``stderr``: LFNs, "" for none; they are among ``uses``, too.
+    """
+
+    id: str
+    at: int
+    kind: JobKind = "job"
+    transformation: str = ""  # namespace::name:version, the empty parts left out
+    name: str = ""
+    label: str = ""
+    file: str = ""
+    arguments: tuple[str, ...] = ()
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    uses: tuple[Use, ...] = ()
+    profiles: Profiles = {}
+    metadata: Mapping[str, str] = {}
+
+    @property
+    def inputs(self) -> tuple[Use, ...]:
+        """The files that it reads."""
+        return tuple(use for use in self.uses if use.link == "input")
+
+    @property
+    def outputs(self) -> tuple[Use, ...]:
+        """The files that it makes."""
+        return tuple(use for use in self.uses if use.link == "output")
+
+
+class Workflow(Struct, frozen=True, kw_only=True):
+    """An abstract workflow. ``parents``: of each job's id, those that the file names explicitly.
+
+    Dependencies that follow from files are added when it is planned.
+    """
+
+    name: str
+    file: str
+    jobs: tuple[Job, ...]
+    parents: Mapping[str, tuple[str, ...]] = {}
+    profiles: Profiles = {}
+    metadata: Mapping[str, str] = {}
+
+
+# --- settings ---------------------------------------------------------------------------------------
+
+Exists = Callable[[Pfn], bool | None]
+"""Whether a replica is there; ``None`` where that cannot be told."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """How to plan: the command line and the properties, decided.
+
+    ``scratch``: the part of the scratch path that this run has for itself; it ends with ``run``, which no
+    other run has. ``output_directory``: a local path, in place of the output site's storage.
+    ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``.
+    ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
+    to be checked at all. ``secret``: what is wrong with a credential file (missing, too open), or "".
+    """
+
+    configuration: Configuration
+    submit: str
+    run: str
+    scratch: str
+    sites: tuple[str, ...] = ()
+    output_sites: tuple[str, ...] = (LOCAL,)
+    staging: Mapping[str, str] = {}  # of each execution site; "" for all others
+    output_directory: str = ""
+    clusterers: tuple[str, ...] = ()
+    cleanup: Literal["none", "inplace", "leaf"] = "inplace"
+    reuse: Literal["none", "partial", "full"] = "full"
+    integrity: bool = True
+    register: bool = True
+    bypass: bool = False
+    properties: Mapping[str, str] = {}
+    profiles: Profiles = {}  # that stand in the properties
+    environ: Mapping[str, str] = {}
+    exists: Exists | None = None
+    secret: Callable[[str], str] = lambda path: ""
+    worker: str = "pegasus-worker"
+    planner: str = "pegasus-plan"
+
+
+# --- the executable workflow ------------------------------------------------------------------------
+
+NodeKind = Literal[
+    "create_dir", "stage_in", "compute", "inter_site", "stage_out", "register", "cleanup", "subworkflow"
+]
+
+
+class Move(Struct, frozen=True, kw_only=True):
+    """A transfer. The expected digest is ``checksum``, or in the ``.meta`` file of a node before."""
+
+    lfn: str
+    sources: tuple[Pfn, ...]
+    destinations: tuple[Pfn, ...]
+    checksum: Checksum | None = None
+    size: int | None = None
+    linkage: str = "input"
+
+
+class MakeDirectory(NamedTuple):
+    """A mkdir, parents included."""
+
+    target: Pfn
+
+
+class Remove(NamedTuple):
+    """Remove a file, or all of a directory."""
+
+    target: Pfn
+    recursive: bool = False
+
+
+Operation = Move | MakeDirectory | Remove
+
+
+class Input(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that must be there before a job starts.
+
+    ``sources``: where to get it, the best first; none: it is there already (sharedfs).
+    ``produced``: a job of this run makes it, so no catalog knows its digest. ``delivered``: the name under
+    which HTCondor puts it down where the job starts (condorio); then there are no sources.
+    """
+
+    lfn: str
+    sources: tuple[Pfn, ...] = ()
+    checksum: Checksum | None = None
+    size: int | None = None
+    produced: bool = False
+    executable: bool = False
+    delivered: str = ""
+
+
+class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file that a job leaves. ``destinations``: where to put it; none: it stays (sharedfs)."""
+
+    lfn: str
+    destinations: tuple[Pfn, ...] = ()
+
+
+class ContainerUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """In which container a task runs. ``file``: LFN of the image among the inputs; "": pull ``image``."""
+
+    name: str
+    type: str
+    image: str
+    file: str = ""
+    mounts: tuple[str, ...] = ()
+    environment: Mapping[str, str] = {}
+    arguments: tuple[str, ...] = ()
+
+
+class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One job of the abstract workflow, made concrete.
+
+    ``program``: an absolute path, or, where ``staged``, the LFN of an input. ``walltime``: seconds.
+    """
+
+    id: str
+    transformation: str
+    program: str
+    staged: bool
+    arguments: tuple[str, ...] = ()
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    environment: Mapping[str, str] = {}
+    container: ContainerUse | None = None
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    walltime: int | None = None
+
+
+class Registration(Struct, frozen=True, gc=False):
+    """An LFN to be written into the replica catalog, at the place it was staged out to."""
+
+    lfn: str
+    pfn: Pfn
+
+
+class Credential(NamedTuple):
+    """A file that a node needs, and the variable that tells its jobs where it is."""
+
+    variable: str
+    path: str
+
+
+class SubDag(NamedTuple):
+    """A sub-workflow: its DAG file, and the command that plans it first (none: it is planned)."""
+
+    dag: str
+    directory: str
+    plan: tuple[str, ...] = ()
+
+
+class Node(Struct, frozen=True, kw_only=True):
+    """One node of the DAG. ``name`` is unique and made of letters, digits, ``_`` and ``-``.
+
+    ``site``: where it runs. ``level``: the longest way to it from a beginning, over compute jobs.
+    ``directory``: where to run (sharedfs), "" for a fresh one. ``metas``: nodes whose ``.meta`` file tells
+    digests that this node needs. ``profiles``: merged from all catalogs.
+    """
+
+    name: str
+    kind: NodeKind
+    site: str
+    level: int = 0
+    jobs: tuple[str, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    directory: str = ""
+    operations: tuple[Operation, ...] = ()
+    registrations: tuple[Registration, ...] = ()
+    metas: tuple[str, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+    subdag: SubDag | None = None
+    profiles: Profiles = {}
+
+
+class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What ``pegasus-worker`` is told of a node: one line of JSON in a bundle. docs/planner/worker.md.
+
+    ``specification``: the file of its operations, beside the bundle. ``metas``: nodes whose ``NAME.meta``
+    file is where the worker starts. ``catalog``: the replica catalog that ``registrations`` go into.
+    """
+
+    version: int
+    node: str
+    kind: str
+    workflow: str
+    run: str
+    site: str
+    configuration: Configuration
+    verify: bool
+    directory: str = ""
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    tasks: tuple[Task, ...] = ()
+    specification: str = ""
+    metas: tuple[str, ...] = ()
+    catalog: str = ""
+    registrations: tuple[Registration, ...] = ()
+
+
+class Dag(Struct, frozen=True, kw_only=True):
+    """The executable workflow: what the writers need, and no more.
+
+    ``parents``: of each node's name, sorted; every node has an entry. ``outputs``: LFN to where it is
+    staged out.
+    ``reused``: ids of jobs that need not run. ``warnings``: one line each, for people.
+    """
+
+    workflow: Workflow
+    settings: Settings
+    sites: Mapping[str, Site]
+    nodes: tuple[Node, ...]
+    parents: Mapping[str, tuple[str, ...]]
+    outputs: Mapping[str, tuple[Pfn, ...]] = {}
+    reused: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,125 @@
+"""From jobs of the abstract workflow to the tasks of a compute node."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from pegasus_toolkit.planner.catalogs import Profiles
+from pegasus_toolkit.planner.model import ContainerUse, Input, Job, Node, Output, Problem, Task
+from pegasus_toolkit.planner.passes.places import Places, path_of
+from pegasus_toolkit.planner.passes.plan import Chosen, Plan, number
+from pegasus_toolkit.planner.passes.subworkflows import sub_dag
+
+
+class Builder:
+    """Makes compute nodes; ``problems`` grows."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.problems: list[Problem] = []
+        self._plan = plan
+        self._places = Places(plan.catalogs, plan.settings)
+        self._consumers: dict[str, set[str]] = {}
+        for job in plan.jobs:
+            for use in job.uses:
+                if use.link == "input":
+                    self._consumers.setdefault(use.lfn, set()).add(job.id)
+
+    def node(self, name: str, group: Sequence[Job], level: int, profiles: Profiles) -> Node:
+        """The node that runs these jobs one after the other, parents first."""
+        chosen = self._plan.chosen[group[0].id]
+        ids = {job.id for job in group}
+        made = {use.lfn for job in group for use in job.uses if use.link == "output"}
+        shared = self._plan.settings.configuration == "sharedfs" and group[0].kind == "job"
+        sub = sub_dag(self._plan, self._places, group[0], name) if group[0].kind != "job" else (None, [])
+        self.problems += sub[1]
+        return Node(
+            name=name,
+            kind="compute" if group[0].kind == "job" else "subworkflow",
+            site=chosen.site,
+            level=level,
+            jobs=tuple(job.id for job in group),
+            tasks=tuple(self._task(job) for job in group if job.kind == "job"),
+            inputs=self._inputs(group, made),
+            outputs=self._outputs(group, ids, chosen, shared),
+            directory=self._places.directory(chosen.site) if shared else "",
+            profiles=profiles,
+            subdag=sub[0],
+        )
+
+    def _task(self, job: Job) -> Task:
+        chosen = self._plan.chosen[job.id]
+        program = chosen.program
+        assert program is not None  # every job of this kind was given one
+        staged = program.stageable
+        path = chosen.staged[0] if staged else path_of(program.pfn)
+        if not path:
+            self.problems.append(
+                self._plan.problem(job, f"an installed program needs a path, not {program.pfn!r}", "name")
+            )
+        lfns = [use.lfn for use in job.uses]
+        for lfn in chosen.staged:
+            if lfn in lfns:
+                message = f"{lfn!r} is also the name that the program or image is staged under"
+                self.problems.append(self._plan.problem(job, message, "uses"))
+        return Task(
+            id=job.id,
+            transformation=job.transformation,
+            program=path,
+            staged=staged,
+            arguments=job.arguments,
+            stdin=job.stdin,
+            stdout=job.stdout,
+            stderr=job.stderr,
+            environment=chosen.profiles.get("env", {}),
+            container=self._container(chosen),
+            inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))),
+            outputs=tuple(use.lfn for use in job.outputs),
+            walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
+        )
+
+    def _container(self, chosen: Chosen) -> ContainerUse | None:
+        name = chosen.program.container if chosen.program else ""
+        container = self._plan.catalogs.containers.get(name)
+        if container is None:
+            return None
+        arguments = chosen.profiles.get("pegasus", {}).get("container.arguments", "")
+        return ContainerUse(
+            name=name,
+            type=container.type,
+            image=container.image,
+            file=chosen.image,
+            mounts=container.mounts,
+            environment=container.profiles.get("env", {}),
+            arguments=tuple(shlex.split(arguments)),
+        )
+
+    def _inputs(self, group: Sequence[Job], made: set[str]) -> tuple[Input, ...]:
+        """What must come from outside; where from is for the passes that bring it."""
+        plan = self._plan
+        found: dict[str, Input] = {}
+        for job in group:
+            for lfn in (*plan.chosen[job.id].staged, *(use.lfn for use in job.inputs)):
+                if lfn in made or lfn in found:
+                    continue
+                raw = plan.raw.get(lfn)
+                if raw is None:
+                    found[lfn] = Input(lfn=lfn, produced=True)
+                else:
+                    found[lfn] = Input(
+                        lfn=lfn, checksum=raw.checksum, size=raw.size, executable=raw.executable
+                    )
+        return tuple(found.values())
+
+    def _outputs(
+        self, group: Sequence[Job], ids: set[str], chosen: Chosen, shared: bool
+    ) -> tuple[Output, ...]:
+        """Outputs go to the staging site where anybody needs them there."""
+        found = []
+        for job in group:
+            for use in job.outputs:
+                needed = use.stage_out or self._consumers.get(use.lfn, set()) - ids
+                away = needed and not shared
+                to = (self._places.put(chosen.staging, use.lfn),) if away else ()
+                found.append(Output(lfn=use.lfn, destinations=to))
+        return tuple(found)

@@ -1,0 +1,111 @@
+"""Credentials: each node is given those files that its own URLs need, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
+from pegasus_toolkit.planner.model import Credential, MakeDirectory, Move, Node, Problem, Remove
+from pegasus_toolkit.planner.passes.plan import Plan
+
+
+class _Kind(NamedTuple):
+    """A sort of credential. ``usual``: where it is when nothing names it; ``needed``: there must be one."""
+
+    variable: str
+    usual: str = ""
+    needed: bool = False
+
+
+_CONFIG = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf", needed=True)
+_SECTIONS = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf")
+_PROXY = _Kind("X509_USER_PROXY", "/tmp/x509up_u$UID", needed=True)
+_SSH = _Kind("SSH_PRIVATE_KEY", needed=True)
+_KINDS: dict[str, tuple[_Kind, ...]] = {
+    "s3": (_CONFIG,),
+    "s3s": (_CONFIG,),
+    **dict.fromkeys(("http", "https", "webdav", "webdavs", "dav", "davs"), (_SECTIONS,)),
+    **dict.fromkeys(("gsiftp", "gsiscp", "srm"), (_PROXY,)),
+    **dict.fromkeys(("root", "xroot", "roots"), (_PROXY._replace(needed=False),)),
+    **dict.fromkeys(("scp", "sftp", "sshftp"), (_SSH,)),
+    "gs": (_Kind("BOTO_CONFIG"), _Kind("GOOGLE_PKCS12")),
+    "irods": (_Kind("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),),
+}
+
+
+def give_credentials(plan: Plan) -> Plan:
+    """``credentials`` for every node; those missing or too open are problems."""
+    given = _Given(plan)
+    nodes = tuple(given.to(node) for node in plan.nodes)
+    return replace(plan, nodes=nodes).wrong(given.problems.values())
+
+
+class _Given:
+    """Each pair of scheme and site is looked up once."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.problems: dict[str, Problem] = {}
+        self._plan = plan
+        self._known: dict[tuple[str, str, bool], tuple[Credential, ...]] = {}
+
+    def to(self, node: Node) -> Node:
+        """The node with its credentials."""
+        found: dict[Credential, None] = {}
+        remote = node.site != LOCAL
+        for scheme, site in {(pfn.url.partition(":")[0], pfn.site) for pfn in _places(node)}:
+            if scheme not in _KINDS:
+                continue
+            key = (scheme, site, remote)
+            if key not in self._known:
+                self._known[key] = tuple(self._look_up(scheme, site, remote))
+            found.update(dict.fromkeys(self._known[key]))
+        return replace(node, credentials=tuple(sorted(found))) if found else node
+
+    def _look_up(self, scheme: str, site: str, remote: bool) -> Iterator[Credential]:
+        for kind in _KINDS[scheme]:
+            path, named = self._path(kind, site)
+            wrong = self._plan.settings.secret(path) if path else "there is none"
+            if not wrong:
+                yield Credential(f"{kind.variable}_{site.replace('-', '_')}", path)
+            elif named or (kind.needed and (remote or kind is not _SSH)):
+                where = f"for {scheme}:// at {site!r}"
+                hint = f"name it in {kind.variable}_{site.replace('-', '_')} or {kind.variable}"
+                message = f"credential {where}: {wrong}"
+                self.problems.setdefault(message, Problem("credentials", (), message, hint=hint))
+
+    def _path(self, kind: _Kind, site: str) -> tuple[str, bool]:
+        """The file, and whether somebody names it: site's profile, environment, else the usual place."""
+        environ = self._plan.settings.environ
+        known = self._plan.catalogs.sites.get(site)
+        profiles = known.profiles if known else {}
+        for space in ("env", "pegasus"):
+            if path := profiles.get(space, {}).get(kind.variable):
+                return path, True
+        for name in (f"{kind.variable}_{site}", f"{kind.variable}_{site.replace('-', '_')}", kind.variable):
+            if path := environ.get(name):
+                return path, True
+        usual = kind.usual
+        for variable in ("HOME", "UID"):
+            if f"${variable}" in usual and not environ.get(variable):
+                return "", False
+            usual = usual.replace(f"${variable}", environ.get(variable, ""))
+        return usual, False
+
+
+def _places(node: Node) -> Iterator[Pfn]:
+    for one in node.operations:
+        if isinstance(one, Move):
+            yield from one.sources
+            yield from one.destinations
+        else:
+            assert isinstance(one, MakeDirectory | Remove)
+            yield one.target
+    files: Iterable[tuple[Pfn, ...]] = (
+        *(one.sources for one in node.inputs),
+        *(one.destinations for one in node.outputs),
+    )
+    for pfns in files:
+        yield from pfns

@@ -1,0 +1,73 @@
+"""Which program serves a transformation at a site, and which files have to be staged for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pegasus_toolkit.planner.catalogs import Catalogs, Pfn, Site, Transformation, TransformationSite
+from pegasus_toolkit.planner.passes.plan import Raw
+
+_REGISTRIES = ("docker://", "library://", "shub://", "oras://")
+
+
+class Programs:
+    """Answers from the transformation catalog."""
+
+    def __init__(self, catalogs: Catalogs) -> None:
+        self._catalogs = catalogs
+
+    def eligible(self, program: Transformation, sites: Iterable[str]) -> dict[str, TransformationSite]:
+        """For each site that can run it, the entry to use: installed there, else one that can be staged."""
+        found = {}
+        for name in sites:
+            site = self._catalogs.sites[name]
+            entry = self._entry(program, site)
+            if entry is not None and self._required(program, site):
+                found[name] = entry
+        return found
+
+    def _entry(self, program: Transformation, site: Site) -> TransformationSite | None:
+        installed = [one for one in program.sites if one.name == site.name]
+        staged = [one for one in program.sites if one.stageable]
+        for one in (*installed, *staged):
+            if one.name == site.name or _same(one, site):
+                return one
+        return None
+
+    def _required(self, program: Transformation, site: Site) -> bool:
+        others = (self._catalogs.transformations.get(key) for key in program.requires)
+        return all(other is not None and self._entry(other, site) is not None for other in others)
+
+    def staged(self, key: str, entry: TransformationSite) -> tuple[Raw, ...]:
+        """The program (first, where it is staged), those that it requires, and the image: files to bring."""
+        program = self._catalogs.transformations[key]
+        files = [_raw(program, entry)] if entry.stageable else []
+        for other_key in program.requires:
+            other = self._catalogs.transformations[other_key]
+            files += [_raw(other, one) for one in other.sites if one.stageable][:1]
+        container = self._catalogs.containers.get(entry.container)
+        lfn = self.image(entry)
+        if container is not None and lfn:
+            pfn = Pfn(container.image_site or "local", container.image)
+            files.append(Raw(lfn=lfn, pfns=(pfn,), checksum=container.checksum))
+        return tuple(files)
+
+    def image(self, entry: TransformationSite) -> str:
+        """The LFN of the container's image, where that is a file; ""  where the job asks a registry."""
+        container = self._catalogs.containers.get(entry.container)
+        if container is None or container.image.startswith(_REGISTRIES):
+            return ""
+        base = container.image.partition("?")[0].rpartition("/")[2]
+        suffix = base[base.index(".") :] if "." in base else ""
+        return f"{container.name}{suffix}"
+
+
+def _same(entry: TransformationSite, site: Site) -> bool:
+    """Whether what was made for the entry's machine runs at the site, as far as both are told."""
+    arch = {entry.arch, site.arch} - {""}
+    return len(arch) <= 1 and len({entry.os, site.os} - {""}) <= 1
+
+
+def _raw(program: Transformation, entry: TransformationSite) -> Raw:
+    pfn = Pfn(entry.name, entry.pfn)
+    return Raw(lfn=program.lfn, pfns=(pfn,), checksum=program.checksum, executable=True, bypass=entry.bypass)

@@ -1,0 +1,30 @@
+"""Registration: outputs that were staged out are written into a replica catalog, others never."""
+
+from __future__ import annotations
+
+from pegasus_toolkit.planner.catalogs import LOCAL
+from pegasus_toolkit.planner.model import Node, Registration
+from pegasus_toolkit.planner.passes.plan import Plan
+
+MOST = 1000  # files in a node
+
+
+def register(plan: Plan) -> Plan:
+    """Register nodes, each after the stage-out nodes of its files."""
+    if not plan.settings.register:
+        return plan
+    wanted = [
+        use.lfn
+        for job in plan.jobs
+        for use in job.outputs
+        if use.register and use.stage_out and use.lfn in plan.delivered
+    ]
+    nodes: list[Node] = []
+    edges: dict[str, list[str]] = {}
+    for at in range(0, len(wanted), MOST):
+        lfns = wanted[at : at + MOST]
+        name = f"register_{len(nodes)}"
+        entries = tuple(Registration(lfn, pfn) for lfn in lfns for pfn in plan.delivered[lfn])
+        nodes.append(Node(name=name, kind="register", site=LOCAL, registrations=entries))
+        edges[name] = [by for lfn in lfns for by in plan.delivering.get(lfn, ())]
+    return plan.add(nodes, edges)

@@ -1,0 +1,76 @@
+"""Replica selection: for each file that no job makes, the places to get it from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import Replica
+from pegasus_toolkit.planner.model import Job, Problem, Use
+from pegasus_toolkit.planner.passes.plan import Plan, Raw
+
+_SELECTORS = ("", "Default")
+
+
+def select_replicas(plan: Plan) -> Plan:
+    """``raw`` for every such file. Optional inputs without a replica are left out, with a warning."""
+    made = {use.lfn for job in plan.jobs for use in job.uses if use.link == "output"}
+    raw = dict(plan.raw)
+    seen: dict[str, Raw | None] = {}
+    problems: list[Problem] = list(_selector(plan))
+    warnings: list[str] = []
+    jobs: list[Job] = []
+    for job in plan.jobs:
+        left_out = set()
+        for use in job.uses:
+            if use.link == "output" or use.lfn in made:
+                continue
+            lfn = use.lfn
+            if lfn not in seen:
+                seen[lfn] = _found(plan, lfn)
+            one = seen[lfn]
+            if one is not None and one.pfns:
+                raw[lfn] = one if one.size is not None or use.size is None else replace(one, size=use.size)
+            elif use.optional:
+                left_out.add(lfn)
+                warnings.append(f"the optional input {lfn!r} has no replica: jobs run without it")
+            else:
+                problems.append(_missing(plan, job, use, one))
+        jobs.append(_without(job, left_out) if left_out else job)
+    return replace(plan, jobs=tuple(jobs), raw=raw).wrong(problems).warn(warnings)
+
+
+def _found(plan: Plan, lfn: str) -> Raw | None:
+    """With the replicas that are there, as far as can be told; without any where none is."""
+    if lfn in plan.there:
+        return plan.there[lfn]
+    replica: Replica | None = plan.catalogs.replicas.find(lfn)
+    if replica is None:
+        return None
+    exists = plan.settings.exists
+    pfns = replica.pfns
+    if exists is not None:
+        pfns = tuple(pfn for pfn in pfns if exists(pfn) is not False)
+    return Raw(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
+
+
+def _missing(plan: Plan, job: Job, use: Use, found: Raw | None) -> Problem:
+    at = ("uses", use.at, "lfn") if use.at >= 0 else ()
+    if found is None:
+        return plan.problem(job, f"no job makes {use.lfn!r}, and no catalog has a replica of it", *at)
+    replica = plan.catalogs.replicas.find(use.lfn)
+    places = ", ".join(pfn.url for pfn in replica.pfns) if replica else ""
+    return plan.problem(job, f"no replica of {use.lfn!r} is there: {places}", *at)
+
+
+def _without(job: Job, lfns: set[str]) -> Job:
+    uses = tuple(use for use in job.uses if use.link == "output" or use.lfn not in lfns)
+    return replace(job, uses=uses)
+
+
+def _selector(plan: Plan) -> Iterator[Problem]:
+    kind = plan.property("pegasus.selector.replica")
+    if kind not in _SELECTORS:
+        message = f"expected Default, found {kind!r}: other replica selectors are not supported"
+        yield Problem("properties", ("pegasus.selector.replica",), message)

@@ -1,0 +1,188 @@
+"""Site selection: where each job runs, with which program, and which site its files pass through.
+
+A job follows most of its parents, so that files stay where they are; beginnings are dealt out in turn.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site, Transformation, TransformationSite
+from pegasus_toolkit.planner.model import Job, Problem
+from pegasus_toolkit.planner.passes.places import Places
+from pegasus_toolkit.planner.passes.plan import Chosen, Plan, Raw
+from pegasus_toolkit.planner.passes.programs import Programs
+
+_UNSUPPORTED_GRIDS = ("gt2", "gt4", "gt5", "cream", "nordugrid", "unicore", "ec2", "deltacloud", "sfapi")
+
+
+def select_sites(plan: Plan) -> Plan:
+    """Chooses for every job; the programs and images that must be staged become raw files."""
+    problems = list(_unknown(plan))
+    if problems:
+        return plan.wrong(problems)
+    programs = Programs(plan.catalogs)
+    places = Places(plan.catalogs, plan.settings)
+    choice = _Choice(plan, programs)
+    chosen: dict[str, Chosen] = {}
+    raw: dict[str, Raw] = {}
+    told: dict[str, None] = {}
+    for job in plan.jobs:
+        found = choice.of(job, chosen)
+        if isinstance(found, Problem):
+            if found.message not in told:
+                problems.append(found)
+            told[found.message] = None
+            continue
+        site, program = found
+        staging = LOCAL if job.kind != "job" else places.staging(site)
+        files = programs.staged(job.transformation, program) if program else ()
+        raw.update((file.lfn, file) for file in files)
+        chosen[job.id] = Chosen(
+            site=site,
+            staging=staging,
+            program=program,
+            staged=tuple(file.lfn for file in files),
+            image=programs.image(program) if program else "",
+            profiles=choice.profiles(job, site, program),
+        )
+    problems += _scratchless(plan, places, chosen)
+    return replace(plan, chosen=chosen, raw={**plan.raw, **raw}).wrong(problems)
+
+
+class _Choice:
+    """Which sites can run a transformation is worked out once for each."""
+
+    def __init__(self, plan: Plan, programs: Programs) -> None:
+        self._plan = plan
+        self._programs = programs
+        self._sites = plan.settings.sites or _all_sites(plan)
+        self._eligible: dict[str, dict[str, TransformationSite]] = {}
+        self._turn: Counter[str] = Counter()
+        self._merged: dict[tuple[str, str], Profiles] = {}
+
+    def of(self, job: Job, chosen: Mapping[str, Chosen]) -> tuple[str, TransformationSite | None] | Problem:
+        if job.kind != "job":
+            return LOCAL, None
+        key = job.transformation
+        if key not in self._eligible:
+            program = self._plan.catalogs.transformations.get(key)
+            self._eligible[key] = self._programs.eligible(program, self._sites) if program else {}
+        eligible = self._eligible[key]
+        wanted = self._wanted(job)
+        if wanted and wanted not in self._plan.catalogs.sites:
+            return self._plan.problem(job, f"unknown site {wanted!r}", "profiles", "selector")
+        if wanted and wanted not in eligible:
+            own = self._plan.catalogs.transformations.get(key)
+            eligible = self._programs.eligible(own, (wanted,)) if own else {}
+        if not eligible:
+            return self._none(job)
+        site = wanted or self._nearest(job, eligible, chosen)
+        return site, eligible[site]
+
+    def _wanted(self, job: Job) -> str:
+        profiles = job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
+        return profiles.get("execution.site") or profiles.get("execution_site") or ""
+
+    def _nearest(
+        self, job: Job, eligible: Mapping[str, TransformationSite], chosen: Mapping[str, Chosen]
+    ) -> str:
+        if len(eligible) == 1:
+            return next(iter(eligible))
+        parents = Counter(chosen[p].site for p in self._plan.parents[job.id] if p in chosen)
+        near = [site for site, _ in parents.most_common() if site in eligible]
+        if near:
+            return near[0]
+        turn = self._turn[job.transformation]
+        self._turn[job.transformation] += 1
+        return list(eligible)[turn % len(eligible)]
+
+    def _none(self, job: Job) -> Problem:
+        """Why no site can run it."""
+        key, plan = job.transformation, self._plan
+        program = plan.catalogs.transformations.get(key)
+        if program is None:
+            from pegasus_toolkit.planner.reading.reader import nearest
+
+            known = plan.catalogs.transformations
+            hint = nearest(key, known) if known else "there is no transformation catalog"
+            return plan.problem(job, f"the transformation {key!r} is in no catalog", "name", hint=hint)
+        sites = ", ".join(self._sites) or "no site"
+        hint = "it must be installed at one of them, or stageable, for its arch and os.type"
+        return Problem(program.file, program.at, f"{key!r} can run at none of: {sites}", hint=hint)
+
+    def profiles(self, job: Job, site: str, program: TransformationSite | None) -> Profiles:
+        """From the weakest: properties, workflow, job, site, transformation, its entry for the site."""
+        if not job.profiles:
+            key = (job.transformation, site)
+            if key not in self._merged:
+                self._merged[key] = self._merge(job, site, program)
+            return self._merged[key]
+        return self._merge(job, site, program)
+
+    def _merge(self, job: Job, site: str, program: TransformationSite | None) -> Profiles:
+        plan = self._plan
+        own: Transformation | None = plan.catalogs.transformations.get(job.transformation)
+        merged: dict[str, dict[str, str]] = {}
+        for profiles in (
+            plan.settings.profiles,
+            plan.workflow.profiles,
+            job.profiles,
+            plan.catalogs.sites[site].profiles,
+            own.profiles if own else {},
+            program.profiles if program else {},
+        ):
+            for space, table in profiles.items():
+                merged.setdefault(space, {}).update(table)
+        return merged
+
+
+def _all_sites(plan: Plan) -> tuple[str, ...]:
+    """All sites but the submit host, as upstream; that one where there is no other."""
+    names = tuple(name for name, site in plan.catalogs.sites.items() if name != LOCAL)
+    usable = tuple(n for n in names if plan.catalogs.sites[n].directory("sharedScratch") or not _needs(plan))
+    return usable or (LOCAL,)
+
+
+def _needs(plan: Plan) -> bool:
+    return plan.settings.configuration == "sharedfs"
+
+
+def _unknown(plan: Plan) -> Iterator[Problem]:
+    settings, known = plan.settings, plan.catalogs.sites
+    named = [("--sites", name) for name in settings.sites]
+    named += [("--output-sites", name) for name in settings.output_sites]
+    named += [("--staging-site", name) for pair in settings.staging.items() for name in pair if name]
+    for option, name in dict.fromkeys(named):
+        if name not in known:
+            yield Problem(option, (), f"unknown site {name!r}", hint=f"known are {', '.join(known)}")
+    for name in settings.sites:
+        yield from _grids(known[name]) if name in known else ()
+
+
+def _grids(site: Site) -> Iterator[Problem]:
+    style = site.profiles.get("pegasus", {}).get("style", "condor")
+    if style not in ("condor", "condorc", "glite", "glidein"):
+        yield Problem(
+            site.file, (*site.at, "profiles", "pegasus", "style"), f"style {style!r} is not supported"
+        )
+    for n, grid in enumerate(site.grids):
+        if grid.type in _UNSUPPORTED_GRIDS:
+            where = (*site.at, "grids", n, "type")
+            yield Problem(site.file, where, f"grids of the type {grid.type!r} are not supported")
+
+
+def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, Chosen]) -> Iterator[Problem]:
+    for name in dict.fromkeys(one.staging for one in chosen.values()):
+        site = plan.catalogs.sites[name]
+        if not places.scratch(name, "all", "get") or not places.scratch(name, "all", "put"):
+            message = f"{name!r} needs a sharedScratch directory with a file server to get and put files"
+            yield Problem(site.file or "sites", (*site.at, "directories"), message)
+    for name in plan.settings.output_sites:
+        if not places.storage(name, "x").url:
+            site = plan.catalogs.sites[name]
+            message = f"{name!r} needs a localStorage directory with a file server for outputs"
+            yield Problem(site.file or "sites", (*site.at, "directories"), message)

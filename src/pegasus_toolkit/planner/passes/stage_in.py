@@ -1,0 +1,144 @@
+"""Stage-in: brings to the staging sites what no job makes, grouped by who needs it.
+
+A file that more jobs wait for than one batch serves (a program, a calibration) goes into batches of its own.
+Every other file goes with the first job that needs it, so that a job waits for its own files and those of its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
+from pegasus_toolkit.planner.model import Input, Move, Node, Problem
+from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.places import Places
+from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
+
+
+def stage_in(plan: Plan) -> Plan:
+    """Inputs get their sources; stage-in nodes put there what is not there."""
+    work = _StageIn(plan)
+    nodes = tuple(work.inputs(node) for node in plan.nodes)
+    plan = replace(plan, nodes=nodes).wrong(work.problems.values())
+    return work.staged(plan)
+
+
+class _StageIn:
+    def __init__(self, plan: Plan) -> None:
+        self.problems: dict[str, Problem] = {}
+        self._plan = plan
+        self._places = Places(plan.catalogs, plan.settings)
+        self._bypass = {(job.id, use.lfn) for job in plan.jobs for use in job.uses if use.bypass}
+        # For each staging site and level: LFN to the nodes that wait for it, in their order.
+        self._wanted: dict[tuple[str, str, int], dict[str, list[str]]] = {}
+        self._where: dict[tuple[str, str], tuple[str, tuple[Pfn, ...], int] | None] = {}
+
+    def inputs(self, node: Node) -> Node:
+        """The node with sources for its inputs; what must be staged is noted."""
+        if not node.jobs:
+            return node
+        staging = self._plan.chosen[node.jobs[0]].staging
+        inputs = tuple(self._source(node, staging, one) for one in node.inputs)
+        return replace(node, inputs=inputs)
+
+    def _source(self, node: Node, staging: str, one: Input) -> Input:
+        raw = self._plan.raw.get(one.lfn)
+        if raw is not None:
+            direct = self._direct(node, raw)
+            if direct:
+                return replace(one, sources=direct)
+            self._note(node, staging, raw)
+        if node.directory or node.kind == "subworkflow":
+            return one
+        return replace(one, sources=(self._places.get(staging, one.lfn),))
+
+    def _direct(self, node: Node, raw: Raw) -> tuple[Pfn, ...]:
+        """Replicas that the job fetches by itself, where it is to bypass staging."""
+        if node.directory or node.kind == "subworkflow":
+            return ()
+        if not (self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
+            return ()
+        at = LOCAL if self._plan.settings.configuration == "condorio" else node.site
+        return _ranked([pfn for pfn in raw.pfns if self._places.reaches(at, pfn)], node.site, node.site)
+
+    def _bypassed(self, node: Node, lfn: str) -> bool:
+        return any((id, lfn) in self._bypass for id in node.jobs)
+
+    def _note(self, node: Node, staging: str, raw: Raw) -> None:
+        key = (raw.lfn, staging)
+        if key not in self._where:
+            self._where[key] = self._route(raw, staging, node.level)
+        found = self._where[key]
+        if found is not None:
+            at, _, level = found  # that of the first job that needs it
+            self._wanted.setdefault((staging, at, level), {}).setdefault(raw.lfn, []).append(node.name)
+
+    def _route(self, raw: Raw, staging: str, level: int) -> tuple[str, tuple[Pfn, ...], int] | None:
+        """Where the transfer runs, with which replicas; ``None``, and a problem, where it cannot be done."""
+        target = self._places.put(staging, raw.lfn)
+        for at in dict.fromkeys((LOCAL, staging)):
+            sources = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
+            if sources and self._places.reaches(at, target):
+                return at, _ranked(sources, staging, at), level
+        places = ", ".join(f"{pfn.url} at {pfn.site}" for pfn in raw.pfns)
+        message = f"no site can read {raw.lfn!r} ({places}) and write {target.url} at {staging}"
+        hint = "give the site a file server that others reach, or the profile auxillary.local"
+        self.problems.setdefault(raw.lfn, Problem("replicas", (), message, hint=hint))
+        return None
+
+    def staged(self, plan: Plan) -> Plan:
+        """The plan with stage-in nodes."""
+        nodes: list[Node] = []
+        edges: dict[str, list[str]] = {}
+        placed = dict(plan.placed)
+        for (staging, at, level), wanted in self._wanted.items():
+            for lfns in self._batched(staging, wanted):
+                name = f"stage_in_{len(nodes)}_{staging}".replace(".", "_")
+                name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in name)
+                moves = tuple(self._move(lfn, staging) for lfn in lfns)
+                nodes.append(Node(name=name, kind="stage_in", site=at, level=level, operations=moves))
+                edges[name] = [plan.made[staging]]
+                for lfn in lfns:
+                    placed[lfn, staging] = name
+                    for consumer in wanted[lfn]:
+                        edges.setdefault(consumer, []).append(name)
+        digests = {lfn: name for (lfn, _), name in placed.items()}
+        digests = {**digests, **plan.digests}
+        return replace(plan, placed=placed, digests=digests).add(nodes, edges)
+
+    def _batched(self, staging: str, wanted: dict[str, list[str]]) -> list[list[str]]:
+        site = self._plan.catalogs.sites[staging]
+        wish = number(site.profiles, "stagein.clusters") or number(
+            self._plan.settings.profiles, "stagein.clusters"
+        )
+        most = limit(len(wanted), wish)
+        common = [lfn for lfn, consumers in wanted.items() if len(consumers) > most]
+        by_consumer: dict[str, list[str]] = {}
+        for lfn, consumers in wanted.items():
+            if len(consumers) <= most:
+                by_consumer.setdefault(consumers[0], []).append(lfn)
+        groups = [(lfns, sum(map(self._size, lfns))) for lfns in by_consumer.values()]
+        single = [([lfn], self._size(lfn)) for lfn in common]
+        return [*batches(single, most), *batches(groups, most)]
+
+    def _size(self, lfn: str) -> int:
+        return self._plan.raw[lfn].size or 0
+
+    def _move(self, lfn: str, staging: str) -> Move:
+        raw = self._plan.raw[lfn]
+        found = self._where[lfn, staging]
+        assert found is not None
+        target = self._places.put(staging, lfn)
+        return Move(lfn=lfn, sources=found[1], destinations=(target,), checksum=raw.checksum, size=raw.size)
+
+
+def _ranked(pfns: list[Pfn], site: str, at: str) -> tuple[Pfn, ...]:
+    """Upstream's order: files at the site before other replicas there, before all others."""
+
+    def priority(pfn: Pfn) -> int:
+        if pfn.site == site:
+            return 100 if pfn.url.startswith("file://") else 50
+        return 10
+
+    return tuple(sorted((replace(pfn, priority=priority(pfn)) for pfn in pfns), key=lambda p: -p.priority))

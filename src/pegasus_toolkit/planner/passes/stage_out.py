@@ -1,0 +1,128 @@
+"""Stage-out: what the workflow is for, from the staging sites to where it stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
+from pegasus_toolkit.planner.model import Move, Node, Problem
+from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.places import Places
+from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
+
+
+class _File:
+    """One file to be staged out; ``maker``: the node that it waits for, "" for none."""
+
+    __slots__ = ("lfn", "maker", "raw", "sources")
+
+    def __init__(self, lfn: str, maker: str, sources: tuple[Pfn, ...], raw: Raw | None = None) -> None:
+        self.lfn, self.maker, self.sources, self.raw = lfn, maker, sources, raw
+
+
+def stage_out(plan: Plan) -> Plan:
+    """Nodes that move outputs to every output site, one set of nodes for each."""
+    return _StageOut(plan).run() if plan.settings.output_sites else plan
+
+
+class _StageOut:
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._places = Places(plan.catalogs, plan.settings)
+        self._nodes: list[Node] = []
+        self._edges: dict[str, list[str]] = {}
+        self._delivered: dict[str, list[Pfn]] = {}
+        self._delivering: dict[str, list[str]] = {}
+        self._problems: dict[str, Problem] = {}
+
+    def run(self) -> Plan:
+        made, there = self._made(), self._there()
+        for site in self._plan.settings.output_sites:
+            for (staging, level), files in made.items():
+                self._move(site, staging, level, files)
+            for staging, found in there.items():
+                self._move(site, staging, 0, found)
+        plan = self._plan.add(self._nodes, self._edges).wrong(self._problems.values())
+        return replace(
+            plan,
+            delivered={lfn: tuple(pfns) for lfn, pfns in self._delivered.items()},
+            delivering={lfn: tuple(names) for lfn, names in self._delivering.items()},
+        )
+
+    def _made(self) -> dict[tuple[str, int], dict[str, list[_File]]]:
+        """By staging site and level, then by the node that makes them."""
+        found: dict[tuple[str, int], dict[str, list[_File]]] = {}
+        level = {node.name: node.level for node in self._plan.nodes}
+        for job in self._plan.jobs:
+            staging, name = self._plan.chosen[job.id].staging, self._plan.node_of[job.id]
+            for use in job.outputs:
+                if use.stage_out:
+                    one = _File(use.lfn, name, (self._places.get(staging, use.lfn),))
+                    found.setdefault((staging, level[name]), {}).setdefault(name, []).append(one)
+        return found
+
+    def _there(self) -> dict[str, dict[str, list[_File]]]:
+        """Outputs of jobs that need not run, by the site of the replica: they are wanted all the same."""
+        found: dict[str, dict[str, list[_File]]] = {}
+        gone = set(self._plan.reused)
+        for job in self._plan.workflow.jobs if gone else ():
+            for use in job.outputs if job.id in gone else ():
+                raw = self._plan.there.get(use.lfn)
+                if use.stage_out and raw is not None:
+                    files = found.setdefault(raw.pfns[0].site, {}).setdefault(use.lfn, [])
+                    files.append(_File(use.lfn, "", raw.pfns, raw))
+        return found
+
+    def _move(self, site: str, staging: str, level: int, files: dict[str, list[_File]]) -> None:
+        every = sum(map(len, files.values()))
+        known = self._plan.catalogs.sites.get(staging)
+        wish = number(known.profiles if known else {}, "stageout.clusters") or number(
+            self._plan.settings.profiles, "stageout.clusters"
+        )
+        groups = ((self._waiting(site, group), 0) for group in files.values())
+        for batch in batches(groups, limit(every, wish)):
+            at = self._where(staging, site, batch)
+            if not at:
+                continue
+            name = f"stage_out_{len(self._nodes)}"
+            moves = tuple(self._one(site, file) for file in batch)
+            self._nodes.append(Node(name=name, kind="stage_out", site=at, level=level, operations=moves))
+            self._edges[name] = [maker for maker in dict.fromkeys(file.maker for file in batch) if maker]
+            for file in batch:
+                self._delivering.setdefault(file.lfn, []).append(name)
+
+    def _waiting(self, site: str, files: Iterable[_File]) -> list[_File]:
+        """Those that are not where they are to be already."""
+        left = []
+        for file in files:
+            target = self._places.storage(site, file.lfn)
+            if any(pfn.url == target.url for pfn in file.sources):
+                self._delivered.setdefault(file.lfn, []).append(target)
+            else:
+                left.append(file)
+        return left
+
+    def _where(self, staging: str, site: str, batch: list[_File]) -> str:
+        target = self._places.storage(site, batch[0].lfn)
+        for at in dict.fromkeys((LOCAL, staging, site)):
+            reached = all(any(self._places.reaches(at, pfn) for pfn in file.sources) for file in batch)
+            if reached and self._places.reaches(at, target):
+                return at
+        source = batch[0].sources[0]
+        message = f"no site can read {source.url} at {source.site} and write {target.url} at {site}"
+        self._problems.setdefault(f"{staging} {site}", Problem("sites", (), message))
+        return ""
+
+    def _one(self, site: str, file: _File) -> Move:
+        target = self._places.storage(site, file.lfn)
+        self._delivered.setdefault(file.lfn, []).append(target)
+        return Move(
+            lfn=file.lfn,
+            sources=file.sources,
+            destinations=(target,),
+            checksum=file.raw.checksum if file.raw else None,
+            size=file.raw.size if file.raw else None,
+            linkage="output",
+        )

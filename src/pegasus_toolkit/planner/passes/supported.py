@@ -1,0 +1,88 @@
+"""What is asked for and not done here is named when the workflow is planned, not found out when it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pegasus_toolkit.planner.catalogs import Path, Profiles
+from pegasus_toolkit.planner.model import Problem
+from pegasus_toolkit.planner.passes.plan import Plan
+
+_PROFILES = {
+    "clusters.max.runtime": "clustering by run time",
+    "checkpoint.time": "checkpoints",
+    "glite.arguments": "arguments for the batch system",
+}
+_IGNORED = ("gridstart", "job.aggregator", "pmc_", "exitcode.", "change.dir", "create.dir")
+_POSTS = ("", "none", "pegasus-exitcode", "exitpost")
+_PROPERTIES = {
+    "pegasus.file.cleanup.strategy": ("", "inplace"),
+    "pegasus.dir.submit.mapper": ("", "Flat", "Named", "Hashed"),
+    "pegasus.dir.staging.mapper": ("", "Flat", "Hashed"),
+    "pegasus.dir.storage.mapper": ("", "Flat"),
+    "pegasus.selector.transformation": ("", "Random", "Installed", "Submit", "Staged"),
+    "pegasus.code.generator": ("", "Condor"),
+    "pegasus.mode": ("", "development", "production"),
+}
+
+
+def supported(plan: Plan) -> Plan:
+    """Problems for what is not supported, warnings for what is left alone."""
+    problems = list(_properties(plan))
+    warnings: list[str] = []
+    for file, path, profiles in _all_profiles(plan):
+        problems += _profiles(file, path, profiles, warnings)
+    if plan.settings.configuration == "condorio":
+        problems += _condorio(plan)
+    return plan.wrong(problems).warn(warnings)
+
+
+def _properties(plan: Plan) -> Iterator[Problem]:
+    for key, allowed in _PROPERTIES.items():
+        value = plan.property(key)
+        if value not in allowed:
+            expected = ", ".join(one for one in allowed if one)
+            yield Problem("properties", (key,), f"expected one of {expected}; {value!r} is not supported")
+
+
+def _all_profiles(plan: Plan) -> Iterator[tuple[str, Path, Profiles]]:
+    """With where they stand; those of equal jobs only once."""
+    yield "properties", (), plan.settings.profiles
+    yield plan.workflow.file, ("profiles",), plan.workflow.profiles
+    for job in plan.workflow.jobs:
+        if job.profiles:
+            yield *plan.at(job, "profiles"), job.profiles
+    for site in plan.catalogs.sites.values():
+        yield site.file, (*site.at, "profiles"), site.profiles
+    for program in plan.catalogs.transformations.values():
+        yield program.file, (*program.at, "profiles"), program.profiles
+        for n, one in enumerate(program.sites):
+            yield program.file, (*program.at, "sites", n, "profiles"), one.profiles
+
+
+def _profiles(file: str, path: Path, profiles: Profiles, warnings: list[str]) -> Iterator[Problem]:
+    pegasus = profiles.get("pegasus", {})
+    for key in pegasus.keys() & _PROFILES.keys():
+        yield Problem(file, (*path, "pegasus", key), f"{_PROFILES[key]} is not supported")
+    for key in pegasus:
+        if key.startswith(_IGNORED) or key.endswith(".expr"):
+            warnings.append(f"the profile pegasus.{key} is left alone")
+    post = profiles.get("dagman", {}).get("post", "").rpartition("/")[2]
+    if post not in _POSTS:
+        message = f"a POST script of one's own ({post!r}) is not supported: the job's record is checked there"
+        yield Problem(file, (*path, "dagman", "post"), message)
+
+
+def _condorio(plan: Plan) -> Iterator[Problem]:
+    """HTCondor is given lists with commas, and puts inputs down by the last part of their names."""
+    for job in plan.workflow.jobs:
+        names: dict[str, str] = {}
+        for use in job.uses:
+            where = ("uses", use.at, "lfn") if use.at >= 0 else ()
+            if "," in use.lfn or use.lfn != use.lfn.strip():
+                message = f"HTCondor's file transfer (condorio) cannot carry the name {use.lfn!r}"
+                yield plan.problem(job, message, *where)
+            base = use.lfn.rpartition("/")[2]
+            if use.link == "input" and names.setdefault(base, use.lfn) != use.lfn:
+                message = f"condorio puts down {names[base]!r} and {use.lfn!r} under one name"
+                yield plan.problem(job, message, *where)

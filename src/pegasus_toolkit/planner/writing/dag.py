@@ -1,0 +1,96 @@
+"""The ``.dag`` file, as DAGMan reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pegasus_toolkit.planner.model import Dag, Node
+from pegasus_toolkit.planner.writing import jobs, quoting
+from pegasus_toolkit.planner.writing.submit import Submission, Submits
+
+_CATEGORIES = {
+    "stage_in": "stagein",
+    "stage_out": "stageout",
+    "cleanup": "cleanup",
+    "register": "registration",
+}
+_MAXJOBS = {"stagein": "10", "stageout": "10", "cleanup": "4", "registration": "1"}
+_PRIORITIES = {"cleanup": 1000, "stage_out": 900, "register": 850, "create_dir": 800, "stage_in": 700}
+_RETRIES = {"compute": "1", "subworkflow": "1"}
+_AUXILIARY = "3"
+NEVER_AGAIN = 2  # the exit code of what no repetition mends
+
+
+def render(dag: Dag, submits: Submits) -> str:
+    """The whole file."""
+    lines = [
+        f"# {dag.workflow.name!a}, run {dag.settings.run}, planned by pegasus-plan",
+        "CONFIG dagman.config",
+    ]
+    for node in dag.nodes:
+        lines += _node(dag, node, submits.of.get(node.name))
+    lines += _final(dag, submits.of[jobs.FINAL])
+    for node in dag.nodes:
+        parents = dag.parents[node.name]
+        if parents:
+            lines.append(f"PARENT {' '.join(parents)} CHILD {node.name}")
+    wanted = {**_MAXJOBS, **_own_limits(dag)}
+    lines += [f"MAXJOBS {name} {most}" for name, most in wanted.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
+    name, dagman = node.name, node.profiles.get("dagman", {})
+    settings = dag.settings
+    if node.subdag is not None:
+        yield f"SUBDAG EXTERNAL {name} {node.subdag.dag}"
+        if node.subdag.plan:
+            yield f"SCRIPT PRE {name} {settings.planner} @{settings.submit}/jobs/{name}.args"
+    elif submission is not None:
+        yield f"JOB {name} submit/{submission.file}"
+        values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
+        if values:
+            yield f"VARS {name} {values}"
+        if dagman.get("pre"):
+            yield f"SCRIPT PRE {name} {dagman['pre']} {dagman.get('pre.arguments', '')}".rstrip()
+        yield f"SCRIPT POST {name} {settings.worker} --check {settings.submit}/records/{name}.json $RETURN"
+    retries = dagman.get("retry") or _RETRIES.get(node.kind, _AUXILIARY)
+    yield f"RETRY {name} {retries} UNLESS-EXIT {NEVER_AGAIN}"
+    category = dagman.get("category") or _CATEGORIES.get(node.kind)
+    if category:
+        yield f"CATEGORY {name} {category}"
+    priority = dagman.get("priority") or node.profiles.get("condor", {}).get("priority")
+    yield f"PRIORITY {name} {priority or _PRIORITIES.get(node.kind, 10 * node.level)}"
+    if dagman.get("abort-dag-on"):
+        yield f"ABORT-DAG-ON {name} {dagman['abort-dag-on']}"
+
+
+def _final(dag: Dag, submission: Submission) -> Iterator[str]:
+    name, settings = jobs.FINAL, dag.settings
+    values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
+    record = f"{settings.submit}/records/{name}.json"
+    yield f"FINAL {name} submit/{submission.file}"
+    yield f"VARS {name} {values}"
+    yield f"SCRIPT POST {name} {settings.worker} --check {record} $RETURN $DAG_STATUS $FAILED_COUNT"
+
+
+def _own_limits(dag: Dag) -> dict[str, str]:
+    """``dagman.CATEGORY.maxjobs`` in the properties."""
+    table = dag.settings.profiles.get("dagman", {})
+    return {key.removesuffix(".maxjobs"): value for key, value in table.items() if key.endswith(".maxjobs")}
+
+
+def config(dag: Dag) -> str:
+    """DAGMan's own settings for this run."""
+    table = dag.settings.profiles.get("dagman", {})
+    lines = ["DAGMAN_GENERATE_SUBDAG_SUBMITS = TRUE"]
+    for key, name in (
+        ("maxidle", "MAX_JOBS_IDLE"),
+        ("maxpre", "MAX_PRE_SCRIPTS"),
+        ("maxpost", "MAX_POST_SCRIPTS"),
+    ):
+        if table.get(key, "").isdecimal():
+            lines.append(f"DAGMAN_{name} = {table[key]}")
+    if table.get("maxjobs", "").isdecimal():
+        lines.append(f"DAGMAN_MAX_JOBS_SUBMITTED = {table['maxjobs']}")
+    return "\n".join(lines) + "\n"

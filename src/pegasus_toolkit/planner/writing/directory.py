@@ -1,0 +1,108 @@
+"""The submit directory: all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from pegasus_toolkit.planner.model import Dag, PlanError, Problem
+from pegasus_toolkit.planner.writing import jobs
+from pegasus_toolkit.planner.writing.dag import config, render
+from pegasus_toolkit.planner.writing.specifications import specification
+from pegasus_toolkit.planner.writing.submit import submits
+
+# DAGMan splits lines at spaces, HTCondor its lists at commas, and neither can be told otherwise everywhere.
+_PLAIN = re.compile(r"[^\s,;=\"'\\$%#@]+")
+
+
+def write(dag: Dag, name: str) -> str:
+    """Makes the submit directory, with ``name``.dag in it, and gives the DAG's path.
+
+    It is written aside and renamed, so that it is there as a whole or not at all. Raises
+    :class:`PlanError` where it cannot be: it is there, or its path is not for DAGMan.
+    """
+    target = Path(dag.settings.submit)
+    problems = list(_problems(dag, target, name))
+    if problems:
+        raise PlanError(problems)
+    aside = ""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)
+        Path(aside).chmod(0o755 & ~_umask())
+        for directory in ("submit", "jobs", "records", "logs"):
+            Path(aside, directory).mkdir()
+        for path, content in files(dag, name):
+            Path(aside, path).write_bytes(content)
+        os.rename(aside, target)  # noqa: PTH104  onto an empty directory, but onto no other
+    except OSError as error:
+        message = f"cannot be written: {error.strerror}"
+        raise PlanError([Problem(str(target), (), message)]) from None
+    finally:
+        if aside:
+            shutil.rmtree(aside, ignore_errors=True)  # gone where it was renamed
+    return f"{target}/{name}.dag"
+
+
+def _problems(dag: Dag, target: Path, name: str) -> Iterator[Problem]:
+    for path in (str(target), dag.settings.worker, dag.settings.planner, name):
+        if not _PLAIN.fullmatch(path):
+            message = "a path in a DAG cannot hold spaces or any of , ; = \" ' \\ $ % # @"
+            yield Problem(path, (), message)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        yield Problem(str(target), (), "is there already", hint="choose another with --relative-dir")
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
+    """Each file of the submit directory, by its path in there."""
+    bundle_of: dict[str, str] = {}
+    for bundle in jobs.bundles(dag):
+        bundle_of.update(dict.fromkeys(bundle.nodes, bundle.name))
+        yield f"jobs/{bundle.name}", bundle.content
+    for node in dag.nodes:
+        if node.operations:
+            yield f"jobs/{node.name}.json", specification(node)
+        if node.subdag is not None and node.subdag.plan:
+            yield f"jobs/{node.name}.args", "\n".join((*node.subdag.plan[1:], "")).encode()
+    made = submits(dag, bundle_of)
+    for file, text in made.files.items():
+        yield f"submit/{file}", text.encode()
+    yield f"{name}.dag", render(dag, made).encode()
+    yield "dagman.config", config(dag).encode()
+    yield "braindump.yml", _braindump(dag, name)
+    yield "pegasus.properties", _properties(dag)
+
+
+def _properties(dag: Dag) -> bytes:
+    """The properties as they counted, for sub-workflows and for the record."""
+    lines = [f"{key} = {value}" for key, value in dag.settings.properties.items()]
+    return "\n".join((*lines, "")).replace("\\", "\\\\").encode()
+
+
+def _braindump(dag: Dag, name: str) -> bytes:
+    """What other commands need to know of the run, in JSON, which is YAML."""
+    settings = dag.settings
+    known = {
+        "wf_uuid": settings.run,
+        "dax_label": dag.workflow.name,
+        "dax": dag.workflow.file,
+        "dag": f"{name}.dag",
+        "submit_dir": settings.submit,
+        "data_configuration": settings.configuration,
+        "jobs": len(dag.nodes),
+        "reused": list(dag.reused),
+        "catalog": jobs.catalog(dag),
+    }
+    return msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n"

@@ -1,0 +1,104 @@
+"""What the worker is told: bundles of nodes, one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.model import Dag, Input, Node, NodeFile, Registration
+from pegasus_toolkit.planner.passes.places import path_of
+
+VERSION = 1
+FINAL = "receipt"  # the name of the node that comes last, whatever became of the others
+_NODES, _BYTES = 100, 256 * 1024  # in a bundle, which travels with each of its jobs
+
+
+class Bundle(NamedTuple):
+    """``name``: of the file; ``nodes``: whose lines it holds."""
+
+    name: str
+    content: bytes
+    nodes: tuple[str, ...]
+
+
+def bundles(dag: Dag) -> Iterator[Bundle]:
+    """All nodes but sub-workflows, and the final one."""
+    encode = msgspec.json.Encoder().encode
+    compute = ((n.name, encode(node_file(dag, n))) for n in dag.nodes if n.kind == "compute")
+    others = ((n.name, encode(node_file(dag, n))) for n in dag.nodes if n.operations or n.registrations)
+    yield from _packed("compute", compute)
+    yield from _packed("auxiliary", others)
+    yield Bundle("final.jsonl", encode(_final(dag)) + b"\n", (FINAL,))
+
+
+def _packed(kind: str, lines: Iterable[tuple[str, bytes]]) -> Iterator[Bundle]:
+    names: list[str] = []
+    content: list[bytes] = []
+    count = size = 0
+    for name, line in lines:
+        if names and (len(names) >= _NODES or size + len(line) > _BYTES):
+            yield Bundle(f"{kind}-{count:04d}.jsonl", b"\n".join((*content, b"")), tuple(names))
+            names, content, size, count = [], [], 0, count + 1
+        names.append(name)
+        content.append(line)
+        size += len(line)
+    if names:
+        yield Bundle(f"{kind}-{count:04d}.jsonl", b"\n".join((*content, b"")), tuple(names))
+
+
+def node_file(dag: Dag, node: Node) -> NodeFile:
+    """The line of one node."""
+    settings = dag.settings
+    return NodeFile(
+        version=VERSION,
+        node=node.name,
+        kind=node.kind,
+        workflow=dag.workflow.name,
+        run=settings.run,
+        site=node.site,
+        configuration=settings.configuration,
+        verify=settings.integrity,
+        directory=node.directory,
+        inputs=tuple(_input(dag, one) for one in node.inputs),
+        outputs=node.outputs,
+        tasks=node.tasks,
+        specification=f"{node.name}.json" if node.operations else "",
+        metas=node.metas,
+        catalog=catalog(dag) if node.registrations else "",
+        registrations=node.registrations,
+    )
+
+
+def _input(dag: Dag, one: Input) -> Input:
+    path = delivered(dag, one)
+    return replace(one, sources=(), delivered=path.rpartition("/")[2]) if path else one
+
+
+def delivered(dag: Dag, one: Input) -> str:
+    """The path of a file that HTCondor brings; "" where the worker fetches it itself."""
+    if dag.settings.configuration != "condorio" or not one.sources:
+        return ""
+    return path_of(one.sources[0].url)
+
+
+def catalog(dag: Dag) -> str:
+    """The file that outputs are registered in."""
+    named = dag.settings.properties.get("pegasus.catalog.replica.output.file", "")
+    return named or f"{dag.settings.submit}/replicas-output.yml"
+
+
+def _final(dag: Dag) -> NodeFile:
+    return NodeFile(
+        version=VERSION,
+        node=FINAL,
+        kind="final",
+        workflow=dag.workflow.name,
+        run=dag.settings.run,
+        site="local",
+        configuration=dag.settings.configuration,
+        verify=dag.settings.integrity,
+        registrations=tuple(Registration(lfn, pfn) for lfn, pfns in dag.outputs.items() for pfn in pfns),
+    )

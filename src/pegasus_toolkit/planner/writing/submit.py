@@ -1,0 +1,198 @@
+"""Submit files: one for all nodes that are submitted alike; what differs between them is in DAGMan's VARS."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site
+from pegasus_toolkit.planner.model import Dag, Node
+from pegasus_toolkit.planner.passes.places import path_of
+from pegasus_toolkit.planner.writing import jobs, quoting
+
+_LONGEST = 4096  # of a node's VARS; what is longer gets a submit file of its own
+# Held by anything but the user's own hand, or while its input is spooled: a failure, to be tried again.
+_HELD = "(JobStatus == 5 && HoldReasonCode =!= 1 && HoldReasonCode =!= 16)"
+_INHERITED = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK")
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
+_REQUESTS = {
+    "cores": "request_cpus",
+    "memory": "request_memory",
+    "diskspace": "request_disk",
+    "gpus": "request_gpus",
+}
+_OURS = ("priority",)  # condor profiles that the DAG takes
+
+
+class Submission(NamedTuple):
+    """How a node is submitted: by which file, with which variables."""
+
+    file: str
+    variables: Mapping[str, str]
+
+
+class Submits(NamedTuple):
+    """``files``: content by name; ``of``: for each node that HTCondor submits as a job."""
+
+    files: Mapping[str, str]
+    of: Mapping[str, Submission]
+
+
+def submits(dag: Dag, bundle_of: Mapping[str, str]) -> Submits:
+    """Submit files for all nodes; ``bundle_of``: the bundle that holds a node's line."""
+    groups: dict[tuple[object, ...], list[tuple[str, dict[str, str], dict[str, str]]]] = {}
+    for node in dag.nodes:
+        if node.subdag is None:
+            commands, variables = _described(dag, node, bundle_of[node.name])
+            key = (_group(node), node.site, tuple(commands))
+            groups.setdefault(key, []).append((node.name, commands, variables))
+    files: dict[str, str] = {}
+    of: dict[str, Submission] = {}
+    for (kind, site, _), members in groups.items():
+        _shared(f"{kind}-{_safe(str(site))}", members, files, of)
+    final = Node(name=jobs.FINAL, kind="register", site=LOCAL)
+    commands, variables = _described(dag, final, bundle_of[jobs.FINAL])
+    files["final.sub"] = _text(commands)
+    of[jobs.FINAL] = Submission("final.sub", variables)
+    return Submits(files, of)
+
+
+def _shared(
+    stem: str,
+    members: list[tuple[str, dict[str, str], dict[str, str]]],
+    files: dict[str, str],
+    of: dict[str, Submission],
+) -> None:
+    first = members[0][1]
+    differ = [key for key in first if any(commands[key] != first[key] for _, commands, _ in members)]
+    macros = {key: "v_" + re.sub(r"\W", "_", key) for key in differ}
+    name = f"{stem}.sub"
+    for n in range(1, len(files) + 1):
+        name = name if name not in files else f"{stem}-{n}.sub"
+    files[name] = _text({key: f"$({macros[key]})" if key in macros else first[key] for key in first})
+    for node, commands, variables in members:
+        own = {**variables, **{macros[key]: commands[key] for key in differ}}
+        if sum(map(len, own.values())) <= _LONGEST:
+            of[node] = Submission(name, own)
+        else:
+            files[f"{node}.sub"] = _text(own) + files[name]
+            of[node] = Submission(f"{node}.sub", {})
+
+
+def _text(commands: Mapping[str, str]) -> str:
+    lines = [f"{key} = {value}" for key, value in commands.items()]
+    if "universe" in commands:
+        lines.append("queue")
+    return "\n".join(lines) + "\n"
+
+
+def _group(node: Node) -> str:
+    return "compute" if node.kind == "compute" else "auxiliary"
+
+
+def _safe(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
+
+
+def _described(dag: Dag, node: Node, bundle: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Commands and variables of one node."""
+    site = dag.sites[node.site]
+    submit = dag.settings.submit
+    commands = {
+        "records": f"{submit}/records",
+        "bundles": f"{submit}/jobs",
+        "universe": "local",
+        "executable": quoting.macro(dag.settings.worker),
+        "output": f"{submit}/logs/$(node).out",
+        "error": f"{submit}/logs/$(node).err",
+        "log": f"{submit}/workflow.log",
+        "notification": "never",
+        "initialdir": f"{submit}/records",
+    }
+    variables = {"node": node.name, "bundle": bundle}
+    if node.site == LOCAL:
+        commands["arguments"] = quoting.arguments(("--bundle", "$(bundles)/$(bundle)", "--node", "$(node)"))
+        commands["environment"] = quoting.environment(_environment(dag, node, remote=False))
+    else:
+        _remote(dag, node, site, commands, variables)
+    if node.kind == "compute":
+        commands |= _wishes(node.profiles)
+    own = commands.pop("periodic_remove", "")
+    commands["periodic_remove"] = f"{_HELD} || ({own})" if own else _HELD
+    return commands, variables
+
+
+def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variables: dict[str, str]) -> None:
+    """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
+    files = ["$(bundles)/$(bundle)"]
+    if node.operations:
+        files.append(f"$(bundles)/{node.name}.json")
+    files += [f"$(records)/{name}.meta" for name in node.metas]
+    secrets = [quoting.macro(one.path) for one in node.credentials]
+    back = "$(node).json,$(node).meta"
+    if node.kind == "compute" and dag.settings.configuration == "condorio":
+        paths = (jobs.delivered(dag, one) for one in node.inputs)
+        files += [quoting.macro(path) for path in paths if path]
+        commands["initialdir"] = quoting.macro(_scratch(node))
+        # The worker leaves outputs in out/, there even if it fails: nothing is missed, no job is held.
+        back = f"out/,{back}"
+        remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(node).json", "$(node).meta"))
+        commands["transfer_output_remaps"] = f'"{remaps}"'
+    variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
+    commands |= _universe(site)
+    commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(node)"))
+    commands["environment"] = quoting.environment(_environment(dag, node, remote=True))
+    commands["transfer_executable"] = "true"
+    commands["should_transfer_files"] = "YES"
+    commands["when_to_transfer_output"] = "ON_EXIT"
+    commands["transfer_input_files"] = "$(files)"
+    commands["transfer_output_files"] = back
+    if secrets:
+        commands["encrypt_input_files"] = ",".join(dict.fromkeys(secrets))
+
+
+def _scratch(node: Node) -> str:
+    """The directory that outputs are put into, by HTCondor; "" would be where it is submitted."""
+    for one in node.outputs:
+        for pfn in one.destinations:
+            return path_of(pfn.url)[: -len(one.lfn) - 1]
+    return "/tmp"  # no output goes anywhere
+
+
+def _universe(site: Site) -> dict[str, str]:
+    """How jobs get to the site."""
+    style = site.profiles.get("pegasus", {}).get("style", "condor")
+    universe = site.profiles.get("condor", {}).get("universe", "vanilla")
+    batch = next((grid for grid in site.grids if grid.type == "batch"), None)
+    if style == "glite" and batch is not None:
+        place = f" {batch.contact}" if batch.contact and batch.contact != LOCAL else ""
+        return {"universe": "grid", "grid_resource": f"batch {batch.scheduler}{place}"}
+    return {"universe": "vanilla" if universe in ("local", "scheduler") else universe}
+
+
+def _environment(dag: Dag, node: Node, remote: bool) -> dict[str, str]:
+    """On the submit host what a login has; elsewhere only credentials, by the names they arrive with."""
+    if remote:
+        return {one.variable: one.path.rpartition("/")[2] for one in node.credentials}
+    environ = dag.settings.environ
+    inherited = {name: environ[name] for name in (*_INHERITED, *_PROXIES) if name in environ}
+    return {**inherited, **{one.variable: one.path for one in node.credentials}}
+
+
+def _wishes(profiles: Profiles) -> dict[str, str]:
+    """Resources, and whatever the user says to HTCondor."""
+    return dict(_commands(profiles))
+
+
+def _commands(profiles: Profiles) -> Iterator[tuple[str, str]]:
+    pegasus = profiles.get("pegasus", {})
+    for key, command in _REQUESTS.items():
+        if pegasus.get(key):
+            yield command, pegasus[key]
+    for key in ("queue", "project"):
+        if pegasus.get(key):
+            yield f"batch_{key}", pegasus[key]
+    for key, value in profiles.get("condor", {}).items():
+        if key not in ("universe", *_OURS):
+            yield key, value
