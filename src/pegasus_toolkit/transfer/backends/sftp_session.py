@@ -304,6 +304,8 @@ class Session:
         while end - at >= 9:
             length, kind, number = unpack(buffer, at)
             after = at + 4 + length
+            if not 5 <= length <= BUFFER - 4:
+                raise ValueError("a packet of a wrong length")
             if kind == wire.DATA:
                 if end - at < 13:
                     break
@@ -316,8 +318,6 @@ class Session:
                 answer = pending.pop(number, None) or self._reads.pop(number)
                 answer(kind, view[at + 9 : after])
                 at = after
-            elif length > BUFFER - 4:
-                raise ValueError("a packet of more than a megabyte")
             else:
                 break
         rest = end - at
