@@ -32,14 +32,14 @@ class Http:
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         self.abilities = Abilities(in_flight=settings.connections, quoted=True)
-        self._session = Session(endpoint, settings)
+        self.session = Session(endpoint, settings)
         self._tuning = tuning or Tuning()
-        self._loop = Loop(self._session, settings.connections)
-        self._side = Loop(self._session, 1)  # for single requests, while a batch is under way
+        self.loop = Loop(self.session, settings.connections)
+        self.side = Loop(self.session, 1)  # for single requests, while a batch is under way
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Keeps ``settings.connections`` files in flight on kept connections."""
-        return Gets(self._loop, self._tuning).run(jobs)
+        return Gets(self.loop, self._tuning).run(jobs)
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Fails each job as ``Unsupported``."""
@@ -63,44 +63,44 @@ class Http:
 
         A path that ends with "/", or that the server redirects to such a one, is a directory.
         """
-        answer = Answer(self._session, self._session.url(path), "HEAD")
+        answer = Answer(self.session, self.session.url(path), "HEAD")
         try:
-            fetch(self._side, answer)
+            fetch(self.side, answer)
         except TransferError:
             if answer.head is None or answer.head.status not in NO_HEAD:
                 raise
-            answer = Answer(self._session, self._session.url(path), limit=0)
+            answer = Answer(self.session, self.session.url(path), limit=0)
             answer.extra = ("Range: bytes=0-0",)
-            fetch(self._side, answer)
+            fetch(self.side, answer)
         return _entry(path, answer)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """By the server's own index pages (HTML of any server, JSON of nginx), all the way down."""
         from pegasus_toolkit.transfer.backends.http_index import walk
 
-        return walk(self._session, self._side, prefix)
+        return walk(self.session, self.side, prefix)
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """The size, and the digest where the server tells it in that algorithm (RFC 3230)."""
-        answer = Answer(self._session, self._session.url(path), "HEAD")
+        answer = Answer(self.session, self.session.url(path), "HEAD")
         if algorithm in WANT_DIGEST:
             answer.extra = (f"Want-Digest: {WANT_DIGEST[algorithm]}",)
-        fetch(self._side, answer)
+        fetch(self.side, answer)
         assert answer.head is not None
         told = answer.head.digests().get(algorithm)
         return _entry(path, answer)._replace(digest=(algorithm, told) if told else None)
 
     def identity(self) -> Identity:
         """What the server is shown."""
-        return self._session.found.identity()
+        return self.session.found.identity()
 
     def close(self) -> None:
         """What is under way raises ``Cancelled``."""
-        self._loop.close()
-        self._side.close()
+        self.loop.close()
+        self.side.close()
 
     def _read_only(self, path: str) -> Unsupported:
-        url = self._session.url(path).partition("?")[0]
+        url = self.session.url(path).partition("?")[0]
         return Unsupported("plain HTTP can only be read from", url=url, hint="use a WebDAV or S3 URL")
 
 

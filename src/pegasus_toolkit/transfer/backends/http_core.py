@@ -143,6 +143,7 @@ class Exchange:
 
     method = "GET"
     upload: Upload | None = None  # what to send, for methods that send something
+    patience: int | None = None  # seconds without a byte; ``None``: as the settings say
 
     def __init__(self, session: Session, url: str) -> None:
         self.session = session

@@ -54,6 +54,8 @@ class Stream:
         if upload is not None:
             self.handle.setopt(pycurl.UPLOAD, 1)
             self.handle.setopt(pycurl.INFILESIZE_LARGE, -1 if upload.size is None else upload.size)
+        stall = exchange.patience or max(1, int(exchange.session.settings.stall_timeout))
+        self.handle.setopt(pycurl.LOW_SPEED_TIME, stall)
         self.handle.setopt(pycurl.URL, exchange.url)
 
     def _method(self, method: str) -> None:

@@ -150,15 +150,15 @@ def settle(exchange: Exchange) -> None:
 
 
 class Put:
-    """One file on its way: sent to ``name``, then made visible as ``target``."""
+    """One file on its way: sent to ``name``, then made visible as ``target`` (by default the job's path)."""
 
-    def __init__(self, batch: Puts, job: Job[Source]) -> None:
+    def __init__(self, batch: Puts, job: Job[Source], target: str = "") -> None:
         self.batch = batch
         self.job = job
-        path, mark, query = job.path.partition("?")
+        self.target = target or job.path
+        path, mark, query = self.target.partition("?")
         folder, _, _ = path.rpartition("/")
         self.name = f"{folder}/.pegasus-{os.urandom(8).hex()}.part{mark}{query}"
-        self.target = job.path
         self.upload = Upload()
         self.made = False  # its directory was asked for
         self.answered = False  # else the server may still be busy with what was broken off

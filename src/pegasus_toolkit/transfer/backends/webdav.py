@@ -10,7 +10,18 @@ from pegasus_toolkit.transfer.backends.http_get import Tuning
 from pegasus_toolkit.transfer.backends.http_loop import Loop
 from pegasus_toolkit.transfer.backends.webdav_put import DavPuts, Server, clean
 from pegasus_toolkit.transfer.errors import TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Entry, Job, Settings, Source, Spacious
+from pegasus_toolkit.transfer.interface import (
+    Backend,
+    Control,
+    Copies,
+    Endpoint,
+    Entry,
+    Job,
+    Settings,
+    Source,
+    Spacious,
+    Want,
+)
 
 
 class WebDav(Http):
@@ -18,36 +29,50 @@ class WebDav(Http):
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         super().__init__(endpoint, settings, tuning)
-        self._server = Server()
+        self.scheme = endpoint.scheme
+        self.server = Server()
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Keeps ``settings.connections`` files in flight on kept connections."""
-        return DavPuts(self._loop, self._server, self._clean).run(jobs)
+        return DavPuts(self.loop, self.server, self.clean).run(jobs)
 
     def remove(
         self, paths: Iterable[str], recursive: bool = False
     ) -> Iterator[tuple[str, TransferError | None]]:
         """Several at once. A collection, even an empty one, only where ``recursive``."""
-        return webdav_tree.Removes(self._loop, self._side, recursive, self._server.known).run(paths)
+        return webdav_tree.Removes(self.loop, self.side, recursive, self.server.known).run(paths)
 
     def mkdir(self, path: str) -> None:
         """MKCOL of what is missing, from the innermost out."""
-        webdav_tree.make(self._session, self._side, path, self._server.known)
+        webdav_tree.make(self.session, self.side, path, self.server.known)
 
     def stat(self, path: str) -> Entry:
         """By PROPFIND; by HEAD where the server has none."""
-        found = webdav_tree.look(self._session, self._side, path)
+        found = webdav_tree.look(self.session, self.side, path)
         if found is None:
             return super().stat(path)
         return Entry(path, found.size, found.collection)
 
     def free(self, path: str) -> int | None:
         """The quota that the server tells."""
-        return webdav_tree.free(self._session, self._side, path)
+        return webdav_tree.free(self.session, self.side, path)
 
-    def _clean(self, names: list[str]) -> None:
+    def copies(self, other: Backend, want: Want) -> bool:
+        """Within one server; and between two that are called ``davs``, where no secret has to be told."""
+        from pegasus_toolkit.transfer.backends.webdav_copy import able
+
+        return isinstance(other, WebDav) and able(self, other, want)
+
+    def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
+        """Copied aside, compared with the source, moved. What the servers will not do goes through here."""
+        from pegasus_toolkit.transfer.backends.webdav_copy import copies
+
+        assert isinstance(other, WebDav)
+        return copies(jobs, self, other, control)
+
+    def clean(self, names: list[str]) -> None:
         """Over connections of their own: those of the batch may be closed already."""
-        loop = Loop(self._session, 1)
+        loop = Loop(self.session, 1)
         try:
             clean(loop, names)
         finally:
@@ -55,7 +80,7 @@ class WebDav(Http):
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """By PROPFIND of one collection after the other; by index pages where the server has none."""
-        entries = webdav_tree.walk(self._session, self._side, prefix)
+        entries = webdav_tree.walk(self.session, self.side, prefix)
         try:
             yield from entries
         except Unsupported:
@@ -68,4 +93,5 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
 
 
 _: type[Backend] = WebDav
+_copies: type[Copies] = WebDav
 _spacious: type[Spacious] = WebDav

@@ -56,8 +56,8 @@ def made(step: Step) -> Made:
 class DavPut(Put):
     """One file on its way: (its collection), PUT aside, (its digest), MOVE."""
 
-    def __init__(self, batch: Puts, server: Server, job: Job[Source]) -> None:
-        super().__init__(batch, job)
+    def __init__(self, batch: Puts, server: Server, job: Job[Source], target: str = "") -> None:
+        super().__init__(batch, job, target)
         self.server = server
         self.where = ""  # where it was sent to
 
@@ -109,7 +109,7 @@ class DavPut(Put):
         if self.job.want.remote and name is not None:
             self.start("HEAD", self.where, self._inspected, f"Want-Digest: {name}")
         else:
-            self._publish()
+            self.publish()
 
     def _inspected(self, step: Step) -> None:
         algorithm, digest = self.job.want.algorithm, self.job.end.digest
@@ -119,11 +119,11 @@ class DavPut(Put):
             self.drop(Corrupted(what, url=step.shown(), side="destination"))
         else:
             self.job.proven = bool(told)
-            self._publish()
+            self.publish()
 
     # -- MOVE --------------------------------------------------------------------------------------
 
-    def _publish(self, overwrite: str = "F") -> None:
+    def publish(self, overwrite: str = "F") -> None:
         """Where something stands under the name, it must be a file: MOVE would remove a whole collection."""
         if self.where == self.target:
             return self.over(None)
@@ -152,7 +152,7 @@ class DavPut(Put):
         elif any(one.collection for one in found):
             self.drop(IsDirectory("a directory stands there", url=step.shown(), side="destination"))
         else:
-            self._publish("T")
+            self.publish("T")
 
     def _replaced(self, step: Step) -> None:
         error = step.partly()
