@@ -13,6 +13,7 @@ import re
 import shutil
 import socketserver
 import ssl
+import subprocess
 import sys
 import uuid
 import zlib
@@ -26,7 +27,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
-from tests.servers.common import free_port, listens, public_directory, running
+from tests.servers.common import free_port, listens, missing, public_directory, running
 from tests.servers.gridftp import GridFtpServer
 
 ENVELOPE = (
@@ -279,8 +280,16 @@ def serving(gridftp: GridFtpServer) -> Iterator[SrmStub]:
         yield SrmStub(port, gridftp)
 
 
+def gfal2() -> None:
+    """The client: Debian's module is for Debian's own Python only."""
+    argv = ["/usr/bin/python3", "-c", "import gfal2"]
+    if subprocess.run(argv, capture_output=True, check=False).returncode:
+        missing("gfal2 is not installed")
+
+
 @pytest.fixture(scope="session")
 def srm(gridftp: GridFtpServer) -> Iterator[SrmStub]:
+    gfal2()
     with serving(gridftp) as server:
         yield server
 

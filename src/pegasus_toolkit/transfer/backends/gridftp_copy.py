@@ -96,6 +96,8 @@ class Copy:
 
     def _first(self, job: Job[None], sending: Session, storing: Session) -> None:
         """Neither says that it begins before both are connected; one may say why it does not."""
+        storing.flush()
+        sending.flush()
         socks = [storing.link.sock, sending.link.sock]
         ready, _, _ = select.select(socks, [], [], self.taker.settings.stall_timeout)
         if socks[0] in ready:

@@ -98,15 +98,19 @@ class Sender(Channel):
         """Sends what ``fill`` gives until it gives nothing; bytes sent. ``OSError`` is ours to explain."""
         assert self.sock is not None
         offset = 0
+        held = b""  # a small block goes out together with the end of the file
         while n := fill(buffer):
             header = HEADER.pack(0, n, offset)
+            if held:
+                self.sock.sendall(held)
+                held = b""
             if n < SMALL:
-                self.sock.sendall(header + buffer[:n])
+                held = header + buffer[:n]
             else:
                 self.sock.sendall(header)
                 self.sock.sendall(buffer[:n])
             offset += n
-        self.sock.sendall(HEADER.pack(LAST | ENDED, 0, 1))
+        self.sock.sendall(held + HEADER.pack(LAST | ENDED, 0, 1))
         return offset
 
 

@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.interface import Job, Sink
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.backends.gridftp import GridFtp
 
-AHEAD = 16  # files asked for at a time
+AHEAD = 32  # files asked for at a time, or half of them
 DRAINED = 4 << 20  # bytes of a file that nobody wants any more that are read to keep the connection
 
 
@@ -34,7 +34,7 @@ class Gets:
         """Yields each when it is over."""
         try:
             while self._fill(jobs):
-                while self.looking and len(self.asked) < AHEAD // 2:
+                while self.looking and len(self.asked) < AHEAD // 4:
                     self.grid.names().pump()
                 if self.asked:
                     self._receive(*self.asked[0])
@@ -45,6 +45,8 @@ class Gets:
                 self.grid.drop()  # what was asked for would come on it
 
     def _fill(self, jobs: Iterator[Job[Sink]]) -> bool:
+        if self.looking + len(self.asked) > AHEAD // 2:
+            return True  # several at a time go out together
         while self.looking + len(self.asked) < AHEAD and not self.over:
             job = next(jobs, None)
             if job is None:

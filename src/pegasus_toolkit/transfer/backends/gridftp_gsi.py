@@ -103,6 +103,8 @@ class Gsi:
         try:
             while block := self._tls.read(1 << 16):
                 content += block
+                if not (self._tls.pending() or self._incoming.pending):
+                    break
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLError as error:

@@ -24,8 +24,8 @@ from pegasus_toolkit.transfer.interface import Job, Source
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.backends.gridftp import GridFtp
 
-AHEAD = 2  # files that the server is told of before the one in hand is stored
-UNPROVEN = 16  # files stored and not yet renamed
+AHEAD = 4  # files that the server is told of before the one in hand is stored, or half of them
+UNPROVEN = 32  # files stored and not yet renamed
 
 
 class Item:
@@ -60,16 +60,17 @@ class Puts:
             while self._fill(jobs):
                 if self.asked:
                     self._store(self.asked[0])
-                while self.stored and (len(self.stored) >= UNPROVEN or not (self.asked or self.over)):
-                    self.grid.names().pump()
-                    if self.over:
-                        break
+                if len(self.stored) >= UNPROVEN or not (self.asked or self.over):
+                    while len(self.stored) > (UNPROVEN // 4 if self.asked else 0):
+                        self.grid.names().pump()
                 while self.over:
                     yield self.over.popleft()
         finally:
             self._tidy()
 
     def _fill(self, jobs: Iterator[Job[Source]]) -> bool:
+        if len(self.asked) > AHEAD // 2:
+            return True  # several at a time go out together
         while len(self.asked) < AHEAD and not self.over:
             job = next(jobs, None)
             if job is None:

@@ -17,6 +17,7 @@ from pegasus_toolkit.transfer.errors import (
     Unreachable,
 )
 
+GROUP = 4096  # bytes of commands that go out together
 LINE = 1 << 20  # bytes of one line of a reply, at most
 
 
@@ -72,20 +73,30 @@ class Session:
         self.algorithms: frozenset[str] = frozenset()  # of CKSM, as FEAT tells
         self._file = link.sock.makefile("rb", 1 << 16)
         self._inner = b""
+        self._out = b""
 
     def send(self, command: str, then: Then | None = None) -> None:
-        """Sends it; ``then`` gets the final reply when ``pump`` comes to it."""
+        """Sends it, together with others; ``then`` gets the final reply when ``pump`` comes to it."""
         if any(c in command for c in "\r\n\0"):
             raise BadSpecification("a line break or NUL in a name, which FTP cannot carry", url=self.url)
         try:
-            self.link.sock.sendall(self.link.seal(os.fsencode(command)))
+            self._out += self.link.seal(os.fsencode(command))
         except TransferError as error:
             error.url = self.url
             raise
-        except OSError as error:
-            raise self.lost(error) from None
+        if len(self._out) > GROUP:
+            self.flush()
         if then is not None:
             self.waiting.append(then)
+
+    def flush(self) -> None:
+        """Sends what was held back to go out together; waiting for a reply does so too."""
+        out, self._out = self._out, b""
+        try:
+            if out:
+                self.link.sock.sendall(out)
+        except OSError as error:
+            raise self.lost(error) from None
 
     def pump(self) -> None:
         """Waits for the next final reply that somebody waits for."""
@@ -120,6 +131,7 @@ class Session:
 
     def _line(self) -> str:
         while b"\n" not in self._inner:
+            self.flush()
             try:
                 line = self._file.readline(LINE)
             except (OSError, ValueError) as error:
