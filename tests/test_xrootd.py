@@ -62,9 +62,7 @@ class TestXrootdProxy(XrootdSuite):
     """With an X.509 proxy, named for the site alone."""
 
     @pytest.fixture(autouse=True)
-    def area(self, xrootd_gsi: Xrootd, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-        # The library takes the authorities from the environment, once.
-        monkeypatch.setenv("X509_CERT_DIR", str(grid.certificates))
+    def area(self, xrootd_gsi: Xrootd, grid: Grid) -> None:
         self.use(xrootd_gsi, {"X509_USER_PROXY_site": str(grid.proxy)})
 
 
@@ -80,7 +78,6 @@ class TestXrootdToken(XrootdSuite):
     """With a bearer token, found in the environment; that it is there asks for TLS by itself."""
 
     @pytest.fixture(autouse=True)
-    def area(self, xrootd_token: Xrootd, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("X509_CERT_DIR", str(grid.certificates))
+    def area(self, xrootd_token: Xrootd) -> None:
         everything = macaroon("DOWNLOAD", "UPLOAD", "DELETE", "MANAGE", "LIST", "READ_METADATA")
         self.use(xrootd_token, {"BEARER_TOKEN_site": everything})

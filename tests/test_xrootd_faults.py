@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,12 +67,6 @@ def test_expired_proxy_is_told_before_any_connection(grid: Grid) -> None:
         connect(f"localhost:{free_port()}", X509_USER_PROXY_site=grid.expired)
 
 
-@pytest.fixture
-def trusted(grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("X509_CERT_DIR", str(grid.certificates))  # read by the library, once
-
-
-@pytest.mark.usefixtures("trusted")
 def test_proxy_of_an_authority_that_the_server_does_not_trust(xrootd_gsi: Xrootd, grid: Grid) -> None:
     xrootd_gsi.write("/data/trust/file", b"x")
     backend = connect(xrootd_gsi.authority, X509_USER_PROXY=grid.untrusted)
@@ -80,13 +75,11 @@ def test_proxy_of_an_authority_that_the_server_does_not_trust(xrootd_gsi: Xrootd
     assert "a proxy or key was shown" in str(error) and xrootd_gsi.authority in str(error)
 
 
-@pytest.mark.usefixtures("trusted")
 def test_no_proxy_where_one_is_needed(xrootd_gsi: Xrootd, tmp_path: Path) -> None:
     error = put(connect(xrootd_gsi.authority), "//data/trust/none", b"x").error
     assert isinstance(error, Denied) and "no credential was shown" in str(error)
 
 
-@pytest.mark.usefixtures("trusted")
 def test_each_end_has_its_own_proxy(xrootd_gsi: Xrootd, grid: Grid) -> None:
     """In one process, at one server, two endpoints are two users."""
     xrootd_gsi.write("/data/two/file", b"x")
@@ -117,7 +110,6 @@ def test_server_of_an_authority_that_we_do_not_trust(xrootd_gsi: Xrootd, grid: G
     assert command.run("-f", spec, cwd=tmp_path, env=environ).returncode == 0
 
 
-@pytest.mark.usefixtures("trusted")
 def test_each_end_has_its_own_token(xrootd_token: Xrootd) -> None:
     """In one process, at one server, each endpoint can do what its token allows, and no more."""
     xrootd_token.write("/data/mine/file", b"content")
@@ -181,9 +173,30 @@ def test_token_given_to_that_server_is_not_sent_without_tls(xrootd: Xrootd, tmp_
     path.touch(0o600)
     path.write_text(f"[root://{xrootd.authority}]\ntoken = {TOKEN}\n")
     xrootd.write("/data/plain/file", b"content")
-    error = get(connect(xrootd.authority, PEGASUS_CREDENTIALS=path), "//data/plain/file").error
-    assert isinstance(error, Denied) and "TLS" in str(error)
-    assert "s3cr3t-signature" not in str(error)
+    with pytest.raises(Denied, match="TLS") as caught:
+        get(connect(xrootd.authority, PEGASUS_CREDENTIALS=path), "//data/plain/file")
+    assert "s3cr3t-signature" not in str(caught.value)
+
+
+def test_no_token_goes_out_where_the_library_gave_up_on_tls(xrootd_token: Xrootd, tmp_path: Path) -> None:
+    """Without authorities it would go on in the clear, which must not happen with a token."""
+    xrootd_token.write("/data/clear/file", b"content")
+    code = f"""
+import os
+os.environ.update(X509_CERT_DIR={str(tmp_path)!r})
+from tests.test_xrootd_faults import connect, get, macaroon
+token = macaroon("DOWNLOAD")
+get(connect({xrootd_token.authority!r}), "//data/clear/file")
+from XRootD import client
+client.EnvPutInt("NoTlsOK", 1)
+try:
+    get(connect({xrootd_token.authority!r}, "roots", BEARER_TOKEN=token), "//data/clear/file")
+except Exception as error:
+    print(type(error).__name__)
+print(get(connect({xrootd_token.authority!r}, BEARER_TOKEN=token), "//data/clear/file").error.kind)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["Denied", "denied"], done.stdout
 
 
 @pytest.mark.parametrize("parameter", ["xrd.gsiusrpxy=/tmp/x", "a=b&xrd.ztn=/etc/passwd", "xrdcl.unzip=a"])

@@ -157,28 +157,36 @@ def _host(home: Path, grid: Grid) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def xrootd() -> Iterator[Xrootd]:
+def trusted_grid(grid: Grid) -> Iterator[Grid]:
+    """The library takes authorities from the environment, when it first connects: before all tests of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("X509_CERT_DIR", str(grid.certificates))
+        yield grid
+
+
+@pytest.fixture(scope="session")
+def xrootd(trusted_grid: Grid) -> Iterator[Xrootd]:
     """Open to everybody."""
     with public_directory("xrootd-") as home, serve(home) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def xrootd_gsi(grid: Grid) -> Iterator[Xrootd]:
+def xrootd_gsi(trusted_grid: Grid) -> Iterator[Xrootd]:
     """For those with a proxy."""
-    with public_directory("xrootd-gsi-") as home, serve(home, gsi(home, grid)) as server:
+    with public_directory("xrootd-gsi-") as home, serve(home, gsi(home, trusted_grid)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def xrootd_sss() -> Iterator[Xrootd]:
+def xrootd_sss(trusted_grid: Grid) -> Iterator[Xrootd]:
     """For those with the key in ``home/client.keytab``."""
     with public_directory("xrootd-sss-") as home, serve(home, shared_secret(home)) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def xrootd_token(grid: Grid) -> Iterator[Xrootd]:
+def xrootd_token(trusted_grid: Grid) -> Iterator[Xrootd]:
     """With TLS, for those with a token."""
-    with public_directory("xrootd-token-") as home, serve(home, tokens(home, grid)) as server:
+    with public_directory("xrootd-token-") as home, serve(home, tokens(home, trusted_grid)) as server:
         yield server

@@ -14,8 +14,8 @@ from pegasus_toolkit.transfer.backends import xrootd_trees as trees
 from pegasus_toolkit.transfer.backends.xrootd_errors import TLS_ERROR
 from pegasus_toolkit.transfer.backends.xrootd_loop import Loop, Steps, Task
 from pegasus_toolkit.transfer.backends.xrootd_moves import Moves, is_directory, told
-from pegasus_toolkit.transfer.backends.xrootd_site import Site, configure, flags
-from pegasus_toolkit.transfer.errors import NotFound, TransferError
+from pegasus_toolkit.transfer.backends.xrootd_site import Site, configure, flags, has_tls
+from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
@@ -44,6 +44,7 @@ class Xrootd:
         self.site = Site(endpoint, settings)
         self.loop = Loop(max(1, int(settings.stall_timeout)))
         self.moves = Moves(self.site)
+        self._begun = False
         self._asked: dict[str, str] = {}  # what the server says of itself
 
     # -- verbs -------------------------------------------------------------------------------------
@@ -144,13 +145,25 @@ class Xrootd:
     # -- what the server is ------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """A token that was only found is left out where the server has no TLS to carry it."""
-        if not self.site.tentative:
+        """Sees to it that there is TLS before a token is sent: the library would do without.
+
+        A token that was only found is left out where there is none.
+        """
+        if self._begun:
             return
-        status, _ = self.answer(self.site.files.ping)
-        if status.code == TLS_ERROR and not status.ok:
-            self.site.leave_token_out()
-        self.site.tentative = False
+        if self.site.scheme == "roots":
+            status, _ = self.answer(self.site.files.ping)
+            if self.site.tentative and (has_tls() if status.ok else status.code != TLS_ERROR):
+                self.site.tentative = False
+            if self.site.tentative:
+                self.site.leave_token_out()
+            else:
+                self.site.check(status, "/")
+                if not has_tls():
+                    raise Denied(
+                        "no TLS", host=self.site.host, hint="set X509_CERT_DIR to trusted authorities"
+                    )
+        self._begun = True
 
     def _can_copy(self) -> bool:
         return self._configured("tpc") not in ("", "0", "tpc")

@@ -91,12 +91,15 @@ class Moves:
     def save(self, task: Task) -> Steps:
         """Writes aside, and renames when everything is acknowledged.
 
-        Should this process die, the server removes what was not closed (POSC).
+        Should this process die, the server removes what was not closed (POSC). That costs it a
+        quarter of the time of a small file, which is hardly ever cut off: small ones go without.
         """
         job: Job[Source] = task.item
         aside = f".{os.urandom(8).hex()}.part"
         file = client.File()
-        how = flags.OpenFlags.NEW | flags.OpenFlags.MAKEPATH | flags.OpenFlags.POSC
+        how = flags.OpenFlags.NEW | flags.OpenFlags.MAKEPATH
+        if job.end.size is None or job.end.size > CHUNK:
+            how |= flags.OpenFlags.POSC
         task.call(file.open, self.site.address(job.path, name=aside), how, MODE)
         _, status, _ = yield
         self.site.check(status, job.path)

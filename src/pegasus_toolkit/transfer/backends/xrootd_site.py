@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pegasus_toolkit.credentials import Token, X509Credential
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends import xrootd_errors as errors
+from pegasus_toolkit.transfer.backends.http_settings import authorities
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 
@@ -39,7 +40,9 @@ class Site:
         self.files = self._files()
 
     def _files(self) -> Any:
-        return client.FileSystem(f"{self.scheme}://{self.endpoint.authority}/?{self.given}")
+        """For all but the content of files; its connections are those of ``address``."""
+        own = "&".join(one for one in self.given.split("&") if not one.startswith("authz="))
+        return client.FileSystem(f"{self.scheme}://{self.endpoint.authority}/?{own}")
 
     def leave_token_out(self) -> None:
         """The server has no TLS: as if no token had been found."""
@@ -126,6 +129,11 @@ def _gsi(proxy: X509Credential) -> list[str]:
     return [f"xrd.gsiusrcrt={proxy.certificate}", f"xrd.gsiusrkey={proxy.key}"]
 
 
+def has_tls() -> bool:
+    """Whether ``roots`` means TLS. Once the library found no authorities, it goes on without, in silence."""
+    return not client.EnvGetInt("NoTlsOK")
+
+
 def configure(settings: Settings) -> None:
     """The library's settings, where the user's environment (XRD_...) has none.
 
@@ -144,7 +152,21 @@ def configure(settings: Settings) -> None:
         "MetalinkProcessing": 0,
         "NotAuthorizedRetryLimit": 1,
     }
+    _trust(settings)
     for key, number in numbers.items():
         client.EnvPutInt(key, number)
     for key in ("ReadRecovery", "WriteRecovery"):
         client.EnvPutString(key, "false")
+
+
+def _trust(settings: Settings) -> None:
+    """Names the trusted authorities in the environment, the one place where the library looks for them.
+
+    They are the same for all sites of a process, and read once. Without a directory of the grid's, the
+    system's own count.
+    """
+    directory = settings.credentials.ca_directory()
+    if directory:
+        os.environ.setdefault("X509_CERT_DIR", directory)
+    elif not os.environ.get("X509_CERT_DIR") and (file := authorities(settings.environ)[0]):
+        os.environ.setdefault("X509_CERT_FILE", file)
