@@ -79,6 +79,8 @@ def of(status: Any, url: str, host: str, secret: str = "", hint: str = "") -> Tr
     code = int(status.code)
     kind = _BY_ERRNO.get(number) or _BY_CODE.get(code) or ServerFault
     text = _TEXTS.get(code) or _text(str(status.message)) or "the server failed"
+    if code == TLS_ERROR:
+        hint = "X509_CERT_DIR names the directory of trusted authorities"
     if secret:
         text = text.replace(secret, "***")
     return kind(text, url=url, host=host, hint=hint if kind is Denied else "")
