@@ -10,14 +10,17 @@ from urllib.parse import quote, unquote
 
 import pytest
 
+from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from tests.conformance import ListingSuite, WritableSuite
 from tests.http_world import credentials
 from tests.material import AWKWARD
+from tests.servers.grid_pki import Grid
 from tests.servers.nginx import PASSWORD, USER
 from tests.servers.pki import Pki
 from tests.servers.webdav import Dav
+from tests.servers.xrootd_https import XrootdHttps
 
 LOGIN = f"username = {USER}\npassword = {PASSWORD}"
 
@@ -125,3 +128,37 @@ class TestNginxPutOnly(TestNginx):
     """A server without MOVE: files are sent under their own names."""
 
     prefix = "put-only"
+
+
+class TestXrootd(Area):
+    """A grid server, with an X.509 proxy. It decodes no name in a destination, where it cannot
+    read these; and its listings are wrong about a space in front."""
+
+    prefix = "data"
+    scheme = "davs"
+    cannot_name = frozenset(
+        name for name in AWKWARD if set("?;#%\t\n") & set(name) or name[0] == " " or not name.isascii()
+    )
+
+    @pytest.fixture(autouse=True)
+    def area(
+        self, xrootd_https: tuple[XrootdHttps, XrootdHttps], grid: Grid, tmp_path: Path
+    ) -> Iterator[None]:
+        self.xrootd, self.grid = xrootd_https[0], grid
+        self.root = self.xrootd.data / tmp_path.name
+        self.root.mkdir()
+        self.root.chmod(0o777)
+        yield
+        shutil.rmtree(self.root)
+
+    def open(self) -> Backend:
+        environ = {"X509_USER_PROXY": str(self.grid.proxy), "X509_CERT_DIR": str(self.grid.certificates)}
+        settings = Settings(Credentials(environ, shared=""), environ, stall_timeout=20)
+        return open_backend(Endpoint("davs", self.xrootd.authority, "here"), settings)
+
+    def file(self, path: str) -> Path:
+        return self.xrootd.data / unquote(path).removeprefix("/data/")
+
+    def write(self, path: str, content: bytes) -> None:
+        super().write(path, content)
+        self.file(path).chmod(0o666)

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from urllib.parse import unquote
 
 from pegasus_toolkit.transfer.backends.http import WANT_DIGEST
 from pegasus_toolkit.transfer.backends.http_loop import Loop
@@ -15,6 +16,7 @@ from pegasus_toolkit.transfer.backends.webdav_steps import Step, alone, nothing,
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Job, Source
 
+_NOT_RAW = re.compile("%[0189A-Fa-f].")  # control characters, and what is not ASCII
 _MISREAD = re.compile("%(?:[01].|23|25|3[BbFf])")  # control characters, "#", "%", ";" and "?" in a name
 NO_MOVE = frozenset({405, 501})
 NO_PARENT = frozenset({403, 404, 409, 500})  # what servers say of a PUT into a missing collection
@@ -28,6 +30,8 @@ class Server:
         self.expects = True  # it answers "Expect: 100-continue"
         self.known: set[str] = {"/"}  # collections that are there
         self.greeted = False  # it has seen who we are
+        self.raw = False  # it decodes no name in a MOVE's destination
+        self.sure = False  # that is known
 
 
 class DavPuts(Puts):
@@ -60,6 +64,8 @@ class DavPut(Put):
         super().__init__(batch, job, target)
         self.server = server
         self.where = ""  # where it was sent to
+        self.raw = False  # the destination of its MOVE was not encoded
+        self._misplaced = False  # the server took its name as it was spelled
 
     def start(self, method: str, path: str, then: Callable[[Step], None], *extra: str) -> None:
         """Sends a request without a body."""
@@ -134,6 +140,9 @@ class DavPut(Put):
 
     def _to(self, overwrite: str) -> tuple[str, ...]:
         destination = self.batch.session.url(self.target).partition("?")[0]
+        self.raw = self.server.raw and not _NOT_RAW.search(destination)
+        if self.raw:
+            destination = unquote(destination, errors="surrogateescape")
         return f"Destination: {destination}", f"Overwrite: {overwrite}"
 
     def _moved(self, step: Step) -> None:
@@ -156,7 +165,7 @@ class DavPut(Put):
 
     def _replaced(self, step: Step) -> None:
         error = step.partly()
-        if error is None and _MISREAD.search(self.target):
+        if error is None and "%" in self.target and (_MISREAD.search(self.target) or not self.server.sure):
             self.start("HEAD", self.target, self._there)
         elif error is None:
             self.over(None)
@@ -168,15 +177,30 @@ class DavPut(Put):
             self.drop(error)
 
     def _there(self, step: Step) -> None:
-        """Some servers read a Destination wrong that has a ``?`` or ``;`` in a name."""
-        if step.status == 404:
-            self.over(self._elsewhere(step))
-        else:
+        """Some servers decode no name in a Destination, others read a ``?`` or ``;`` in it wrong."""
+        if step.status != 404:
+            self.server.sure = True
             self.over(step.failed())
+        elif self.raw or self._misplaced:
+            self.over(self._elsewhere(step))
+        else:  # perhaps it stands there as it was spelled
+            self.server.raw = self._misplaced = True
+            literal = self.target.replace("%", "%25")
+            if _NOT_RAW.search(self.target):
+                self.start("DELETE", literal, lambda gone: self.over(self._elsewhere(gone)))
+            else:
+                self.start("MOVE", literal, self._fetched, *self._to("F"))
+
+    def _fetched(self, step: Step) -> None:
+        if step.failed() is None:
+            self.start("HEAD", self.target, self._there)
+        else:
+            self.server.raw = False
+            self.over(self._elsewhere(step))
 
     def _elsewhere(self, step: Step) -> Unsupported:
         what = "the server takes this name of a MOVE's destination for another one"
-        return Unsupported(what, url=step.shown(), side="destination")
+        return Unsupported(what, url=self.batch.session.url(self.target), side="destination")
 
 
 def clean(loop: Loop, names: Iterable[str]) -> None:
