@@ -149,15 +149,16 @@ class Receiver(Channel):
 
     def _accept(self) -> None:
         try:
-            self.sock, (peer, *_) = self.listener.accept()
+            sock, (peer, *_) = self.listener.accept()
         except OSError as error:
             raise self.lost(error, "the server did not connect to us") from None
         if peer != self.session.link.sock.getpeername()[0]:
+            sock.close()
             raise self.lost(None, f"{peer} connected to us instead of the server")
-        self.sock.settimeout(self.patience)
-        file = self.sock.makefile("rb", 1 << 16)
+        sock.settimeout(self.patience)
+        file = sock.makefile("rb", 1 << 16)
         assert isinstance(file, BufferedReader)
-        self.file = file
+        self.sock, self.file = sock, file
 
     def _header(self, first: bool) -> tuple[int, int, int]:
         if self.sock is None:
