@@ -179,7 +179,7 @@ def test_token_given_to_that_server_is_not_sent_without_tls(xrootd: Xrootd, tmp_
 
 
 def test_no_token_goes_out_where_the_library_gave_up_on_tls(xrootd: Xrootd, tmp_path: Path) -> None:
-    """Without authorities it falls back to plain text, even for ``roots``: with a token that must not be."""
+    """Without authorities there is no TLS, and the error says what to set."""
     xrootd.write("/data/clear/file", b"content")
     unfit = tmp_path / "authorities"
     unfit.mkdir()

@@ -145,7 +145,7 @@ class Xrootd:
     # -- what the server is ------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Sees to it that there is TLS before a token is sent: the library would do without.
+        """Sees to it that there is TLS before a token is sent.
 
         A token that was only found is left out where there is none.
         """

@@ -130,7 +130,8 @@ def _gsi(proxy: X509Credential) -> list[str]:
 
 
 def has_tls() -> bool:
-    """Whether ``roots`` means TLS. Once the library found no authorities, it goes on without, in silence."""
+    """Whether ``roots`` means TLS. Once the library found no authorities, it takes servers that are too old
+    for TLS without it, in silence."""
     return not client.EnvGetInt("NoTlsOK")
 
 
