@@ -19,6 +19,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.fsspec_any import FsspecAny, options, renames
 from pegasus_toolkit.transfer.errors import NotFound, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
+from tests import command
 from tests.conformance import ListingSuite, WritableSuite
 from tests.material import content, errors, fetch_job, given, store_job
 
@@ -204,3 +205,14 @@ def test_options_of_each_part_of_a_chain(tmp_path: Path) -> None:
     credentials = Credentials({"PEGASUS_CREDENTIALS": str(path)}, "")
     found = options("zip://a/b::smb://joe@nas/share/a.zip", "site", credentials)
     assert found == {"smb": {"username": "joe", "password": "s3cr3t", "port": 4455, "auto_mkdir": False}}
+
+
+def test_the_report_names_who_served_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("inner/file", b"content")
+    url = f"zip://inner/file::file://{tmp_path}/a.zip"
+    spec, report = command.write(tmp_path / "in", [command.entry(url, tmp_path / "out")]), tmp_path / "report"
+    done = command.run("-f", spec, "--report", report, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == b"content"
+    assert '"direct by fsspec"' in report.read_text()
