@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pegasus_toolkit.planner.model import Dag, Node, PlanError, Settings
+from pegasus_toolkit.planner.model import Dag, Node, PlanError, Problem, Settings
 from pegasus_toolkit.planner.passes import CHECKED, PASSES
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.reading import document
 from pegasus_toolkit.planner.reading.load import Loaded
 
 
@@ -21,12 +22,12 @@ def compile(loaded: Loaded, settings: Settings) -> Dag:
     for one in CHECKED:
         if not one.needs & loaded.broken:
             plan = one.run(plan)
-    if plan.problems:
-        raise PlanError(plan.problems)
-    for run in PASSES:
+    for run in () if plan.problems else PASSES:
         plan = run(plan)
+        if not plan.nodes and plan.problems:  # nothing that the others could say something about
+            break
     if plan.problems:
-        raise PlanError(plan.problems)
+        raise PlanError(_located(plan.problems, loaded))
     return Dag(
         workflow=plan.workflow,
         settings=settings,
@@ -37,6 +38,18 @@ def compile(loaded: Loaded, settings: Settings) -> Dag:
         reused=plan.reused,
         warnings=tuple(dict.fromkeys(plan.warnings)),
     )
+
+
+def _located(problems: tuple[Problem, ...], loaded: Loaded) -> list[Problem]:
+    """With their lines, where they are about a file that was read."""
+    found: dict[str, list[Problem]] = {}
+    for problem in problems:
+        found.setdefault(problem.file, []).append(problem)
+    located: list[Problem] = []
+    for file, some in found.items():
+        text = loaded.texts.get(file)
+        located += document.located(some, text) if text is not None else some
+    return located
 
 
 def _reduced(plan: Plan) -> dict[str, tuple[str, ...]]:

@@ -136,6 +136,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``.
     ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
     to be checked at all. ``secret``: what is wrong with a credential file (missing, too open), or "".
+    ``section``: whether the credentials file has something to show to an HTTP server.
     """
 
     configuration: Configuration
@@ -157,6 +158,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     environ: Mapping[str, str] = {}
     exists: Exists | None = None
     secret: Callable[[str], str] = lambda path: ""
+    section: Callable[[Pfn], bool] = lambda pfn: False
     worker: str = "pegasus-worker"
     planner: str = "pegasus-plan"
 
@@ -267,7 +269,7 @@ class Credential(NamedTuple):
 
 
 class SubDag(NamedTuple):
-    """A sub-workflow: its DAG file, and the command that plans it first (none: it is planned)."""
+    """A sub-workflow: its DAG file, the directory it runs in ("": any), the command that plans it first."""
 
     dag: str
     directory: str
@@ -303,7 +305,9 @@ class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What ``pegasus-worker`` is told of a node: one line of JSON in a bundle. docs/planner/worker.md.
 
     ``specification``: the file of its operations, beside the bundle. ``metas``: nodes whose ``NAME.meta``
-    file is where the worker starts. ``catalog``: the replica catalog that ``registrations`` go into.
+    file is where the worker starts. ``outbox``: the directory there that outputs with a destination are
+    left in, for HTCondor to carry them; "": the worker brings them. ``catalog``: the replica catalog that
+    ``registrations`` go into.
     """
 
     version: int
@@ -317,6 +321,7 @@ class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     directory: str = ""
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
+    outbox: str = ""
     tasks: tuple[Task, ...] = ()
     specification: str = ""
     metas: tuple[str, ...] = ()

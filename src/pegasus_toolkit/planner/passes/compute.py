@@ -57,7 +57,9 @@ class Builder:
             self.problems.append(
                 self._plan.problem(job, f"an installed program needs a path, not {program.pfn!r}", "name")
             )
-        lfns = [use.lfn for use in job.uses]
+        lfns = {use.lfn for use in job.uses}
+        if self._plan.settings.configuration == "condorio":
+            lfns |= {lfn.rpartition("/")[2] for lfn in lfns}
         for lfn in chosen.staged:
             if lfn in lfns:
                 message = f"{lfn!r} is also the name that the program or image is staged under"

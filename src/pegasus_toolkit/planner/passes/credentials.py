@@ -20,14 +20,14 @@ class _Kind(NamedTuple):
     needed: bool = False
 
 
+_HTTP = ("http", "https", "webdav", "webdavs", "dav", "davs")
 _CONFIG = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf", needed=True)
-_SECTIONS = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf")
 _PROXY = _Kind("X509_USER_PROXY", "/tmp/x509up_u$UID", needed=True)
 _SSH = _Kind("SSH_PRIVATE_KEY", needed=True)
 _KINDS: dict[str, tuple[_Kind, ...]] = {
     "s3": (_CONFIG,),
     "s3s": (_CONFIG,),
-    **dict.fromkeys(("http", "https", "webdav", "webdavs", "dav", "davs"), (_SECTIONS,)),
+    **dict.fromkeys(_HTTP, (_CONFIG,)),
     **dict.fromkeys(("gsiftp", "gsiscp", "srm"), (_PROXY,)),
     **dict.fromkeys(("root", "xroot", "roots"), (_PROXY._replace(needed=False),)),
     **dict.fromkeys(("scp", "sftp", "sshftp"), (_SSH,)),
@@ -44,7 +44,7 @@ def give_credentials(plan: Plan) -> Plan:
 
 
 class _Given:
-    """Each pair of scheme and site is looked up once."""
+    """Each pair of server and site is looked up once."""
 
     def __init__(self, plan: Plan) -> None:
         self.problems: dict[str, Problem] = {}
@@ -55,17 +55,18 @@ class _Given:
         """The node with its credentials."""
         found: dict[Credential, None] = {}
         remote = node.site != LOCAL
-        for scheme, site in {(pfn.url.partition(":")[0], pfn.site) for pfn in _places(node)}:
-            if scheme not in _KINDS:
-                continue
-            key = (scheme, site, remote)
+        for base, site in {(_base(pfn.url), pfn.site) for pfn in _places(node)}:
+            key = (base, site, remote)
             if key not in self._known:
-                self._known[key] = tuple(self._look_up(scheme, site, remote))
+                self._known[key] = tuple(self._look_up(base, site, remote))
             found.update(dict.fromkeys(self._known[key]))
         return replace(node, credentials=tuple(sorted(found))) if found else node
 
-    def _look_up(self, scheme: str, site: str, remote: bool) -> Iterator[Credential]:
-        for kind in _KINDS[scheme]:
+    def _look_up(self, base: str, site: str, remote: bool) -> Iterator[Credential]:
+        scheme = base.partition(":")[0]
+        if scheme in _HTTP and not self._plan.settings.section(Pfn(site, base)):
+            return  # nothing in the file is for that server
+        for kind in _KINDS.get(scheme, ()):
             path, named = self._path(kind, site)
             wrong = self._plan.settings.secret(path) if path else "there is none"
             if not wrong:
@@ -93,6 +94,12 @@ class _Given:
                 return "", False
             usual = usual.replace(f"${variable}", environ.get(variable, ""))
         return usual, False
+
+
+def _base(url: str) -> str:
+    """``scheme://host``; of a local file the scheme."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"
 
 
 def _places(node: Node) -> Iterator[Pfn]:

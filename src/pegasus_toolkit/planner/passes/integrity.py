@@ -16,10 +16,13 @@ def check_integrity(plan: Plan) -> Plan:
     """``metas`` for every node, or, where checking is off, no digests at all."""
     if not plan.settings.integrity:
         return replace(plan, nodes=tuple(map(_unchecked, plan.nodes)))
-    return replace(plan, nodes=tuple(_with_metas(plan, node) for node in plan.nodes))
+    silent = {node.name for node in plan.nodes if node.kind == "subworkflow"}  # their DAG knows, not they
+    return replace(plan, nodes=tuple(_with_metas(plan, node, silent) for node in plan.nodes))
 
 
-def _with_metas(plan: Plan, node: Node) -> Node:
+def _with_metas(plan: Plan, node: Node, silent: set[str]) -> Node:
+    if node.kind == "subworkflow":
+        return node
     tellers: dict[str, None] = {}
     for one in node.inputs:
         if one.checksum is None and one.lfn in plan.digests:
@@ -32,6 +35,8 @@ def _with_metas(plan: Plan, node: Node) -> Node:
         if entry.lfn in plan.digests:
             tellers[plan.digests[entry.lfn]] = None
     tellers.pop(node.name, None)
+    for name in silent & tellers.keys():
+        del tellers[name]
     return replace(node, metas=tuple(tellers)) if tellers else node
 
 

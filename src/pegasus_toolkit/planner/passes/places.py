@@ -16,7 +16,7 @@ class Places:
     def __init__(self, catalogs: Catalogs, settings: Settings) -> None:
         self._sites = catalogs.sites
         self._settings = settings
-        self._bases: dict[tuple[str, str], str] = {}
+        self._bases: dict[tuple[str, ...], str] = {}
 
     def staging(self, site: str) -> str:
         """The site that files of jobs at ``site`` pass through."""
@@ -30,7 +30,7 @@ class Places:
 
     def scratch(self, site: str, *operations: str) -> str:
         """The URL of this run's directory at a staging site."""
-        key = (site, operations[0])
+        key = (site, *operations)
         if key not in self._bases:
             known = self._sites.get(site)
             directory = known.directory("sharedScratch", "sharedStorage") if known else None

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Input, Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import batches, limit
-from pegasus_toolkit.planner.passes.places import Places
+from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
 
 
@@ -59,8 +59,13 @@ class _StageIn:
             return ()
         if not (self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
             return ()
-        at = LOCAL if self._plan.settings.configuration == "condorio" else node.site
-        return _ranked([pfn for pfn in raw.pfns if self._places.reaches(at, pfn)], node.site, node.site)
+        carried = self._plan.settings.configuration == "condorio"
+        at = LOCAL if carried else node.site
+        pfns = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
+        if carried:  # HTCondor puts a file down by the last part of its path, which must be the right one
+            base = raw.lfn.rpartition("/")[2]
+            pfns = [pfn for pfn in pfns if pfn.url.rpartition("/")[2] == base or not path_of(pfn.url)]
+        return _ranked(pfns, node.site, node.site)
 
     def _bypassed(self, node: Node, lfn: str) -> bool:
         return any((id, lfn) in self._bypass for id in node.jobs)

@@ -76,10 +76,12 @@ def levels(order: Iterable[str], parents: Mapping[str, tuple[str, ...]]) -> dict
 
 
 def _cycle(plan: Plan, cycle: list[str]) -> Problem:
+    place = {job.id: job.at for job in plan.workflow.jobs}
+    first = min(range(len(cycle)), key=lambda n: place[cycle[n]])
+    cycle = [*cycle[first:], *cycle[:first]]
     shown = cycle if len(cycle) <= 8 else [*cycle[:8], "..."]
-    at = next(job.at for job in plan.workflow.jobs if job.id == cycle[0])
     way = " -> ".join((*shown, cycle[0]))
-    return Problem(plan.workflow.file, ("jobs", at), f"jobs wait for each other: {way}")
+    return Problem(plan.workflow.file, ("jobs", place[cycle[0]]), f"jobs wait for each other: {way}")
 
 
 def _twice(plan: Plan) -> Iterator[Problem]:

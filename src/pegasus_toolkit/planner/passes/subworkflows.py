@@ -43,4 +43,4 @@ def sub_dag(plan: Plan, places: Places, job: Job, name: str) -> tuple[SubDag | N
         options["--conf"] = [f"{settings.submit}/pegasus.properties"]
     words = [word for option, value in options.items() if option not in own for word in (option, *value)]
     command = (settings.planner, *words, *given, "--if-missing", f"{scratch}/{job.file}")
-    return SubDag(f"{directory}/plan/{DAG}", f"{directory}/plan", command), problems
+    return SubDag(f"{directory}/plan/{DAG}", "", command), problems

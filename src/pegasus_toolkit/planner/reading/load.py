@@ -15,7 +15,7 @@ from pegasus_toolkit.planner.reading.reader import Reader, local_url
 T = TypeVar("T")
 
 _INLINE = {"site": "siteCatalog", "replica": "replicaCatalog", "transformation": "transformationCatalog"}
-_DEFAULTS = {
+DEFAULTS = {
     "site": ("sites.yml", "sites.yaml"),
     "replica": ("replicas.yml", "replicas.yaml"),
     "transformation": ("transformations.yml", "transformations.yaml"),
@@ -25,6 +25,7 @@ _DEFAULTS = {
 class Loaded(NamedTuple):
     """What was read. ``broken``: the kinds of file (``workflow``, ``site``, ``replica``,
     ``transformation``) that something is wrong with, so that nothing can be concluded from them.
+    ``texts``: of the files, to find the lines of problems in.
     """
 
     workflow: Workflow
@@ -32,6 +33,7 @@ class Loaded(NamedTuple):
     problems: tuple[Problem, ...]
     broken: frozenset[str]
     warnings: tuple[str, ...]
+    texts: Mapping[str, str] = {}
 
 
 def load(
@@ -56,6 +58,7 @@ class _Loading:
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
         self.warnings: list[str] = []
+        self.texts: dict[str, str] = {}
 
     def all(self, file: str, inputs: Sequence[str]) -> Loaded:
         main = self._document("workflow", file) or document.Document(file, "", {})
@@ -70,7 +73,9 @@ class _Loading:
             transformations={key: one for found, _ in reversed(programs) for key, one in found.items()},
             containers={key: one for _, found in reversed(programs) for key, one in found.items()},
         )
-        return Loaded(flow, catalogs, tuple(self.problems), frozenset(self.broken), tuple(self.warnings))
+        return Loaded(
+            flow, catalogs, tuple(self.problems), frozenset(self.broken), tuple(self.warnings), self.texts
+        )
 
     def _both(self, kind: str, main: document.Document, read: Callable[..., T]) -> list[T]:
         """What stands inline, then what the catalog's own file says."""
@@ -94,7 +99,7 @@ class _Loading:
         named = self.properties.get(f"pegasus.catalog.{kind}.file")
         if named:
             return self._document(kind, named)
-        for name in _DEFAULTS[kind]:
+        for name in DEFAULTS[kind]:
             if os.path.lexists(os.path.join(self.directory, name)):  # noqa: PTH118
                 return self._document(kind, name)
         return None
@@ -103,7 +108,9 @@ class _Loading:
         """The file's content; ``None``, and a problem, where that cannot be had."""
         try:
             text = File(self.directory, file).read_bytes().decode()
-            return document.parse(file, text)
+            parsed = document.parse(file, text)
+            self.texts[file] = text
+            return parsed
         except OSError as error:
             problem = Problem(file, (), f"cannot be read: {error.strerror}")
         except UnicodeDecodeError as error:
@@ -120,7 +127,7 @@ class _Loading:
         result = read(reader, found.tree)
         self.warnings += reader.warnings
         if reader.problems and not silent:
-            self.problems += document.located(reader.problems, found.text)
+            self.problems += reader.problems
             self.broken.add(kind)
         return result
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from pegasus_toolkit.planner.catalogs import Profiles
 from pegasus_toolkit.planner.model import Problem
+from pegasus_toolkit.planner.reading.reader import lowered
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
@@ -62,7 +63,7 @@ def profiles(properties: Mapping[str, str]) -> Profiles:
         space, dot, name = key.partition(".")
         if dot and space in _SPACES and not key.startswith(_NOT_PROFILES):
             found.setdefault(space, {})[name] = value
-    return found
+    return {space: lowered(space, table) for space, table in found.items()}
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

@@ -129,7 +129,7 @@ class Reader:
                 self.text(spaces[space], key, (*path, "profiles", space))  # one line each
             table = self.table(spaces, space, (*path, "profiles"))
             expanded = {k: self.expanded(v, (*path, "profiles", space, k)) for k, v in table.items()}
-            found[name] = {**found.get(name, {}), **expanded}
+            found[name] = {**found.get(name, {}), **lowered(name, expanded)}
         return found
 
     def expanded(self, value: str, path: Path) -> str:
@@ -161,6 +161,11 @@ class Reader:
             else:
                 return Checksum(type, value.lower())
         return None
+
+
+def lowered(namespace: str, table: dict[str, str]) -> dict[str, str]:
+    """With keys in lower case, where case means nothing; Pegasus' API writes ``RETRY``."""
+    return {k.lower(): v for k, v in table.items()} if namespace in ("dagman", "condor") else table
 
 
 def local_url(value: str, base: str) -> str:

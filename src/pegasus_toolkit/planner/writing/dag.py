@@ -25,7 +25,7 @@ def render(dag: Dag, submits: Submits) -> str:
     """The whole file."""
     lines = [
         f"# {dag.workflow.name!a}, run {dag.settings.run}, planned by pegasus-plan",
-        "CONFIG dagman.config",
+        f"CONFIG {dag.settings.submit}/dagman.config",
     ]
     for node in dag.nodes:
         lines += _node(dag, node, submits.of.get(node.name))
@@ -43,11 +43,12 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
     name, dagman = node.name, node.profiles.get("dagman", {})
     settings = dag.settings
     if node.subdag is not None:
-        yield f"SUBDAG EXTERNAL {name} {node.subdag.dag}"
+        where = f" DIR {node.subdag.directory}" if node.subdag.directory else ""
+        yield f"SUBDAG EXTERNAL {name} {node.subdag.dag}{where}"
         if node.subdag.plan:
             yield f"SCRIPT PRE {name} {settings.planner} @{settings.submit}/jobs/{name}.args"
     elif submission is not None:
-        yield f"JOB {name} submit/{submission.file}"
+        yield f"JOB {name} {settings.submit}/submit/{submission.file}"
         values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
         if values:
             yield f"VARS {name} {values}"
@@ -69,7 +70,7 @@ def _final(dag: Dag, submission: Submission) -> Iterator[str]:
     name, settings = jobs.FINAL, dag.settings
     values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
     record = f"{settings.submit}/records/{name}.json"
-    yield f"FINAL {name} submit/{submission.file}"
+    yield f"FINAL {name} {settings.submit}/submit/{submission.file}"
     yield f"VARS {name} {values}"
     yield f"SCRIPT POST {name} {settings.worker} --check {record} $RETURN $DAG_STATUS $FAILED_COUNT"
 

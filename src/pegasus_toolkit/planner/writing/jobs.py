@@ -8,10 +8,12 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Dag, Input, Node, NodeFile, Registration
 from pegasus_toolkit.planner.passes.places import path_of
 
 VERSION = 1
+OUTBOX = "out"
 FINAL = "receipt"  # the name of the node that comes last, whatever became of the others
 _NODES, _BYTES = 100, 256 * 1024  # in a bundle, which travels with each of its jobs
 
@@ -62,8 +64,9 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
         configuration=settings.configuration,
         verify=settings.integrity,
         directory=node.directory,
-        inputs=tuple(_input(dag, one) for one in node.inputs),
+        inputs=tuple(_input(dag, node, one) for one in node.inputs),
         outputs=node.outputs,
+        outbox=OUTBOX if carried(dag, node) else "",
         tasks=node.tasks,
         specification=f"{node.name}.json" if node.operations else "",
         metas=node.metas,
@@ -72,16 +75,19 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
     )
 
 
-def _input(dag: Dag, one: Input) -> Input:
-    path = delivered(dag, one)
+def _input(dag: Dag, node: Node, one: Input) -> Input:
+    path = delivered(dag, node, one)
     return replace(one, sources=(), delivered=path.rpartition("/")[2]) if path else one
 
 
-def delivered(dag: Dag, one: Input) -> str:
+def carried(dag: Dag, node: Node) -> bool:
+    """Whether HTCondor carries the files of a compute node; on the submit host it carries nothing."""
+    return dag.settings.configuration == "condorio" and node.kind == "compute" and node.site != LOCAL
+
+
+def delivered(dag: Dag, node: Node, one: Input) -> str:
     """The path of a file that HTCondor brings; "" where the worker fetches it itself."""
-    if dag.settings.configuration != "condorio" or not one.sources:
-        return ""
-    return path_of(one.sources[0].url)
+    return path_of(one.sources[0].url) if carried(dag, node) and one.sources else ""
 
 
 def catalog(dag: Dag) -> str:

@@ -131,12 +131,12 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
     files += [f"$(records)/{name}.meta" for name in node.metas]
     secrets = [quoting.macro(one.path) for one in node.credentials]
     back = "$(node).json,$(node).meta"
-    if node.kind == "compute" and dag.settings.configuration == "condorio":
-        paths = (jobs.delivered(dag, one) for one in node.inputs)
+    if jobs.carried(dag, node):
+        paths = (jobs.delivered(dag, node, one) for one in node.inputs)
         files += [quoting.macro(path) for path in paths if path]
         commands["initialdir"] = quoting.macro(_scratch(node))
-        # The worker leaves outputs in out/, there even if it fails: nothing is missed, no job is held.
-        back = f"out/,{back}"
+        # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
+        back = f"{jobs.OUTBOX}/,{back}"
         remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(node).json", "$(node).meta"))
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
@@ -188,8 +188,9 @@ def _wishes(profiles: Profiles) -> dict[str, str]:
 def _commands(profiles: Profiles) -> Iterator[tuple[str, str]]:
     pegasus = profiles.get("pegasus", {})
     for key, command in _REQUESTS.items():
-        if pegasus.get(key):
-            yield command, pegasus[key]
+        if value := pegasus.get(key):
+            # Pegasus counts disk in MB, HTCondor without a unit in KB.
+            yield command, f"{value} MB" if key == "diskspace" and value.isdecimal() else value
     for key in ("queue", "project"):
         if pegasus.get(key):
             yield f"batch_{key}", pegasus[key]

@@ -1,0 +1,194 @@
+"""What the options of ``pegasus-plan``, the properties and the environment mean together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, cast
+
+from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
+from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Problem, Settings
+from pegasus_toolkit.planner.reading import properties as reading
+from pegasus_toolkit.planner.reading.load import DEFAULTS
+
+CLEANUPS = ("none", "inplace", "leaf")
+_CONFIGURATION = "pegasus.data.configuration"
+_REUSES = ("none", "partial", "full")
+_CLUSTERERS = ("horizontal", "label")
+_YES = ("true", "yes", "1")
+
+
+class Found(NamedTuple):
+    """``pegasus.properties``: where it was found ("" nowhere), what it says, what is wrong with it."""
+
+    file: str
+    values: dict[str, str]
+    problems: list[Problem]
+
+
+def properties(named: str | None, environ: Mapping[str, str], cwd: str) -> Found:
+    """What ``--conf`` or the working directory has."""
+    file = named or "pegasus.properties"
+    try:
+        text = Path(cwd, file).read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError as error:
+        problem = [Problem(file, (), f"cannot be read: {error.strerror}")] if named else []
+        return Found("", {}, problem)
+    except OSError as error:
+        return Found("", {}, [Problem(file, (), f"cannot be read: {error.strerror}")])
+    values, problems = reading.read(file, text, environ)
+    return Found(file, values, problems)
+
+
+def settings(
+    arguments: argparse.Namespace, found: Found, environ: Mapping[str, str], cwd: str, name: str
+) -> tuple[Settings, list[Problem]]:
+    """What options and properties mean together, and what is wrong with them."""
+    values = found.values
+    check = _Choices(found.file)
+    configuration = check.one(values, _CONFIGURATION, CONFIGURATIONS, "condorio")
+    integrity = check.one(values, "pegasus.integrity.checking", ("none", "full", "nosymlink"), "full")
+    reuse = check.one(values, "pegasus.data.reuse.scope", _REUSES, "full")
+    run = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
+    user = plain(environ.get("USER") or environ.get("LOGNAME") or "user")
+    staging, wrong = _staging(arguments.staging_site)
+    settings = Settings(
+        configuration=cast("Configuration", configuration),
+        submit=_submit(arguments, cwd, f"{user}/pegasus/{plain(name)}"),
+        run=run,
+        scratch=f"{user}/pegasus/{plain(name)}/{run}",
+        sites=_listed(arguments.sites),
+        output_sites=_output_sites(arguments),
+        staging=staging,
+        output_directory=os.path.normpath(Path(cwd, arguments.output_dir)) if arguments.output_dir else "",
+        clusterers=check.all("--cluster", arguments.cluster, _CLUSTERERS),
+        cleanup=arguments.cleanup,
+        reuse="none" if arguments.force else cast("Literal['none', 'partial', 'full']", reuse),
+        integrity=integrity != "none",
+        register=values.get("pegasus.register", "true").lower() in _YES,
+        bypass=values.get("pegasus.transfer.bypass.input.staging", "").lower() in _YES,
+        properties=_absolute(values, cwd),
+        profiles=reading.profiles(values),
+        environ={"UID": str(os.getuid()), **environ},
+        exists=None if arguments.no_check_replicas else _exists,
+        secret=_secret,
+        section=_sections(environ),
+        worker=arguments.worker or _beside("pegasus-worker"),
+        planner=_beside("pegasus-plan"),
+    )
+    return settings, [*check.problems, *wrong]
+
+
+class _Choices:
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+
+    def one(self, values: Mapping[str, str], key: str, choices: Sequence[str], default: str) -> str:
+        value = values.get(key, default).lower()
+        if value not in choices:
+            expected = f"expected one of {', '.join(choices)}, found {values[key]!r}"
+            self.problems.append(Problem(self.file, (key,), expected))
+        return value if value in choices else default
+
+    def all(self, option: str, value: str, choices: Sequence[str]) -> tuple[str, ...]:
+        wanted = _listed([value])
+        for one in wanted:
+            if one not in choices:
+                expected = f"expected {' or '.join(choices)}, found {one!r}"
+                self.problems.append(Problem(option, (), expected))
+        return tuple(one for one in wanted if one in choices)
+
+
+def _listed(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(one for value in values for one in value.split(",") if one))
+
+
+def _staging(values: Sequence[str]) -> tuple[dict[str, str], list[Problem]]:
+    found: dict[str, str] = {}
+    problems = []
+    for one in _listed(values):
+        site, equals, staging = one.rpartition("=")
+        if equals and not (site and staging):
+            problems.append(Problem("--staging-site", (), f"expected SITE=STAGING, found {one!r}"))
+        found[site] = staging
+    return found, problems
+
+
+def _absolute(values: Mapping[str, str], cwd: str) -> dict[str, str]:
+    """With catalogs' files as seen from anywhere: sub-workflows are planned elsewhere."""
+    found = {f"pegasus.catalog.{kind}.file": names for kind, names in DEFAULTS.items()}
+    there = {key: name for key, names in found.items() for name in names[::-1] if Path(cwd, name).exists()}
+    values = {**there, **values}
+    catalogs = re.compile(r"pegasus\.catalog\.[a-z.]+\.file")
+    return {k: os.path.normpath(Path(cwd, v)) if catalogs.fullmatch(k) else v for k, v in values.items()}
+
+
+def _submit(arguments: argparse.Namespace, cwd: str, parent: str) -> str:
+    """The submit directory: as asked for, else the next free ``USER/pegasus/NAME/run0001``."""
+    base = Path(cwd, arguments.dir)
+    if arguments.relative_dir:
+        return os.path.normpath(base / str(arguments.relative_dir))
+    try:
+        taken = [entry.name for entry in (base / parent).iterdir()]
+    except OSError:
+        taken = []
+    numbers = [int(one[3:]) for one in taken if re.fullmatch(r"run[0-9]+", one)]
+    return os.path.normpath(base / parent / f"run{max(numbers, default=0) + 1:04d}")
+
+
+def _output_sites(arguments: argparse.Namespace) -> tuple[str, ...]:
+    """Into one directory everything goes once, however many sites were named."""
+    sites = _listed(arguments.output_sites) or (LOCAL,)
+    return sites[:1] if arguments.output_dir else sites
+
+
+def plain(name: str) -> str:
+    """``name`` as a part of a path that DAGMan takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", name).strip(".") or "workflow"
+
+
+def _exists(pfn: Pfn) -> bool | None:
+    """Whether a replica on the submit host is there; of others nothing is known."""
+    if pfn.site != "local" or not pfn.url.startswith("file://"):
+        return None
+    return Path(pfn.url[7:]).exists()
+
+
+def _secret(path: str) -> str:
+    from pegasus_toolkit.credentials.errors import CredentialError
+    from pegasus_toolkit.credentials.files import check_private
+
+    try:
+        check_private(Path(path), "")
+    except CredentialError as error:
+        return str(error)
+    return ""
+
+
+def _sections(environ: Mapping[str, str]) -> Callable[[Pfn], bool]:
+    """Whether the credentials file has a section for a URL's server. A broken file is told when used."""
+
+    def section(pfn: Pfn) -> bool:
+        from pegasus_toolkit.credentials import CredentialError, Credentials
+
+        scheme, _, rest = pfn.url.partition("://")
+        try:
+            return bool(Credentials.load(environ).http(scheme, rest.partition("/")[0], pfn.site).section)
+        except CredentialError:
+            return True
+
+    return section
+
+
+def _beside(program: str) -> str:
+    """The program as it is installed with this one."""
+    here = Path(sys.executable).parent / program
+    return str(here) if here.exists() else shutil.which(program) or str(here)
