@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identity, Sett
 from pegasus_toolkit.transfer.pool import Pool
 from pegasus_toolkit.transfer.preflight import Finding, check
 from tests.command import run
+from tests.servers.seaweed import Seaweed
 from tests.worlds import World, mkdir, move
 
 
@@ -107,3 +108,24 @@ def test_the_command_tells_a_line_an_endpoint(tmp_path: Path) -> None:
     assert "0 to read, 1 to write" in there and there.endswith("free")
     assert gopher.startswith("FAILED") and "no protocol 'gopher'" in gopher
     assert not (tmp_path / "file").exists()
+
+
+def test_a_real_service_answers_or_tells_what_is_wrong(seaweed: Seaweed, tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    spec = tmp_path / "spec.json"
+
+    def entries(user: str) -> str:
+        ends = {"src_urls": f"file://{tmp_path}/f", "dest_urls": f"s3://{user}@weed/preflight/f"}
+        entry = {key: [{"site_label": "cloud", "url": url}] for key, url in ends.items()}
+        return json.dumps([{"type": "transfer", **entry}])
+
+    env = {"PEGASUS_CREDENTIALS": str(seaweed.credentials(tmp_path))}
+    spec.write_text(entries("admin"))
+    done = run("-f", spec, "--check", cwd=tmp_path, env=env)
+    assert done.returncode == 0
+    assert "ready   s3://admin@weed  site cloud  access key (section [admin@weed] of" in done.stdout
+    assert "testsecret123" not in done.stdout + done.stderr
+    spec.write_text(entries("nobody"))
+    done = run("-f", spec, "--check", cwd=tmp_path, env=env)
+    assert done.returncode == 2
+    assert "FAILED" in done.stdout and "nobody@weed" in done.stdout

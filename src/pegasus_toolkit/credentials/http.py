@@ -10,7 +10,8 @@ from pegasus_toolkit.credentials.lookup import HttpCredential, NamedFile
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section
 
-PORTS = {"http": 80, "https": 443, "webdav": 80, "webdavs": 443, "dav": 80, "davs": 443, "ftp": 21, "ftps": 990}
+PORTS = {"http": 80, "webdav": 80, "dav": 80, "https": 443, "webdavs": 443, "davs": 443}
+PORTS |= {"ftp": 21, "ftps": 990}
 
 KNOWN = (
     "username",

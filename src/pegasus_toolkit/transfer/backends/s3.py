@@ -29,6 +29,8 @@ from pegasus_toolkit.transfer.interface import (
     Copies,
     Endpoint,
     Entry,
+    Identified,
+    Identity,
     Inspects,
     Job,
     Settings,
@@ -276,6 +278,13 @@ class S3(OneByOne):
         job.size = head.size
         job.digest = head.sha256 if job.want.algorithm == "sha256" else ""
 
+    def identity(self) -> Identity:
+        """Whose access key signs the requests."""
+        site = self.site
+        if site.access_key is None:
+            return Identity("anonymous")
+        return Identity("session key" if site.session_token else "access key", site.who)
+
     def close(self) -> None:
         self._closed = True
         if self._wire_ is not None:
@@ -337,3 +346,4 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> S3:
 _backend: type[Backend] = S3
 _copies: type[Copies] = S3
 _inspects: type[Inspects] = S3
+_identified: type[Identified] = S3

@@ -23,6 +23,8 @@ from pegasus_toolkit.transfer.interface import (
     Copies,
     Endpoint,
     Entry,
+    Identified,
+    Identity,
     Inspects,
     Job,
     Settings,
@@ -138,6 +140,10 @@ class Xrootd:
         assert isinstance(other, Xrootd)
         return copy(jobs, self, other, control)
 
+    def identity(self) -> Identity:
+        """What is shown to the server."""
+        return self.site.identity
+
     def close(self) -> None:
         """From any thread."""
         self.loop.interrupt()
@@ -222,3 +228,4 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Xrootd:
 _backend: type[Backend] = Xrootd
 _copies: type[Copies] = Xrootd
 _inspects: type[Inspects] = Xrootd
+_identified: type[Identified] = Xrootd

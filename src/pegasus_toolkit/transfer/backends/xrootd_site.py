@@ -16,7 +16,7 @@ from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends import xrootd_errors as errors
 from pegasus_toolkit.transfer.backends.http_settings import authorities
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
-from pegasus_toolkit.transfer.interface import Endpoint, Settings
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 client: Any = import_module("XRootD.client")  # which has half of its types
 flags: Any = import_module("XRootD.client.flags")
@@ -60,10 +60,16 @@ class Site:
         proxy = credentials.proxy(endpoint.site, endpoint.scheme, needed=False)
         keytab = credentials.environment_file("XrdSecSSSKT", endpoint.site)
         given = []
+        self.identity = Identity("anonymous")
+        if keytab is not None:
+            self.identity = Identity("shared secret", str(keytab))
+        if proxy is not None:
+            self.identity = Identity("X.509 proxy", proxy.origin, proxy.expires)
         if token is not None and (self.scheme == "roots" or token.configured or proxy is None):
             self.tentative = self.scheme == "root" and not token.configured
             self.scheme = "roots"
             self.token = token
+            self.identity = Identity("bearer token", token.origin, token.expires)
             given += [f"authz=Bearer%20{token.secret.reveal()}", f"xrd.ztn={self._in_memory(token)}"]
         if proxy is not None:
             given += _gsi(proxy)
