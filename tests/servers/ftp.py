@@ -66,7 +66,7 @@ class FtpServer(NamedTuple):
 
 @contextmanager
 def serve_pyftpdlib(home: Path, pki: Pki | None = None) -> Iterator[FtpServer]:
-    """A user with a password, ``reader`` with the same who may not write, and without TLS anonymous."""
+    """A user with a password; ``reader`` and ``looker``, who may only do that; without TLS anybody."""
     needed = ["pyftpdlib"] + (["OpenSSL"] if pki else [])
     for module in needed:
         if find_spec(module) is None:

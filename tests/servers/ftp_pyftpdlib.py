@@ -8,7 +8,7 @@ from pyftpdlib.authorizers import DummyAuthorizer
 from pyftpdlib.handlers import FTPHandler, TLS_FTPHandler
 from pyftpdlib.servers import ThreadedFTPServer
 
-READ, ALL = "elr", "elradfmwMT"
+LOOK, READ, ALL = "el", "elr", "elradfmwMT"
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     authorizer = DummyAuthorizer()
     authorizer.add_user(config["user"], config["password"], config["data"], perm=ALL)
     authorizer.add_user("reader", config["password"], config["data"], perm=READ)
+    authorizer.add_user("looker", config["password"], config["data"], perm=LOOK)
     if not config["cert"]:
         authorizer.add_anonymous(config["data"], perm=ALL)
     kind = TLS_FTPHandler if config["cert"] else FTPHandler

@@ -23,6 +23,7 @@ class Request:
     target: str
     headers: dict[str, str]
     number: int  # requests before this one
+    body: bytes = b""
 
     @property
     def range(self) -> tuple[int, int | None] | None:
@@ -74,7 +75,9 @@ def file(content: bytes, etag: str = '"one"') -> Answer:
 
 
 class Odd(ThreadingHTTPServer):
-    """One such server. ``requests``: all that came, in order."""
+    """One such server. ``requests``: all that came, in order. ``patience``: bytes of a request's body after
+    which it hangs up; ``continues``: whether it answers "Expect: 100-continue"; ``hasty``: it answers such
+    a request at once, whose body is not sent then."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -83,6 +86,9 @@ class Odd(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.requests: list[Request] = []
+        self.patience: int | None = None
+        self.continues = True
+        self.hasty = False
         self.ending = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -108,11 +114,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_one(self) -> None:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        request = Request(self.command, self.path, headers, len(self.server.requests))
+        length = int(headers.get("content-length", 0))
+        if self.server.patience is not None and length > self.server.patience:
+            self.rfile.read(self.server.patience)
+            return self._hang_up()
+        body = b"" if self.server.hasty and "expect" in headers else self.rfile.read(length)
+        request = Request(self.command, self.path, headers, len(self.server.requests), body)
         self.server.requests.append(request)
         self._send(self.server.answer(request))
 
-    do_GET = do_HEAD = do_CONNECT = handle_one
+    do_GET = do_HEAD = do_CONNECT = do_PUT = do_DELETE = do_OPTIONS = handle_one
+    do_PROPFIND = do_MKCOL = do_MOVE = do_COPY = handle_one
+
+    def handle_expect_100(self) -> bool:
+        return super().handle_expect_100() if self.server.continues and not self.server.hasty else True
 
     def _send(self, reply: Reply) -> None:
         if reply.silent:

@@ -58,7 +58,7 @@ AliasMatch ^/(dav|basic|digest|token|client|cap|away|readonly)(.*)$ {home}/data$
 </Location>
 <Location /token>
   RewriteEngine On
-  RewriteCond %{{HTTP:Authorization}} !=Bearer\\ {token}
+  RewriteCond "%{{HTTP:Authorization}}" "!=Bearer {token}"
   RewriteRule .* - [R=401,L]
 </Location>
 <Location /client>

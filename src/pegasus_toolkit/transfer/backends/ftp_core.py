@@ -181,6 +181,8 @@ class FtpExchange(Exchange):
             )
         reply = next((reply for reply in reversed(self.replies) if reply.code >= 400), None)
         connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0 or bool(self.lines)
+        if reply is not None and code == pycurl.E_LOGIN_DENIED and reply.code >= 500:
+            reply = Reply(530, reply.lines)  # servers have other words for it
         if reply is not None and code not in _CURLS_OWN:
             raise of_reply(reply, self.url, host, self.session.credential.section)
         raise http_errors.of_curl(code, text, self.url, host, connected=connected, own=True)

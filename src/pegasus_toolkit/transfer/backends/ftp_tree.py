@@ -47,6 +47,7 @@ class Listing(FtpExchange):
         super().__init__(session, session.url(folder.rstrip("/") + "/"))
         self.method = "MLSD" if session.facts else "LIST -a"
         self.body = bytearray()
+        self.itself = False  # "." was in it, as in every directory's (but MLSD's)
 
     def begin(self, head: object) -> None:
         """Keeps what comes."""
@@ -63,6 +64,7 @@ class Listing(FtpExchange):
         lines = bytes(self.body).decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
         read = _facts if self.method == "MLSD" else _listed
         found = [one for line in lines if line and (one := read(line)) is not None]
+        self.itself = any(one.name == "." for one in found)
         return [one for one in found if one.name not in ("", ".", "..") and "/" not in one.name]
 
 
@@ -157,8 +159,8 @@ def members(session: FtpSession, loop: Loop, folder: str) -> list[Found]:
             raise NotFound("a file, not a directory", url=listing.url) from None
         raise
     found = listing.names()
-    if not found and not session.facts and not _directory(session, loop, folder):
-        raise NotFound("no such directory", url=listing.url)  # to LIST an unknown name is an empty one
+    if listing.method != "MLSD" and not listing.itself and not _directory(session, loop, folder):
+        raise NotFound("a file, not a directory", url=listing.url)  # whose LIST shows itself
     return found
 
 
@@ -233,8 +235,6 @@ def make(session: FtpSession, loop: Loop, path: str, known: set[str]) -> None:
         parents.make(path.rstrip("/") + "/", wrong.append)
         while not wrong:
             loop.step(settle)
-    if isinstance(wrong[0], NotFound):
-        raise Denied("could not be made", url=session.url(path), host=session.host)
     if wrong[0] is not None:
         raise wrong[0]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pegasus_toolkit.transfer.errors import NotFound, TransferError
+from pegasus_toolkit.transfer.errors import Denied, TransferError
 
 Made = TransferError | Literal["made", "orphan"]
 """What became of making one directory; "orphan": its parent is missing."""
@@ -36,7 +36,7 @@ class Parents:
             if made == "orphan" and not orphan and parent(path) != "/":
                 self.make(parent(path), lambda error: self._ask(path, True) if error is None else over(error))
             elif made == "orphan":
-                over(NotFound("its parent is missing, and could not be made", url=path))
+                over(Denied("a directory could not be made, though its parent is there", url=path))
             else:
                 over(None if made == "made" else made)
 
