@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,7 +41,7 @@ from tests.material import (
     sha256,
     store_job,
 )
-from tests.servers.sshd import Sshd, serving
+from tests.servers.sshd import Sshd, children, serving
 from tests.test_sftp import Area, credentials
 
 LARGE = 48 * BLOCK
@@ -124,10 +125,8 @@ def test_a_server_that_is_gone_cannot_be_reached_again(tmp_path: Path) -> None:
     with serving(home) as server:
         backend = connect(server, tmp_path)
         assert backend.stat("/").directory
-        os.kill(server.pid, signal.SIGKILL)
         server.cut()
-        for child in server.sessions():
-            os.kill(child, signal.SIGKILL)
+        os.kill(server.pid, signal.SIGKILL)
     with pytest.raises(TransferError):
         backend.stat("/")
     with pytest.raises(Unreachable):
@@ -137,8 +136,6 @@ def test_a_server_that_is_gone_cannot_be_reached_again(tmp_path: Path) -> None:
 
 def stop(server: Sshd) -> None:
     """Every session falls silent, for good."""
-    from tests.servers.sshd import children
-
     for pid in server.sessions():
         for one in (pid, *children(pid)):
             os.kill(one, signal.SIGSTOP)
@@ -173,12 +170,10 @@ def test_close_ends_what_waits_for_a_silent_server(own: Sshd, tmp_path: Path, ve
         except TransferError as error:
             raised.append(error)
 
-    import threading
-
     thread = threading.Thread(target=blocked)
     thread.start()
     while not backend._active:
-        pass
+        thread.join(0.01)
     backend.close()
     thread.join(20)
     assert not thread.is_alive()
