@@ -1,124 +1,33 @@
-"""What is S3's own: parts, checksums, copies, batches, buckets, credentials; on a real server."""
+"""S3 on a real SeaweedFS: parts, proofs, copies."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends import open_backend, s3_keys, s3_parts
-from pegasus_toolkit.transfer.backends.s3 import S3, WHOLE
+from pegasus_toolkit.transfer.backends import s3_keys, s3_parts
+from pegasus_toolkit.transfer.backends.s3 import WHOLE
 from pegasus_toolkit.transfer.backends.s3_keys import Keys
 from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
 from pegasus_toolkit.transfer.errors import (
-    BadSpecification,
     Cancelled,
     Corrupted,
-    Denied,
     NotFound,
     TransferError,
-    Unreachable,
 )
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
+from pegasus_toolkit.transfer.interface import Settings, Want
 from tests.faults import Broken, Unsized
 from tests.material import (
     Calling,
     CallingSource,
     content,
-    errors,
-    fetch_job,
     given,
     in_thread,
     settle,
     sha256,
-    store_job,
 )
-from tests.servers.common import free_port
-from tests.servers.pki import Pki
-from tests.servers.seaweed import IDENTITIES, Seaweed
-
-MIB = 1 << 20
-BIG = content(20 * MIB + 7)
-REMOTE = Want("sha256", "", None, True)
-
-
-class Service:
-    """The server, a backend for it, and a look behind its back."""
-
-    def __init__(self, server: Seaweed, directory: Path) -> None:
-        self.server = server
-        self.directory = directory
-        self.wire: Wire = server.wire()
-        self.keys = Keys(self.wire)
-        self.backends: list[S3] = []
-        self.keys.make_bucket("test")
-        self.keys.delete("test", [one.key for one in self.keys.list("test", "")])
-
-    def open(self, user: str = "admin", scheme: str = "s3", **options: str) -> S3:
-        environ = {"PEGASUS_CREDENTIALS": str(self.server.credentials(self.directory, **options))}
-        settings = Settings(Credentials.load(environ), environ, connect_timeout=5, stall_timeout=20)
-        return self.keep(open_backend(Endpoint(scheme, f"{user}@weed", "weed"), settings))
-
-    def plain(self, bucket: str = "test", **environ: str) -> S3:
-        """``s3://bucket/key`` with that environment."""
-        settings = Settings(Credentials.none(), environ)
-        return self.keep(open_backend(Endpoint("s3", bucket, "local"), settings))
-
-    def keep(self, backend: Any) -> S3:
-        assert isinstance(backend, S3)
-        self.backends.append(backend)
-        return backend
-
-    def uploads(self) -> list[str]:
-        """Keys of uploads that were neither finished nor given up."""
-        body = self.wire.call(Request("GET", "test", query=(("uploads", ""),)))
-        return re.findall(r"<Upload>.*?<Key>(.*?)</Key>", body.decode())
-
-    def read(self, key: str) -> bytes:
-        return self.wire.send(Request("GET", "test", key)).read()
-
-    def write(self, key: str, data: bytes) -> None:
-        self.keys.put("test", key, memoryview(data), sha256(data))
-
-    def close(self) -> None:
-        for backend in self.backends:
-            backend.close()
-        self.wire.close()
-
-
-@pytest.fixture
-def service(seaweed: Seaweed, tmp_path: Path) -> Iterator[Service]:
-    with closing(Service(seaweed, tmp_path)) as service:
-        yield service
-
-
-@pytest.fixture
-def secure(seaweed_tls: Seaweed, tmp_path: Path) -> Iterator[Service]:
-    with closing(Service(seaweed_tls, tmp_path)) as service:
-        yield service
-
-
-def put(backend: S3, path: str, end: Any, want: Want | None = None) -> Job[Any]:
-    (job,) = backend.put(iter([store_job(path, end, want)]))
-    return job
-
-
-def get(backend: S3, path: str, end: Any = None) -> Job[Any]:
-    (job,) = backend.get(iter([fetch_job(path, end)]))
-    return job
-
-
-def copy(backend: S3, source: str, target: str, want: Want | None = None) -> Job[None]:
-    (job,) = backend.copy(iter([Job(source, target, want or Want(), None)]), backend, Control())
-    return job
-
+from tests.s3_world import BIG, MIB, REMOTE, Service, copy, get, put
 
 # parts
 
@@ -284,240 +193,3 @@ def test_copy_of_a_large_object_goes_in_parts(service: Service, monkeypatch: pyt
     assert (job.error, job.size) == (None, len(BIG))
     assert service.read("copy") == BIG
     assert service.keys.head("test", "copy").etag[-3:] == '-3"'
-
-
-# deletes
-
-
-@pytest.mark.parametrize("batch", ["true", "false"])
-def test_deletes_go_in_batches(service: Service, monkeypatch: pytest.MonkeyPatch, batch: str) -> None:
-    count = 1500 if batch == "true" else 20
-    names = [f"many/{n:04}" for n in range(count)]
-    for name in names:
-        service.write(name, b"")
-    asked: list[str] = []
-    send = Wire.send
-    monkeypatch.setattr(Wire, "send", lambda w, r, last=False: (asked.append(r.method), send(w, r, last))[1])
-    backend = service.open(batch_delete=batch)
-    over = dict(backend.remove(f"/test/{name}" for name in names))
-    assert over == {f"/test/{name}": None for name in names}
-    assert asked == (["POST"] * 2 if batch == "true" else ["DELETE"] * 20)
-    assert list(service.keys.list("test", "many/")) == []
-
-
-def test_delete_that_is_refused_fails_each_key(service: Service) -> None:
-    service.write("kept", b"x")
-    over = dict(service.open("reader").remove(["/test/kept", "/test/kept2"]))
-    assert [type(error) for error in over.values()] == [Denied, Denied]
-    assert service.read("kept") == b"x"
-
-
-def test_bucket_is_emptied_and_never_removed(service: Service) -> None:
-    service.write("d/file", b"x")
-    backend = service.open()
-    ((_, error),) = backend.remove(["/test"])
-    assert isinstance(error, BadSpecification)
-    assert service.read("d/file") == b"x"
-    assert list(backend.remove(["/test"], recursive=True)) == [("/test", None)]
-    assert list(backend.list("/test")) == []
-    assert list(backend.remove(["/no-such-bucket/x"], recursive=True)) == [("/no-such-bucket/x", None)]
-
-
-# buckets and directories
-
-
-def test_put_makes_the_bucket(service: Service) -> None:
-    for size, bucket in ((10, "made-by-put"), (len(BIG), "made-by-parts")):
-        job = put(service.open(), f"/{bucket}/file", given(BIG[:size]))
-        assert job.error is None
-        assert service.keys.has_bucket(bucket)
-
-
-def test_missing_bucket_on_get(service: Service) -> None:
-    job = get(service.open(), "/no-such-bucket/file")
-    assert isinstance(job.error, NotFound)
-    assert "bucket" in str(job.error)
-    with pytest.raises(NotFound):
-        list(service.open().list("/no-such-bucket"))
-
-
-def test_mkdir_makes_the_bucket_only(service: Service) -> None:
-    backend = service.open()
-    with pytest.raises(NotFound):
-        backend.stat("/made-by-mkdir")
-    backend.mkdir("/made-by-mkdir/a/b")
-    assert backend.stat("/made-by-mkdir").directory
-    assert list(backend.list("/made-by-mkdir")) == []
-    service.wire.send(Request("DELETE", "made-by-mkdir")).read()
-
-
-def test_markers_of_directories(service: Service) -> None:
-    service.write("top/file", b"x")
-    service.wire.send(Request("PUT", "test", "top/empty/")).read()
-    backend = service.open()
-    found = {(entry.path, entry.directory) for entry in backend.list("/test/top")}
-    assert found == {("/test/top/file", False), ("/test/top/empty", True)}
-    assert backend.stat("/test/top").directory
-
-
-# who may
-
-
-@pytest.mark.parametrize("key", ["access_key", "secret_key"])
-def test_wrong_key_is_denied_and_named(service: Service, key: str) -> None:
-    file = service.server.credentials(service.directory)
-    secret = dict(zip(("access_key", "secret_key"), IDENTITIES["admin"], strict=False))[key]
-    backend = service.open()
-    file.write_text(file.read_text().replace(secret, "wrong"))
-    settings = Settings(Credentials.load({"PEGASUS_CREDENTIALS": str(file)}))
-    backend = service.keep(open_backend(Endpoint("s3", "admin@weed", "weed"), settings))
-    over = [put(backend, f"/test/{size}", given(BIG[:size])) for size in (10, 2 * MIB, len(BIG))]
-    over.append(get(backend, "/test/x"))
-    for job in over:
-        assert isinstance(job.error, Denied)
-        assert "[admin@weed]" in str(job.error)
-        assert "wrong" not in str(job.error)
-    with pytest.raises(Denied):
-        backend.mkdir("/denied")
-
-
-def test_reader_may_read_and_not_write(service: Service) -> None:
-    service.write("file", b"old")
-    backend = service.open("reader")
-    assert settle(get(backend, "/test/file")) == b"old"
-    for size in (10, 2 * MIB, len(BIG)):
-        assert isinstance(put(backend, "/test/file", given(BIG[:size])).error, Denied)
-    assert service.read("file") == b"old"
-
-
-def test_plain_urls_take_the_usual_environment(service: Service, tmp_path: Path) -> None:
-    access, secret, _ = IDENTITIES["admin"]
-    service.write("file", b"content")
-    url = {"AWS_ENDPOINT_URL": service.server.endpoint}
-    keys = {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": secret}
-    (tmp_path / "profiles").write_text(
-        f"[default]\naws_access_key_id = x\naws_secret_access_key = y\n"
-        f"[mine]\naws_access_key_id = {access}\naws_secret_access_key = {secret}\n"
-    )
-    files = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "profiles")}
-    for environ in ({**url, **keys}, {**url, **files, "AWS_PROFILE": "mine"}):
-        backend = service.plain(**environ)
-        assert settle(get(backend, "/file")) == b"content"
-        assert {entry.path for entry in backend.list("/")} == {"/file"}
-    for environ in (url, {**url, **files}, {**url, **keys, "AWS_ENDPOINT_URL_S3": "http://127.0.0.1:1"}):
-        assert isinstance(get(service.plain(**environ), "/file").error, (Denied, Unreachable))
-
-
-def test_environment_of_the_process_is_not_read(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """obstore would take these."""
-    dead = f"http://127.0.0.1:{free_port()}"
-    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "http_proxy", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, dead)
-    for name in ("AWS_SKIP_SIGNATURE", "AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "AWS_S3_EXPRESS"):
-        monkeypatch.setenv(name, "true")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION"):
-        monkeypatch.setenv(name, "wrong")
-    backend = service.open()
-    assert put(backend, "/test/file", given(b"content")).error is None
-    assert settle(get(backend, "/test/file")) == b"content"
-    assert backend._wire_ is None, "obstore failed, and our own client had to mend it"
-
-
-def test_s3s_needs_https(service: Service) -> None:
-    with pytest.raises(BadSpecification, match="https://"):
-        service.open(scheme="s3s")
-
-
-def test_certificate_that_is_not_trusted(secure: Service, pki: Pki) -> None:
-    trusted, secure.server = secure.server, secure.server._replace(ca_file=str(pki.other_ca))
-    backend = secure.open(scheme="s3s")
-    for size in (10, len(BIG)):
-        error = put(backend, "/test/file", given(BIG[:size])).error
-        assert isinstance(error, Denied)
-        assert "certificate" in str(error)
-    secure.server = trusted._replace(ca_file="")
-    assert put(secure.open(scheme="s3s", verify="no"), "/test/file", given(b"x")).error is None
-
-
-def test_nobody_listens(service: Service) -> None:
-    service.server = Seaweed(f"http://127.0.0.1:{free_port()}")
-    backend = service.open()
-    jobs = [put(backend, f"/test/{size}", given(BIG[:size])) for size in (10, len(BIG))]
-    jobs.append(get(backend, "/test/x"))
-    assert {type(job.error) for job in jobs} == {Unreachable}
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("batch_delete", "maybe"), ("batch_delete_size", "1001"), ("part_size", "1MiB"), ("part_size", "x")],
-)
-def test_wrong_option_is_named(service: Service, option: str, value: str) -> None:
-    with pytest.raises(BadSpecification, match=option):
-        service.open(**{option: value})
-
-
-# names
-
-
-def test_keys_that_obstore_cannot_hold(service: Service) -> None:
-    """SeaweedFS folds slashes and refuses dots; what it is asked for is the key as it stands."""
-    backend = service.open()
-    asked: list[str] = []
-    send = Wire.send
-
-    def noted(wire: Wire, request: Request, last: bool = False) -> Any:
-        asked.append(request.key)
-        return send(wire, request, last)
-
-    keys = ["a//b", "/lead", "x\ny", "a/../b", "a/./b"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Wire, "send", noted)
-        over = list(backend.put(store_job(f"/test/{key}", given(key.encode())) for key in keys))
-    assert asked == keys
-    assert [error is None for error in errors(over)] == [True, True, True, False, False]
-    over = list(backend.get(fetch_job(f"/test/{key}") for key in keys[:3]))
-    assert [settle(job) for job in over] == [key.encode() for key in keys[:3]]
-
-
-@pytest.mark.parametrize("path", ["/", "", "/test", "/test/"])
-def test_path_without_a_key(service: Service, path: str) -> None:
-    backend = service.open()
-    assert isinstance(get(backend, path).error, BadSpecification)
-    assert isinstance(put(backend, path, given(b"x")).error, BadSpecification)
-
-
-# the end of the process
-
-SCRIPT = """
-import sys, threading
-from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends import MemorySink, MemorySource
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
-environ = {"PEGASUS_CREDENTIALS": sys.argv[1]}
-def work(n):
-    backend = open_backend(Endpoint("s3", "admin@weed", "weed"), Settings(Credentials.load(environ), environ))
-    for size in (100, 3 << 20, 17 << 20):
-        path = f"/test/exit{n}-{size}"
-        source = MemorySource(path, bytes(size), Want(), Control())
-        (job,) = backend.put(iter([Job(path, "", Want(), source)]))
-        assert job.error is None, job.error
-        batch = backend.get(iter([Job(path, "", Want(), MemorySink(path, Want(), Control()))] * 2))
-        assert next(batch).error is None
-        if ABORT:
-            batch.close()
-    if not ABORT:
-        backend.close()
-threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
-[t.start() for t in threads]
-[t.join() for t in threads]
-"""
-
-
-@pytest.mark.parametrize("abort", [True, False])
-def test_process_ends_cleanly(service: Service, abort: bool) -> None:
-    file = service.server.credentials(service.directory)
-    for _ in range(3):
-        argv = [sys.executable, "-c", f"ABORT = {abort}\n{SCRIPT}", str(file)]
-        done = subprocess.run(argv, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")

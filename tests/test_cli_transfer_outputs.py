@@ -1,0 +1,179 @@
+"""What the command writes beside the files it moves, and what it writes without moving any."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.command import PROGRAM, entry, environment, lines, run, write
+from tests.command_spec import copied
+from tests.material import sha256
+
+# -- what else is written --------------------------------------------------------------------------
+
+
+def test_statistics_for_pegasus(tmp_path: Path, spec: Path) -> None:
+    (tmp_path / "m").mkdir()
+    assert run("-f", spec, cwd=tmp_path, env={"PEGASUS_MULTIPART_DIR": str(tmp_path / "m")}).returncode == 0
+    (path,) = (tmp_path / "m").iterdir()
+    assert re.fullmatch(r"[0-9]+-transfer", path.name)
+    (told,) = yaml.safe_load(path.read_text())
+    assert sorted(a["lfn"] for a in told["transfer_attempts"]) == ["f0", "f1", "f2"]
+    assert all(a["success"] and a["bytes"] == 5000 for a in told["transfer_attempts"])
+
+
+def test_statistics_that_cannot_be_written_stop_nothing(tmp_path: Path, spec: Path) -> None:
+    done = run("-f", spec, cwd=tmp_path, env={"PEGASUS_MULTIPART_DIR": str(tmp_path / "none")})
+    assert done.returncode == 0
+    assert "cannot write statistics" in done.stderr
+
+
+def asking(tmp_path: Path) -> Path:
+    (tmp_path / "a").write_bytes(b"abc")
+    asks = entry(tmp_path / "a", tmp_path / "b", lfn="f.a", generate_checksum=True)
+    again = entry(tmp_path / "a", tmp_path / "c", lfn="f.a", generate_checksum=True)
+    return write(tmp_path / "s", [asks, again])
+
+
+def test_digests_for_kickstart(tmp_path: Path) -> None:
+    done = run("-f", asking(tmp_path), cwd=tmp_path, env={"KICKSTART_INTEGRITY_DATA": str(tmp_path / "k")})
+    assert done.returncode == 0, done.stderr
+    told = yaml.safe_load((tmp_path / "k").read_text())
+    assert list(told) == ["f.a"]
+    assert told["f.a"]["sha256"] == sha256(b"abc")
+    assert told["f.a"]["file_name"] in (str(tmp_path / "b"), str(tmp_path / "c"))
+    assert told["f.a"]["size"] == 3
+    assert (tmp_path / "k").read_text().count("f.a") == 1
+
+
+def test_a_digest_that_cannot_be_recorded_is_no_success(tmp_path: Path) -> None:
+    done = run(
+        "-f", asking(tmp_path), cwd=tmp_path, env={"KICKSTART_INTEGRITY_DATA": str(tmp_path / "no" / "k")}
+    )
+    assert done.returncode == 1
+    assert "digests cannot be recorded" in done.stderr
+    assert "successfully" not in done.stderr
+    assert (tmp_path / "b").read_bytes() == b"abc"
+
+
+def test_a_manifest_that_sha256sum_takes(tmp_path: Path) -> None:
+    names = ["two words", "back\\slash", "%20", "-", "ü", "$cost"]
+    for name in names:
+        (tmp_path / f"a{name}").write_bytes(name.encode())
+    write(tmp_path / "s", [entry(tmp_path / f"a{name}", tmp_path / name) for name in names])
+    assert run("-f", "s", "--manifest", "SUMS", cwd=tmp_path).returncode == 0
+    check = subprocess.run(
+        ["sha256sum", "--strict", "-c", "SUMS"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert check.returncode == 0
+    assert check.stdout.count(b": OK\n") == len(names)
+
+
+def test_a_report_on_a_full_disk_is_no_success(tmp_path: Path, spec: Path) -> None:
+    done = run("-f", spec, "--report", "/dev/full", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the report '/dev/full' is incomplete: No space left on device" in done.stderr
+    assert copied(tmp_path, 0, 1, 2)
+
+
+@pytest.mark.parametrize("option", ["--report", "--failed", "--manifest", "--journal"])
+def test_what_cannot_be_written_is_told_before_anything_moves(
+    tmp_path: Path, spec: Path, option: str
+) -> None:
+    for path in ("none/x", "."):
+        done = run("-f", spec, option, path, cwd=tmp_path)
+        assert done.returncode == 2, done.stderr
+        assert path in done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"spec.json", "a0", "a1", "a2"}
+
+
+def test_a_dry_run_moves_nothing(tmp_path: Path, spec: Path) -> None:
+    done = run("-f", spec, "--dry-run", "--report", "r", cwd=tmp_path)
+    assert done.returncode == 0
+    assert not (tmp_path / "out").exists()
+    assert f"file://{tmp_path}/a1 -> file://{tmp_path}/out/b1" in done.stdout
+    assert [line.get("status") for line in lines(tmp_path / "r")] == ["planned"] * 3 + [None]
+    assert all(line["route"] and line["why"] for line in lines(tmp_path / "r")[:-1])
+
+
+def test_a_check_moves_nothing(tmp_path: Path, spec: Path) -> None:
+    done = run("-f", spec, "--check", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was moved" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_tells_what_cannot_be_done(tmp_path: Path) -> None:
+    write(tmp_path / "s", [entry("gopher://h/a", tmp_path / "b"), entry(tmp_path / "a", tmp_path / "c")])
+    done = run("-f", "s", "--dry-run", "--report", "r", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be done: no protocol 'gopher' here" in done.stdout
+    assert [line.get("status") for line in lines(tmp_path / "r")] == ["failed", "planned", None]
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, spec: Path) -> None:
+    read, write_end = os.pipe()
+    os.close(read)
+    arguments = [PROGRAM, "-f", str(spec), "-d"]
+    done = subprocess.run(
+        arguments,
+        cwd=tmp_path,
+        stdout=write_end,
+        stderr=write_end,
+        env=environment(),
+        timeout=60,
+        check=False,
+    )
+    dry = subprocess.run(
+        [*arguments, "--dry-run"], cwd=tmp_path, stdout=write_end, stderr=subprocess.PIPE, env=environment(),
+        timeout=60, check=False,
+    )  # fmt: skip
+    os.close(write_end)
+    assert done.returncode == 0
+    assert copied(tmp_path, 0, 1, 2)
+    assert dry.returncode == 0
+    assert b"Exception" not in dry.stderr and b"Error" not in dry.stderr
+
+
+def test_many_operations_make_a_short_log(tmp_path: Path) -> None:
+    entries = []
+    for n in range(1001):
+        (tmp_path / f"a{n}").touch()
+        entries.append(entry(tmp_path / f"a{n}", tmp_path / "out" / f"b{n}"))
+    (tmp_path / "a7").unlink()
+    write(tmp_path / "s", entries)
+    done = run("-f", "s", cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) < 12
+    assert "a7" in done.stderr and "1000 done, 1 failed" in done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 1000
+
+
+def test_every_option_is_documented(tmp_path: Path) -> None:
+    documented = (Path(__file__).parent.parent / "docs" / "options.md").read_text()
+    told = run("--help", cwd=tmp_path).stdout
+    options = set(
+        re.findall(r"^ +(?:-\w \w*,? ?)?.*?(--[a-z-]+)", told.partition("a specification that")[0], re.M)
+    )
+    assert len(options) > 15
+    assert [option for option in sorted(options) if f"{option}" not in documented] == []
+
+
+def test_a_local_copy_loads_no_protocol_and_nothing_large(tmp_path: Path, spec: Path) -> None:
+    command = [sys.executable, "-X", "importtime", PROGRAM, "-f", str(spec), "-q"]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=True
+    )
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "pegasus_toolkit.transfer.engine" in loaded
+    unwanted = {"logging", "http.client", "ssl", "asyncio", "pycurl", "obstore", "s3fs", "rich",
+                "configparser", "subprocess", "tempfile", "shutil", "blake3", "tenacity", "fsspec",
+                "pegasus_toolkit.transfer.journal", "pegasus_toolkit.transfer.report"}  # fmt: skip
+    assert loaded & unwanted == set()
+    assert copied(tmp_path, 0, 1, 2)
