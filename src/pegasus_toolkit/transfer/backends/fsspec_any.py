@@ -17,6 +17,7 @@ from typing import Any
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.backends import PROTOCOLS
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
 from pegasus_toolkit.transfer.ends import BLOCK
 from pegasus_toolkit.transfer.errors import (
@@ -309,7 +310,8 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> FsspecAny:
     """A filesystem of fsspec's. Raises ``Unsupported`` where it has none, or its driver is missing."""
     scheme = endpoint.scheme
     if scheme in REFUSED or scheme not in registry.available_protocols():
-        raise Unsupported(f"no protocol {scheme!r} here, nor in fsspec")
+        known = ", ".join(sorted(PROTOCOLS))
+        raise Unsupported(f"no protocol {scheme!r} here, nor in fsspec", hint=f"known are: {known}")
     try:
         registry.get_filesystem_class(scheme)
     except ImportError as error:
