@@ -7,16 +7,17 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-FEWEST, MOST = 10, 100  # files in a job
+MOST = 100  # files in a job
+IN, OUT, AWAY = 25, 50, MOST  # files that a job takes before there is a second: in, out, removed
 BYTES = 10 * 1024**3  # in a job, where sizes are known
-WANTED = 10  # jobs a level, which is how many run at once
+WANTED = 4  # jobs a level, where there are files enough
 
 
-def limit(count: int, jobs: int = 0) -> int:
+def limit(count: int, fewest: int, jobs: int = 0) -> int:
     """Files for one job, when ``count`` wait at a level; ``jobs``: how many the user wants, 0: no wish."""
     if jobs:
         return -(-count // jobs)
-    return min(max(-(-count // WANTED), FEWEST), MOST)
+    return min(max(-(-count // WANTED), fewest), MOST)
 
 
 def batches(groups: Iterable[tuple[list[T], int]], most: int) -> Iterator[list[T]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Move, Node, Operation, Remove
-from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.batches import AWAY, batches, limit
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import Plan
 
@@ -35,7 +35,7 @@ def _in_place(plan: Plan, places: Places) -> Plan:
     edges: dict[str, list[str]] = {}
     for (site, (level, _)), groups in by_level.items():
         count = sum(map(len, groups.values()))
-        for lfns in batches(((group, 0) for group in groups.values()), limit(count)):
+        for lfns in batches(((group, 0) for group in groups.values()), limit(count, AWAY)):
             name = f"cleanup_{len(nodes)}"
             operations: list[Operation] = [Remove(places.put(site, lfn)) for lfn in lfns]
             nodes.append(

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Move, Node, Problem
-from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.batches import IN, batches, limit
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import Plan
 
@@ -59,7 +59,7 @@ class _InterSite:
                 self.problems.append(Problem("sites", (), message))
                 continue
             for name, files in makers.items():
-                for lfns in batches([(list(files), 0)], limit(len(files))):
+                for lfns in batches([(list(files), 0)], limit(len(files), IN)):
                     made = self._node(at, source, to, lfns)
                     self.edges[made] = [name, self._plan.made[to]]
                     for lfn in lfns:

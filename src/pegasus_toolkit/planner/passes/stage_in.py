@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Input, Move, Node, Problem
-from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.batches import IN, batches, limit
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
 
@@ -117,7 +117,7 @@ class _StageIn:
         wish = number(site.profiles, "stagein.clusters") or number(
             self._plan.settings.profiles, "stagein.clusters"
         )
-        most = limit(len(wanted), wish)
+        most = limit(len(wanted), IN, wish)
         common = [lfn for lfn, consumers in wanted.items() if len(consumers) > most]
         by_consumer: dict[str, list[str]] = {}
         for lfn, consumers in wanted.items():

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Move, Node, Problem
-from pegasus_toolkit.planner.passes.batches import batches, limit
+from pegasus_toolkit.planner.passes.batches import OUT, batches, limit
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
 
@@ -82,7 +82,7 @@ class _StageOut:
             self._plan.settings.profiles, "stageout.clusters"
         )
         groups = ((self._waiting(site, group), 0) for group in files.values())
-        for batch in batches(groups, limit(every, wish)):
+        for batch in batches(groups, limit(every, OUT, wish)):
             at = self._where(staging, site, batch)
             if not at:
                 continue

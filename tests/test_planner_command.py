@@ -1,0 +1,188 @@
+"""``pegasus-plan`` as a program: what it prints, what it leaves, and that it leaves nothing when it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.planner_world import LOCAL, POOL, job, replica, shape, site, world
+
+
+def plan(
+    *arguments: str | Path, cwd: Path, file_size: int = 0, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """``file_size``: bytes that a file may have, so that a larger one fails as on a full disk."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    return subprocess.run(
+        [sys.executable, "-m", "pegasus_toolkit.cli.plan", *map(str, arguments)],
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], "HOME": str(cwd), "USER": "joe", **environ},
+        preexec_fn=limit if file_size else None,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Path:
+    """A diamond whose input is there, to be planned for the pool."""
+    (tmp_path / "f.a").write_text("hello")
+    (tmp_path / "keg").touch()
+    keg = {"name": "keg", "sites": [{"name": "local", "pfn": str(tmp_path / "keg"), "type": "stageable"}]}
+    world(tmp_path, shape("diamond"), replicas=[replica("f.a", str(tmp_path / "f.a"))], transformations=[keg])
+    return tmp_path
+
+
+def test_plans_and_says_what_it_planned(here: Path) -> None:
+    done = plan("--dir", "submit", "-s", "pool", "-o", "local", cwd=here)
+    assert (done.returncode, done.stderr) == (0, "")
+    submit = here / "submit" / "joe" / "pegasus" / "w" / "run0001"
+    words = [line.split() for line in done.stdout.splitlines()]
+    assert ["compute", "4"] in words and ["stage_out", "1"] in words and ["create_dir", "1"] in words
+    assert f"submit directory: {submit}" in done.stdout
+    assert (submit / "w-0.dag").exists()
+    known = json.loads((submit / "braindump.yml").read_text())
+    assert known["dag"] == "w-0.dag" and known["submit_dir"] == str(submit)
+    assert known["data_configuration"] == "condorio"
+    assert {path.name for path in submit.iterdir() if path.is_dir()} == {"jobs", "submit", "records", "logs"}
+
+
+def test_each_run_has_directories_of_its_own(here: Path) -> None:
+    runs = [plan("-q", cwd=here).stdout.strip() for _ in range(2)]
+    assert [run.rpartition("/")[2] for run in runs] == ["run0001", "run0002"]
+    made = [Path(run, "jobs", "create_dir_0_local.json").read_text() for run in runs]
+    assert made[0] != made[1]
+
+
+def test_a_directory_that_is_there_is_left_alone(here: Path) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "thesis").write_text("irreplaceable")
+    done = plan("--relative-dir", "mine", cwd=here)
+    assert done.returncode == 2 and "is there already; choose another with --relative-dir" in done.stderr
+    assert [path.name for path in (here / "mine").iterdir()] == ["thesis"]
+
+
+def test_planned_once_where_asked_for(here: Path) -> None:
+    first = plan("--relative-dir", "sub", "--basename", "workflow", "--if-missing", "-q", cwd=here)
+    before = (here / "sub" / "workflow.dag").stat().st_mtime_ns
+    again = plan("--relative-dir", "sub", "--basename", "workflow", "--if-missing", cwd=here)
+    assert first.stdout == again.stdout == f"{here}/sub\n"
+    assert (here / "sub" / "workflow.dag").stat().st_mtime_ns == before
+
+
+def test_options_from_a_file(here: Path) -> None:
+    (here / "plan.args").write_text("--relative-dir\nsub\n--cleanup\nnone\n-q\nworkflow.yml\n")
+    done = plan("@plan.args", cwd=here)
+    assert done.stdout == f"{here}/sub\n"
+    assert "cleanup" not in (here / "sub" / "w-0.dag").read_text().replace("MAXJOBS cleanup", "")
+
+
+def test_properties_decide_where_options_do_not(here: Path) -> None:
+    (here / "pegasus.properties").write_text("pegasus.data.configuration = sharedfs\ndagman.retry = 6\n")
+    (here / "other.properties").write_text("pegasus.data.configuration = nonsharedfs\n")
+    first, second = plan("-q", cwd=here), plan("-q", "--conf", "other.properties", cwd=here)
+    told = [json.loads((Path(p.stdout.strip()) / "braindump.yml").read_text()) for p in (first, second)]
+    assert [one["data_configuration"] for one in told] == ["sharedfs", "nonsharedfs"]
+    assert "RETRY keg_a 6 UNLESS-EXIT 2" in (Path(first.stdout.strip()) / "w-0.dag").read_text()
+
+
+def test_all_errors_at_once_and_nothing_left(here: Path) -> None:
+    (here / "f.a").unlink()
+    (here / "p").write_text("pegasus.data.configuration = sharedsf\n")
+    before = sorted(here.rglob("*"))
+    done = plan("--conf", "p", "--cluster", "vertical", "-s", "moon", "--staging-site", "=x", cwd=here)
+    assert done.returncode == 2 and done.stdout == ""
+    for part in (
+        "p: pegasus.data.configuration: expected one of condorio, nonsharedfs, sharedfs, found 'sharedsf'",
+        "--cluster: expected horizontal or label, found 'vertical'",
+        "--sites: unknown site 'moon'; known are local, pool",
+        "--staging-site: expected SITE=STAGING, found '=x'",
+        f"no replica of 'f.a' is there: file://{here}/f.a",
+    ):
+        assert part in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_full_disk_leaves_nothing(here: Path) -> None:
+    before = sorted(here.rglob("*"))
+    done = plan("--dir", "submit", cwd=here, file_size=300)
+    assert done.returncode == 2 and "cannot be written: File too large" in done.stderr
+    assert [path for path in sorted(here.rglob("*")) if path.is_file()] == [p for p in before if p.is_file()]
+
+
+@pytest.mark.parametrize("name", ["with space", "a,b", "a;b", "q'uote", "$x"])
+def test_paths_that_dagman_cannot_read(name: str, here: Path) -> None:
+    done = plan("--relative-dir", name, cwd=here)
+    assert done.returncode == 2 and "a path in a DAG cannot hold" in done.stderr
+    assert not (here / name).exists()
+
+
+def test_wrong_usage(here: Path) -> None:
+    assert plan("--cleanup", "some", cwd=here).returncode == 2
+    assert plan("--help", cwd=here).returncode == 0
+    done = plan("nowhere.yml", "--conf", "none", cwd=here)
+    assert "nowhere.yml: cannot be read" in done.stderr and "none: cannot be read" in done.stderr
+
+
+def test_forced_and_not(here: Path) -> None:
+    (here / "f.d").touch()
+    catalog = json.loads((here / "replicas.yml").read_text())
+    catalog["replicas"].append(replica("f.d", str(here / "f.d")))
+    (here / "replicas.yml").write_text(json.dumps(catalog))
+    assert "4 of them need not run" in plan(cwd=here).stdout
+    assert "0 of them need not run" in plan("--force", cwd=here).stdout
+    (here / "f.d").unlink()
+    done = plan(cwd=here)
+    assert "0 of them need not run" in done.stdout and "it is made again" in done.stderr
+    assert "4 of them need not run" in plan("--no-check-replicas", cwd=here).stdout
+
+
+def test_credentials_are_looked_at(here: Path) -> None:
+    world(here, [job("a", [], ["x!"])], sites=[LOCAL, site("pool", "s3://me@pool/b")])
+    (here / "keg").touch()
+    properties = here / "pegasus.properties"
+    properties.write_text("pegasus.data.configuration = nonsharedfs\n")
+    done = plan("-s", "pool", "--no-check-replicas", cwd=here)
+    assert "credential for s3:// at 'pool'" in done.stderr and "PEGASUS_CREDENTIALS_pool" in done.stderr
+    secret = here / ".pegasus" / "credentials.conf"
+    secret.parent.mkdir()
+    secret.write_text("[pool]\nendpoint = http://h\n[me@pool]\naccess_key = a\nsecret_key = hush\n")
+    secret.chmod(0o644)
+    done = plan("-s", "pool", "--no-check-replicas", cwd=here)
+    assert done.returncode == 2 and "chmod" in done.stderr
+    secret.chmod(0o600)
+    done = plan("-s", "pool", "--no-check-replicas", "-q", cwd=here)
+    assert done.returncode == 0
+    texts = [path.read_text() for path in Path(done.stdout.strip()).rglob("*") if path.is_file()]
+    assert any(str(secret) in text for text in texts) and not any("hush" in text for text in texts)
+
+
+def test_what_upstream_assumes_without_a_site_catalog(here: Path) -> None:
+    (here / "sites.yml").unlink()
+    done = plan("-q", cwd=here)
+    assert done.returncode == 0
+    submit = Path(done.stdout.strip())
+    assert f"file://{here}/wf-output/f.d" in (submit / "jobs" / "stage_out_0.json").read_text()
+    assert (submit / "submit" / "compute-condorpool.sub").exists()
+
+
+def test_pool_without_scratch(here: Path) -> None:
+    bare = {**POOL, "directories": []}
+    (here / "sites.yml").write_text(json.dumps({"pegasus": "5.0", "sites": [LOCAL, bare]}))
+    (here / "pegasus.properties").write_text("pegasus.data.configuration = nonsharedfs\n")
+    done = plan("-s", "pool", cwd=here)
+    assert "sites[1].directories: 'pool' needs a sharedScratch directory" in done.stderr
+    (here / "pegasus.properties").write_text("pegasus.data.configuration = condorio\n")
+    assert plan("-s", "pool", cwd=here).returncode == 0
