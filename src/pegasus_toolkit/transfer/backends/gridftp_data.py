@@ -52,7 +52,7 @@ class Channel:
     def plain(self, mode: str) -> None:
         """Data without authentication, in that mode."""
         self.must(f"MODE {mode}")
-        self.session.ask("DCAU N")  # a server through ssh does not know it; others say what they want later
+        self.session.send("DCAU N", _ignored)  # through ssh it is unknown; who insists says so later
 
     def passive(self) -> tuple[str, int]:
         """Where the server waits for our connection."""
@@ -86,6 +86,8 @@ class Sender(Channel):
     def __init__(self, session: Session, patience: float) -> None:
         super().__init__(session, patience)
         self.plain("E")
+        for reports in ("PERF", "RESTART"):  # several lines a file, which nobody reads
+            session.send(f"TREV {reports} 0", _ignored)
         host, port = self.passive()
         self.sock = connect(host, port, patience, session.url)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
@@ -238,6 +240,8 @@ class Streamer(Channel):
     def __init__(self, session: Session, patience: float) -> None:
         super().__init__(session, patience)
         self.plain("S")
+        while session.waiting:  # from here on replies are read one by one
+            session.pump()
         self._buffer = memoryview(bytearray(BLOCK))
 
     def ask(self, path: str, verb: str = "RETR") -> None:
@@ -267,6 +271,10 @@ class Streamer(Channel):
         while (reply := self.session.reply()).preliminary:
             pass
         return reply
+
+
+def _ignored(reply: Reply) -> None:
+    """The reply to what a server need not know."""
 
 
 def receiver(session: Session, patience: float, near: bool) -> Receiver | Streamer:
