@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, overload
 
 import msgspec
@@ -23,6 +24,7 @@ from pegasus_toolkit.transfer.spec_problems import Collector, Problem, Specifica
 
 __all__ = ["Problem", "Specification", "SpecificationError", "encode", "load", "mkdir", "remove", "transfer"]
 
+KEPT = 20_000  # so many operations stay in memory (about 1 KB each); more are read again when asked for
 WARNINGS = 100  # lines kept; what is more is counted
 
 _KINDS: dict[type[Operation], int] = {Mkdir: 0, Transfer: 1, Remove: 2}  # in the order of execution
@@ -103,6 +105,8 @@ def load(
         problems = Collector(index, lines[index] if lines else 0)
         return _built(reader.read(entries[index], problems), environ, problems)
 
+    if len(entries) <= KEPT:
+        operation = cache(operation)
     return Specification(len(entries), operation, entries.__getitem__)
 
 
