@@ -97,6 +97,7 @@ def opened(server: GridFtpServer, proxy: Path | None = None, **more: str) -> Gri
 
 def ssh_settings(server: Sshd, key: Path | None = None) -> Settings:
     remote = [program("globus-gridftp-server"), "-ssh", "-c", os.devnull, "-data-interface", "127.0.0.1"]
+    remote += ["-control-idle-timeout", "15"]  # nobody else ends what a test has cut off
     if os.geteuid() == 0:
         remote += ["-allow-root", "-aa", "-anonymous-user", "root"]
     conf = server.home / f"sshftp-{os.urandom(4).hex()}.conf"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.interface import Settings
 from tests.servers.common import free_port, listens, program, public_directory, running
 from tests.servers.grid_pki import Grid
+from tests.servers.sshd import children
 
 
 class GridFtpServer(NamedTuple):
@@ -74,7 +76,11 @@ def serving(
         "LC_ALL": "C",
     }
     with running(argv, home / "output.log", lambda: listens(port), env=env) as process:
-        yield GridFtpServer(port, data, log, process.pid, grid)
+        try:
+            yield GridFtpServer(port, data, log, process.pid, grid)
+        finally:
+            for pid in children(process.pid):  # sessions that a test has cut off wait for their data
+                os.kill(pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
