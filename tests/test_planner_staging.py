@@ -39,6 +39,13 @@ def test_whatever_touches_a_directory_waits_for_it(name: str, configuration: str
             assert made.name in ancestors(dag, node.name)
 
 
+def test_a_job_without_inputs_waits_for_its_directory(tmp_path: Path) -> None:
+    keg = {"name": "keg", "sites": [{"name": "pool", "pfn": "/opt/keg", "type": "installed"}]}
+    dag = planned(world(tmp_path, [job("a", [], ["x"]), job("b", ["x"], ["y!"])], transformations=[keg]))
+    assert dag.parents["keg_a"] == ("create_dir_0_pool",)
+    assert dag.parents["keg_b"] == ("keg_a",)
+
+
 @pytest.mark.parametrize("configuration", ["condorio", "nonsharedfs", "sharedfs"])
 @pytest.mark.parametrize("name", ["diamond", "split", "merge", "pipeline", "fan"])
 def test_every_input_is_there_before_a_job_and_stays_until_its_last_user(

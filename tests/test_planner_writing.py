@@ -19,7 +19,7 @@ from pegasus_toolkit.planner.passes.structure import sort
 from pegasus_toolkit.planner.reading.load import load
 from pegasus_toolkit.planner.writing import directory, quoting
 from pegasus_toolkit.transfer import spec
-from tests.planner_world import KEG, LOCAL, job, named, planned, settings, shape, site, world
+from tests.planner_world import KEG, LOCAL, job, named, planned, settings, shape, site, use, world
 
 htcondor2 = pytest.importorskip("htcondor2", reason="HTCondor's Python bindings are not installed")
 
@@ -342,6 +342,15 @@ def test_sub_workflows() -> None:
     )
     assert getattr(out, "sources")[0].url == f"file://{scratch}/inner.out"  # noqa: B009
     assert node["subworkflow_DAG"].inputs[0].lfn == "planned.dag"
+
+
+def test_nobody_waits_for_a_digest_that_a_sub_workflow_does_not_tell(tmp_path: Path) -> None:
+    inner = {"type": "pegasusWorkflow", "file": "in.yml", "id": "S", "uses": [use("x", "output")]}
+    dag = planned(world(tmp_path, [inner, job("a", ["x", "in.yml"], ["y!"])]))
+    (node,) = named(dag, "keg_")
+    assert {one.lfn: one.produced for one in node.inputs} == {"keg": False, "x": False, "in.yml": False}
+    assert node.metas == ("stage_in_0_pool",)
+    assert "inter_site_0" in dag.parents["keg_a"]
 
 
 @pytest.mark.parametrize("n", [100, 1000])

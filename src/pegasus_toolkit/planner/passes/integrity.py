@@ -6,9 +6,11 @@ was staged in or made: the node that did it leaves a ``.meta`` file, which those
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.model import Move, Node, Operation
+from pegasus_toolkit.planner.model import Input, Move, Node, Operation
 from pegasus_toolkit.planner.passes.plan import Plan
 
 
@@ -23,21 +25,27 @@ def check_integrity(plan: Plan) -> Plan:
 def _with_metas(plan: Plan, node: Node, silent: set[str]) -> Node:
     if node.kind == "subworkflow":
         return node
-    tellers: dict[str, None] = {}
+    tellers = dict.fromkeys(plan.digests[lfn] for lfn in _unknown(node) if lfn in plan.digests)
+    metas = tuple(name for name in tellers if name != node.name and name not in silent)
+    if not silent.isdisjoint(tellers):
+        node = replace(node, inputs=tuple(_untold(plan, one, silent) for one in node.inputs))
+    return replace(node, metas=metas) if metas else node
+
+
+def _unknown(node: Node) -> Iterator[str]:
+    """Files whose digest the node has to be told by others."""
     for one in node.inputs:
-        if one.checksum is None and one.lfn in plan.digests:
-            tellers[plan.digests[one.lfn]] = None
-    if node.kind in ("stage_out", "inter_site"):
-        for move in node.operations:
-            if isinstance(move, Move) and move.checksum is None and move.lfn in plan.digests:
-                tellers[plan.digests[move.lfn]] = None
+        if one.checksum is None:
+            yield one.lfn
+    for move in node.operations if node.kind in ("stage_out", "inter_site") else ():
+        if isinstance(move, Move) and move.checksum is None:
+            yield move.lfn
     for entry in node.registrations:
-        if entry.lfn in plan.digests:
-            tellers[plan.digests[entry.lfn]] = None
-    tellers.pop(node.name, None)
-    for name in silent & tellers.keys():
-        del tellers[name]
-    return replace(node, metas=tuple(tellers)) if tellers else node
+        yield entry.lfn
+
+
+def _untold(plan: Plan, one: Input, silent: set[str]) -> Input:
+    return replace(one, produced=False) if plan.digests.get(one.lfn) in silent else one
 
 
 def _unchecked(node: Node) -> Node:
