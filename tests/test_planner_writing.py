@@ -349,7 +349,7 @@ def test_nobody_waits_for_a_digest_that_a_sub_workflow_does_not_tell(tmp_path: P
     dag = planned(world(tmp_path, [inner, job("a", ["x", "in.yml"], ["y!"])]))
     (node,) = named(dag, "keg_")
     assert {one.lfn: one.produced for one in node.inputs} == {"keg": False, "x": False, "in.yml": False}
-    assert node.metas == ("stage_in_0_pool",)
+    assert node.metas == ("stage_in_1_pool",)
     assert "inter_site_0" in dag.parents["keg_a"]
 
 
