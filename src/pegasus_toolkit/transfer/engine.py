@@ -20,11 +20,12 @@ from pegasus_toolkit.transfer.movers import move
 from pegasus_toolkit.transfer.planning import Planner
 from pegasus_toolkit.transfer.pool import Pool
 from pegasus_toolkit.transfer.retry import Retry
-from pegasus_toolkit.transfer.scheduler import Scheduler
+from pegasus_toolkit.transfer.scheduler import PORTION, Scheduler
 from pegasus_toolkit.transfer.slots import Slots
 from pegasus_toolkit.transfer.worker import Worker
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
+AHEAD = 8  # portions of operations planned before anything asks for them
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
 CUT_AFTER = 1.0  # seconds that a cancelled batch gets before its connections are closed ...
 GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
@@ -190,9 +191,11 @@ class Engine:
         pause = FIRST_TICK
         while not scheduler.over and self.cancelled is None:
             due = scheduler.due()
-            if scheduler.open < 4 * scheduler.slots.overall and not scheduler.exhausted:
-                scheduler.feed()
             scheduler.dispatch()
+            for _ in range(AHEAD):  # plans while connections are being made
+                if scheduler.open >= AHEAD * PORTION or self.cancelled or not scheduler.feed():
+                    break
+                scheduler.dispatch()
             scheduler.wake.wait(pause if due is None else max(0.0, min(pause, due)))
             scheduler.wake.clear()
             pause = min(TICK, pause * 2)

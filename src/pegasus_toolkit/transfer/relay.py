@@ -92,6 +92,32 @@ class _Staged(FileSource):
         Path(self.path).unlink(missing_ok=True)
 
 
+class _Room:
+    """Spools that wait to be written: ``SPOOLED`` bytes, each counted with what it costs to keep."""
+
+    KEPT = 4096  # bytes for the objects around one spool
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.left = SPOOLED
+
+    def take(self, size: int) -> bool:
+        """Whether there was room within a moment."""
+        with self.changed:
+            if self.left <= 0:
+                self.changed.wait(0.1)
+            if self.left <= 0:
+                return False
+            self.left -= size + self.KEPT
+            return True
+
+    def give(self, size: int) -> None:
+        """A spool was written."""
+        with self.changed:
+            self.left += size + self.KEPT
+            self.changed.notify()
+
+
 def relay(worker: Worker) -> None:
     """Small files, through spools in memory."""
     _through(worker, lambda task: MemorySpool(_name(task), task.want, worker.control))
@@ -114,7 +140,7 @@ def _name(task: Task) -> str:
 def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
     giver, taker = ends(worker)
     ready: queue.Queue[Job[Source] | None] = queue.Queue()
-    room = threading.Semaphore(SPOOLED // SPOOL)
+    room = _Room()
     fetcher = _Thread(lambda: _fetch(worker, giver, spool, ready, room))
     fetcher.start()
     try:
@@ -134,7 +160,7 @@ def _fetch(
     giver: Backend,
     spool: Callable[[Task], Any],
     ready: queue.Queue[Job[Source] | None],
-    room: threading.Semaphore,
+    room: _Room,
 ) -> None:
     spools: dict[Job[Sink], Any] = {}
 
@@ -154,7 +180,7 @@ def _fetch(
             elif job.error is not None:
                 worker.over(job, job.end.size, "")
             else:
-                while not room.acquire(timeout=0.1):
+                while not room.take(job.end.size):
                     if worker.halted or worker.control.stop is not None:
                         return
                 put: Job[Source] = Job(job.to, "", job.want, one.source(), job.task)
@@ -165,9 +191,7 @@ def _fetch(
         ready.put(None)
 
 
-def _store(
-    worker: Worker, taker: Backend, ready: queue.Queue[Job[Source] | None], room: threading.Semaphore
-) -> None:
+def _store(worker: Worker, taker: Backend, ready: queue.Queue[Job[Source] | None], room: _Room) -> None:
     over = False
 
     def jobs(first: Job[Source]) -> Iterator[Job[Source]]:
@@ -187,7 +211,7 @@ def _store(
             return
         for job in taker.put(jobs(first)):
             finish_put(worker, job)
-            room.release()
+            room.give(job.end.size or 0)
             worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
 
 
