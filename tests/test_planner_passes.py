@@ -75,6 +75,19 @@ def test_unknown_sites_in_options(tmp_path: Path) -> None:
     ]
 
 
+def test_a_program_that_is_gone(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", [], ["x!"])])
+    (line,) = wrong(tmp_path, exists=lambda pfn: pfn.url != "file:///bin/keg")
+    assert line == "transformations: the program or image 'keg' is not there: file:///bin/keg"
+
+
+def test_one_configuration_for_all(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", [], ["x!"], profiles={"pegasus": {"data.configuration": "sharedfs"}})])
+    (line,) = wrong(tmp_path)
+    assert "'sharedfs', but the workflow is planned for nonsharedfs" in line
+    assert planned(tmp_path, "sharedfs")
+
+
 def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
     world(
         tmp_path,
@@ -321,6 +334,17 @@ def test_credentials_that_are_missing_or_open_are_problems(tmp_path: Path) -> No
         "credentials: credential for gsiftp:// at 'grid': there is none",
         "credentials: credential for s3:// at 'pool': is open to others",
     ]
+
+
+def test_two_credentials_with_one_name_cannot_travel_together(tmp_path: Path) -> None:
+    one = job("a", ["x"], ["y!"])
+    one["uses"][0]["bypass"] = True
+    pool = site("pool", "s3://joe@pool/b")
+    world(tmp_path, [one], sites=[LOCAL, pool], replicas=[replica("x", "s3://joe@far/b/x", site="far")])
+    environ = {"PEGASUS_CREDENTIALS_far": "/far/c.conf", "PEGASUS_CREDENTIALS_pool": "/pool/c.conf"}
+    (line,) = wrong(tmp_path, environ=environ)
+    assert "/far/c.conf" in line and "/pool/c.conf" in line and "would have one name" in line
+    assert planned(tmp_path, environ={**environ, "PEGASUS_CREDENTIALS_far": "/far/d.conf"})
 
 
 def test_profiles_the_program_before_the_site_before_the_job(tmp_path: Path) -> None:

@@ -60,7 +60,18 @@ class _Given:
             if key not in self._known:
                 self._known[key] = tuple(self._look_up(base, site, remote))
             found.update(dict.fromkeys(self._known[key]))
+        if remote:
+            self._one_name(found)
         return replace(node, credentials=tuple(sorted(found))) if found else node
+
+    def _one_name(self, found: Iterable[Credential]) -> None:
+        """Files arrive under the last part of their paths."""
+        paths: dict[str, str] = {}
+        for one in found:
+            base = one.path.rpartition("/")[2]
+            if paths.setdefault(base, one.path) != one.path:
+                message = f"{paths[base]} and {one.path} would have one name where a job needs both"
+                self.problems.setdefault(message, Problem("credentials", (), message, hint="rename one"))
 
     def _look_up(self, base: str, site: str, remote: bool) -> Iterator[Credential]:
         scheme = base.partition(":")[0]

@@ -50,6 +50,7 @@ def select_sites(plan: Plan) -> Plan:
             profiles=choice.profiles(job, site, program),
         )
     problems += _scratchless(plan, places, chosen)
+    problems += _gone(plan, raw)
     return replace(plan, chosen=chosen, raw={**plan.raw, **raw}).wrong(problems)
 
 
@@ -173,6 +174,17 @@ def _grids(site: Site) -> Iterator[Problem]:
         if grid.type in _UNSUPPORTED_GRIDS:
             where = (*site.at, "grids", n, "type")
             yield Problem(site.file, where, f"grids of the type {grid.type!r} are not supported")
+
+
+def _gone(plan: Plan, raw: Mapping[str, Raw]) -> Iterator[Problem]:
+    """Programs and images that are to be staged and are not there."""
+    exists = plan.settings.exists
+    if exists is None:
+        return
+    for file in raw.values():
+        if all(exists(pfn) is False for pfn in file.pfns):
+            places = ", ".join(pfn.url for pfn in file.pfns)
+            yield Problem("transformations", (), f"the program or image {file.lfn!r} is not there: {places}")
 
 
 def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, Chosen]) -> Iterator[Problem]:

@@ -32,6 +32,9 @@ def supported(plan: Plan) -> Plan:
     warnings: list[str] = []
     for file, path, profiles in _all_profiles(plan):
         problems += _profiles(file, path, profiles, warnings)
+        problems += _configuration(plan, file, path, profiles)
+    if plan.property("pegasus.transfer.links").lower() == "true":
+        warnings.append("pegasus.transfer.links is left alone: inputs are copied, not linked")
     if plan.settings.configuration == "condorio":
         problems += _condorio(plan)
     return plan.wrong(problems).warn(warnings)
@@ -71,6 +74,15 @@ def _profiles(file: str, path: Path, profiles: Profiles, warnings: list[str]) ->
     if post not in _POSTS:
         message = f"a POST script of one's own ({post!r}) is not supported: the job's record is checked there"
         yield Problem(file, (*path, "dagman", "post"), message)
+
+
+def _configuration(plan: Plan, file: str, path: Path, profiles: Profiles) -> Iterator[Problem]:
+    """One for the whole workflow."""
+    wanted = profiles.get("pegasus", {}).get("data.configuration", "")
+    if wanted.lower() not in ("", plan.settings.configuration):
+        message = f"{wanted!r}, but the workflow is planned for {plan.settings.configuration}"
+        hint = "one configuration for all: set pegasus.data.configuration in the properties"
+        yield Problem(file, (*path, "pegasus", "data.configuration"), message, hint=hint)
 
 
 def _condorio(plan: Plan) -> Iterator[Problem]:
