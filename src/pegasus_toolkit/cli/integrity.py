@@ -55,12 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(options, os.environ)
     except (Usage, digests.UnsupportedAlgorithm) as error:
         parser.error(_printable(str(error)))
-    except BrokenPipeError:
-        # Whoever read has seen enough; Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except OSError as error:  # of a single file they are told where it is met
-        _say(f"{error.filename or 'standard output'}: {_reason(error)}")
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough
+            _say(f"{error.filename or 'standard output'}: {_reason(error)}")
+        # Python would try once more when it flushes at exit, complain, and change the exit status.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         return 130
