@@ -75,8 +75,8 @@ class Builder:
             stderr=job.stderr,
             environment=chosen.profiles.get("env", {}),
             container=self._container(chosen),
-            inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))),
-            outputs=tuple(use.lfn for use in job.outputs),
+            inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))) or (),
+            outputs=tuple(use.lfn for use in job.outputs) or (),
             walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
         )
 
@@ -93,7 +93,7 @@ class Builder:
             file=chosen.image,
             mounts=container.mounts,
             environment=container.profiles.get("env", {}),
-            arguments=tuple(shlex.split(arguments)),
+            arguments=tuple(shlex.split(arguments)) or (),
         )
 
     def _inputs(self, group: Sequence[Job], made: set[str]) -> tuple[Input, ...]:

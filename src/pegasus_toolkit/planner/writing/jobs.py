@@ -64,14 +64,15 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
         configuration=settings.configuration,
         verify=settings.integrity,
         directory=node.directory,
-        inputs=tuple(_input(dag, node, one) for one in node.inputs),
-        outputs=node.outputs,
+        # An empty tuple counts as the default, and is left out, only if it is the one that () is.
+        inputs=tuple(_input(dag, node, one) for one in node.inputs) or (),
+        outputs=node.outputs or (),
         outbox=OUTBOX if carried(dag, node) else "",
-        tasks=node.tasks,
+        tasks=node.tasks or (),
         specification=f"{node.name}.json" if node.operations else "",
-        metas=node.metas,
+        metas=node.metas or (),
         catalog=catalog(dag) if node.registrations else "",
-        registrations=node.registrations,
+        registrations=node.registrations or (),
     )
 
 
