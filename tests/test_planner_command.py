@@ -54,7 +54,9 @@ def test_plans_and_says_what_it_planned(here: Path) -> None:
     assert (submit / "w-0.dag").exists()
     known = json.loads((submit / "braindump.yml").read_text())
     assert known["dag"] == "w-0.dag" and known["submit_dir"] == str(submit)
-    assert known["data_configuration"] == "condorio"
+    facts = json.loads((submit / "plan.json").read_text())
+    assert facts["configuration"] == "condorio" and facts["nodes"]["compute"] == 4
+    assert facts["outputs"] == {"f.d": [{"site": "local", "url": "file:///s/out/f.d"}]}
     assert {path.name for path in submit.iterdir() if path.is_dir()} == {"jobs", "submit", "records", "logs"}
 
 
@@ -92,22 +94,44 @@ def test_properties_decide_where_options_do_not(here: Path) -> None:
     (here / "pegasus.properties").write_text("pegasus.data.configuration = sharedfs\ndagman.retry = 6\n")
     (here / "other.properties").write_text("pegasus.data.configuration = nonsharedfs\n")
     first, second = plan("-q", cwd=here), plan("-q", "--conf", "other.properties", cwd=here)
-    told = [json.loads((Path(p.stdout.strip()) / "braindump.yml").read_text()) for p in (first, second)]
-    assert [one["data_configuration"] for one in told] == ["sharedfs", "nonsharedfs"]
+    third = plan("-q", "-Dpegasus.data.configuration=condorio", "-Ddagman.retry=8", cwd=here)
+    submits = [Path(done.stdout.strip()) for done in (first, second, third)]
+    told = [json.loads((submit / "plan.json").read_text()) for submit in submits]
+    assert [one["configuration"] for one in told] == ["sharedfs", "nonsharedfs", "condorio"]
+    assert "RETRY keg_a 8 UNLESS-EXIT 2" in (Path(third.stdout.strip()) / "w-0.dag").read_text()
     assert "RETRY keg_a 6 UNLESS-EXIT 2" in (Path(first.stdout.strip()) / "w-0.dag").read_text()
+
+
+def test_as_pegasus_own_api_calls_it(here: Path) -> None:
+    words = ("--conf", "p", "--sites", "pool", "--output-sites", "local", "--staging-site", "pool=pool")
+    (here / "p").write_text("pegasus.data.configuration=nonsharedfs\n")
+    more = ("--dir", "sub", "--relative-submit-dir", "a/b", "--randomdir", "--cleanup", "leaf", "-vvv", "-q")
+    done = plan(*words, *more, "--force", "workflow.yml", "--json", cwd=here)
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert told["submit_dir"] == f"{here}/sub/a/b" and "compute" in told["message"]
+    # Pegasus.braindump.Braindump takes these keys and no others.
+    keys = json.loads((here / "sub/a/b/braindump.yml").read_text()).keys()
+    assert keys <= {
+        *("user", "root_wf_uuid", "wf_uuid", "dax", "dax_label", "pegasus_wf_name", "basedir"),
+        *("submit_dir", "planner", "properties", "condor_log", "dag", "type"),
+    }
 
 
 def test_all_errors_at_once_and_nothing_left(here: Path) -> None:
     (here / "f.a").unlink()
     (here / "p").write_text("pegasus.data.configuration = sharedsf\n")
     before = sorted(here.rglob("*"))
-    done = plan("--conf", "p", "--cluster", "vertical", "-s", "moon", "--staging-site", "=x", cwd=here)
+    done = plan(
+        "--conf", "p", "--cluster", "vertical", "-s", "moon", "--staging-site", "=x", "-D", "x", cwd=here
+    )
     assert done.returncode == 2 and done.stdout == ""
     for part in (
         "p: pegasus.data.configuration: expected one of condorio, nonsharedfs, sharedfs, found 'sharedsf'",
         "--cluster: expected horizontal or label, found 'vertical'",
         "--sites: unknown site 'moon'; known are local, pool",
         "--staging-site: expected SITE=STAGING, found '=x'",
+        "-D: expected KEY=VALUE, found 'x'",
         f"no replica of 'f.a' is there: file://{here}/f.a",
     ):
         assert part in done.stderr

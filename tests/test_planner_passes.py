@@ -143,6 +143,17 @@ def test_forced_jobs_run_whatever_is_there(tmp_path: Path) -> None:
     assert len(named(planned(tmp_path, reuse="none"), "keg_")) == 4
 
 
+def test_a_job_with_an_output_of_its_own_still_runs(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", ["x"], ["y!"]), job("b", ["y"], ["z!"])], replicas=[replica("z")])
+    assert [node.jobs[0] for node in named(planned(tmp_path), "keg_")] == ["a"]
+
+
+def test_a_reused_file_that_is_where_it_belongs_is_left_there(tmp_path: Path) -> None:
+    world(tmp_path, shape("diamond"), replicas=[replica("f.d", "/s/out/f.d")])
+    dag = planned(tmp_path)
+    assert dag.nodes == () and dag.outputs == {"f.d": (Pfn("local", "file:///s/out/f.d"),)}
+
+
 def test_a_job_with_another_child_still_runs(tmp_path: Path) -> None:
     jobs = [job("a", ["x"], ["y"]), job("b", ["y"], ["z!"]), job("c", ["y"], ["w!"])]
     world(tmp_path, jobs, replicas=[replica("z")])
@@ -155,7 +166,7 @@ def test_a_job_with_another_child_still_runs(tmp_path: Path) -> None:
 def test_jobs_follow_their_parents_and_beginnings_are_dealt_out(tmp_path: Path) -> None:
     jobs = [
         *(job(f"a{i}", [], [f"x{i}"]) for i in range(4)),
-        *(job(f"b{i}", [f"x{i}"], [f"y{i}!"]) for i in range(4)),
+        *(job(f"b{i}", [f"x{i}"], [f"y{i}!"]) for i in (3, 0, 2, 1)),
     ]
     world(tmp_path, jobs, sites=[LOCAL, POOL, site("two", "http://two/s")])
     dag = planned(tmp_path, sites=("pool", "two"))

@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     add("workflow", nargs="?", default="workflow.yml", help="the abstract workflow (default: %(default)s)")
     _places(parser)
     add("--conf", metavar="FILE", help="properties (default: pegasus.properties)")
+    add("-D", action="append", default=[], metavar="KEY=VALUE", dest="define", help="a property of its own")
     add("--dir", default=".", metavar="DIR", help="submit directories are below it (default: here)")
     add("--relative-dir", metavar="DIR", help="this one's place there (default: USER/pegasus/NAME/run0001)")
+    add("--relative-submit-dir", metavar="DIR", help="the same as --relative-dir, and before it")
+    add("--randomdir", nargs="?", const="", help="directories are always a run's own: nothing to do")
     add("--basename", metavar="NAME", help="of the .dag file (default: the workflow's name and -0)")
     add(
         "-c",
@@ -86,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--worker", metavar="FILE", help="the program pegasus-worker, as jobs are to be given it")
     add("--if-missing", action="store_true", help="do nothing where --relative-dir is planned already")
     add("-v", "--verbose", action="count", default=0, help="also warnings that are seldom of use")
-    add("-q", "--quiet", action="store_true", help="print the submit directory and nothing else")
+    add("-q", "--quiet", action="count", default=0, help="print the submit directory and nothing else")
+    add("--json", action="store_true", help="print submit_dir and message as a JSON object")
     add("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     return parser
 
@@ -119,12 +123,13 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     from pegasus_toolkit.planner.reading.load import load
     from pegasus_toolkit.planner.writing import directory
 
+    arguments.relative_dir = arguments.relative_submit_dir or arguments.relative_dir
     if arguments.if_missing and arguments.relative_dir:
         planned = Path(cwd, arguments.dir, arguments.relative_dir)
         if (planned / "braindump.yml").exists():
             print(planned)
             return 0
-    found = plan_settings.properties(arguments.conf, environ, cwd)
+    found = plan_settings.properties(arguments.conf, arguments.define, environ, cwd)
     inputs = [one for value in arguments.input_dir for one in value.split(",")]
     loaded = load(arguments.workflow, found.values, environ, cwd, inputs)
     settings, problems = plan_settings.settings(arguments, found, environ, cwd, loaded.workflow.name)
@@ -138,21 +143,29 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
 
 def _tell(dag: Dag, name: str, arguments: argparse.Namespace) -> None:
     submit = dag.settings.submit
-    if arguments.quiet:
-        print(submit)
-        return
-    for warning in dag.warnings:
+    for warning in () if arguments.quiet else dag.warnings:
         if arguments.verbose or "left alone" not in warning:
             print(f"pegasus-plan: warning: {warning}", file=sys.stderr)
+    message = "\n".join(_summary(dag, name))
+    if arguments.json:
+        import json
+
+        print(json.dumps({"submit_dir": submit, "message": message}))
+    else:
+        print(submit if arguments.quiet else message)
+
+
+def _summary(dag: Dag, name: str) -> Iterator[str]:
+    submit = dag.settings.submit
     counts = Counter(node.kind for node in dag.nodes)
     tasks = sum(len(node.tasks) for node in dag.nodes)
-    print(f"{dag.workflow.name}: {len(dag.workflow.jobs)} jobs, {len(dag.reused)} of them need not run")
+    yield f"{dag.workflow.name}: {len(dag.workflow.jobs)} jobs, {len(dag.reused)} of them need not run"
     for kind, count in counts.items():
         more = f"  ({tasks} jobs)" if kind == "compute" and tasks != count else ""
-        print(f"  {kind:<12} {count:>8}{more}")
-    print(f"  {'all nodes':<12} {len(dag.nodes):>8}")
-    print(f"submit directory: {submit}")
-    print(f"to run it on HTCondor: condor_submit_dag {submit}/{name}.dag")
+        yield f"  {kind:<12} {count:>8}{more}"
+    yield f"  {'all nodes':<12} {len(dag.nodes):>8}"
+    yield f"submit directory: {submit}"
+    yield f"to run it on HTCondor: condor_submit_dag {submit}/{name}.dag"
 
 
 if __name__ == "__main__":

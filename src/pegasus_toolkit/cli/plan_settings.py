@@ -33,17 +33,22 @@ class Found(NamedTuple):
     problems: list[Problem]
 
 
-def properties(named: str | None, environ: Mapping[str, str], cwd: str) -> Found:
-    """What ``--conf`` or the working directory has."""
+def properties(named: str | None, defined: Sequence[str], environ: Mapping[str, str], cwd: str) -> Found:
+    """What ``--conf`` or the working directory has; ``defined``: ``KEY=VALUE``, which go before it."""
     file = named or "pegasus.properties"
+    values: dict[str, str] = {}
+    problems: list[Problem] = []
     try:
         text = Path(cwd, file).read_bytes().decode("utf-8", "surrogateescape")
-    except FileNotFoundError as error:
-        problem = [Problem(file, (), f"cannot be read: {error.strerror}")] if named else []
-        return Found("", {}, problem)
+        values, problems = reading.read(file, text, environ)
     except OSError as error:
-        return Found("", {}, [Problem(file, (), f"cannot be read: {error.strerror}")])
-    values, problems = reading.read(file, text, environ)
+        if named or not isinstance(error, FileNotFoundError):
+            problems = [Problem(file, (), f"cannot be read: {error.strerror}")]
+    for one in defined:
+        key, equals, value = one.partition("=")
+        values[key.strip()] = value.strip()
+        if not equals:
+            problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
     return Found(file, values, problems)
 
 

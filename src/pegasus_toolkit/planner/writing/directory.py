@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
     yield f"{name}.dag", render(dag, made).encode()
     yield "dagman.config", config(dag).encode()
     yield "braindump.yml", _braindump(dag, name)
+    yield "plan.json", _facts(dag, name)
     yield "pegasus.properties", _properties(dag)
 
 
@@ -92,17 +94,40 @@ def _properties(dag: Dag) -> bytes:
 
 
 def _braindump(dag: Dag, name: str) -> bytes:
-    """What other commands need to know of the run, in JSON, which is YAML."""
+    """What Pegasus' own API and commands look up, with their keys alone; in JSON, which is YAML."""
     settings = dag.settings
     known = {
+        "user": settings.environ.get("USER", ""),
+        "root_wf_uuid": settings.run,
         "wf_uuid": settings.run,
-        "dax_label": dag.workflow.name,
         "dax": dag.workflow.file,
-        "dag": f"{name}.dag",
+        "dax_label": dag.workflow.name,
+        "pegasus_wf_name": dag.workflow.name,
+        "basedir": str(Path(settings.submit).parent),
         "submit_dir": settings.submit,
-        "data_configuration": settings.configuration,
-        "jobs": len(dag.nodes),
-        "reused": list(dag.reused),
-        "catalog": jobs.catalog(dag),
+        "planner": "pegasus-plan",
+        "properties": "pegasus.properties",
+        "condor_log": "workflow.log",
+        "dag": f"{name}.dag",
+        "type": "dag",
     }
     return msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n"
+
+
+def _facts(dag: Dag, name: str) -> bytes:
+    """What the plan is, for programs of ours."""
+    settings = dag.settings
+    known = {
+        "version": jobs.VERSION,
+        "workflow": dag.workflow.name,
+        "run": settings.run,
+        "dag": f"{name}.dag",
+        "configuration": settings.configuration,
+        "catalog": jobs.catalog(dag),
+        "nodes": Counter(node.kind for node in dag.nodes),
+        "tasks": sum(len(node.tasks) for node in dag.nodes),
+        "reused": dag.reused,
+        "outputs": dag.outputs,
+        "warnings": dag.warnings,
+    }
+    return msgspec.json.encode(known) + b"\n"
