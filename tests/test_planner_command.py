@@ -202,6 +202,36 @@ def test_what_upstream_assumes_without_a_site_catalog(here: Path) -> None:
     assert (submit / "submit" / "compute-condorpool.sub").exists()
 
 
+def test_a_sub_workflow_is_planned_by_what_its_parent_says(here: Path) -> None:
+    scratch = site("local", storage=str(here / "out"))
+    scratch["directories"][0] |= {"path": str(here / "s"), "fileServers": [{"url": f"file://{here}/s"}]}
+    inner = {"type": "pegasusWorkflow", "file": "inner.yml", "id": "S", "arguments": ["-f"]}
+    uses = [{"lfn": "f.b", "type": "input"}, {"lfn": "f.c", "type": "output", "stageOut": False}]
+    (here / "inner").mkdir()
+    world(here / "inner", [job("i", ["f.b"], ["f.c!"])])
+    keg = json.loads((here / "transformations.yml").read_text())["transformations"][0]
+    found = [replica(lfn, str(here / lfn)) for lfn in ("f.a", "inner.yml")]
+    jobs = [job("a", ["f.a"], ["f.b"]), {**inner, "uses": uses}, job("d", ["f.c"], ["f.d!"])]
+    world(here, jobs, sites=[scratch, POOL], replicas=found, transformations=[keg])
+    (here / "inner" / "workflow.yml").rename(here / "inner.yml")
+    (here / "pegasus.properties").write_text("pegasus.data.configuration = nonsharedfs\n")
+    done = plan("-q", "-s", "pool", cwd=here)
+    submit = Path(done.stdout.strip())
+    options = submit / "jobs" / "subworkflow_S.args"
+    staged = Path(options.read_text().splitlines()[-1])
+    staged.parent.mkdir(parents=True)  # what create-dir, stage-in and inter-site do
+    staged.write_text((here / "inner.yml").read_text())
+    (staged.parent / "f.b").touch()
+    for _ in range(2):  # the second time as DAGMan tries again
+        assert plan(f"@{options}", cwd=submit).returncode == 0
+    below = submit / "subworkflow_S" / "plan"
+    assert f"SUBDAG EXTERNAL subworkflow_S {below}/workflow.dag" in (submit / "w-0.dag").read_text()
+    moved = json.loads((below / "jobs" / "stage_out_0.json").read_text())
+    assert moved[0]["dest_urls"][0]["url"] == f"file://{staged.parent}/f.c"
+    specifications = [path.read_text() for path in (submit / "jobs").glob("*.json")]
+    assert sum(f'"file://{staged.parent}/f.c"' in text for text in specifications) == 2  # taken on, removed
+
+
 def test_pool_without_scratch(here: Path) -> None:
     bare = {**POOL, "directories": []}
     (here / "sites.yml").write_text(json.dumps({"pegasus": "5.0", "sites": [LOCAL, bare]}))

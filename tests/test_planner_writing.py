@@ -19,7 +19,7 @@ from pegasus_toolkit.planner.passes.structure import sort
 from pegasus_toolkit.planner.reading.load import load
 from pegasus_toolkit.planner.writing import directory, quoting
 from pegasus_toolkit.transfer import spec
-from tests.planner_world import KEG, LOCAL, job, named, planned, settings, shape, site, use, world
+from tests.planner_world import KEG, LOCAL, job, named, planned, replica, settings, shape, site, use, world
 
 htcondor2 = pytest.importorskip("htcondor2", reason="HTCondor's Python bindings are not installed")
 
@@ -363,6 +363,13 @@ def test_at_most_a_fifth_of_upstreams_jobs_and_files(n: int, tmp_path: Path) -> 
 
 
 # --- on disk ----------------------------------------------------------------------------------------
+
+
+def test_a_plan_with_nothing_to_do_is_a_dag_all_the_same(tmp_path: Path) -> None:
+    world(tmp_path, shape("diamond"), replicas=[replica("f.d", "/s/out/f.d")])
+    lines = contents(planned(tmp_path))["x.dag"].splitlines()
+    assert "JOB nothing_to_do /submit/submit/final.sub NOOP" in lines
+    assert "FINAL receipt /submit/submit/final.sub" in lines
 
 
 def test_profiles_of_dagman(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def render(dag: Dag, submits: Submits) -> str:
         f"# {dag.workflow.name!a}, run {dag.settings.run}, planned by pegasus-plan",
         f"CONFIG {dag.settings.submit}/dagman.config",
     ]
+    if not dag.nodes:  # all is there already; a DAG has to have a node
+        lines.append(f"JOB nothing_to_do {dag.settings.submit}/submit/final.sub NOOP")
     for node in dag.nodes:
         lines += _node(dag, node, submits.of.get(node.name))
     lines += _final(dag, submits.of[jobs.FINAL])
