@@ -131,7 +131,7 @@ def _s3(use: Fixture, tmp_path: Path, area: str) -> Way:
 
 
 def _root(use: Fixture, tmp_path: Path, area: str) -> Way:
-    server = use("xrootd")
+    server = use("xrootd_gsi")
     place = Directory(server.data / area, f"root://{server.authority}//data/{area}")
     return Way(place, "", _proxy(use, "root"))
 

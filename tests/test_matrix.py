@@ -73,7 +73,9 @@ def entry(world: Matrix, source: str, target: str, **keys: Any) -> dict[str, Any
     return plain | keys
 
 
-def run(world: Matrix, directory: Path, pairs: Iterable[tuple[str, str]], digest: str | None) -> Run:
+def run(
+    world: Matrix, directory: Path, pairs: Iterable[tuple[str, str]], digest: str | None, **keys: Any
+) -> Run:
     """Moves a file for each pair that is here; ``digest``: to expect of all, "" for the right one of each."""
     for source, place in world.places.items():
         place.write(*given(source))
@@ -82,7 +84,7 @@ def run(world: Matrix, directory: Path, pairs: Iterable[tuple[str, str]], digest
         if not world.missing.keys() & set(pair):
             value = digest or sha256(given(pair[0])[1])
             checked = {} if digest is None else {"checksum": {"type": "sha256", "value": value}}
-            entries.append(entry(world, *pair, size=SIZE, **checked))
+            entries.append(entry(world, *pair, size=SIZE, **checked, **keys))
     spec = command.write(directory / "spec.json", entries)
     done = command.run("-m", "1", "-f", spec, "--report", "report", cwd=directory, env=world.environ)
     report = {line["lfn"]: line for line in command.lines(directory / "report") if "lfn" in line}

@@ -10,7 +10,7 @@ from pegasus_toolkit.transfer.backends.xrootd_loop import Steps, Task
 from pegasus_toolkit.transfer.backends.xrootd_moves import is_directory, told
 from pegasus_toolkit.transfer.backends.xrootd_site import client, flags
 from pegasus_toolkit.transfer.ends import mismatch
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError
+from pegasus_toolkit.transfer.errors import Corrupted, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job
 
 if TYPE_CHECKING:
@@ -40,12 +40,18 @@ class _Watch:
 
 
 def copy(jobs: Iterator[Job[None]], giver: Xrootd, taker: Xrootd, control: Control) -> Iterator[Job[None]]:
-    """Each job when it is over; a few at a time."""
+    """Each job when it is over; a few at a time. What the servers deny each other goes through here."""
+    between = True
     while batch := [job for _, job in zip(range(AT_ONCE), jobs, strict=False)]:
         copies = [_Copy(job, giver, taker) for job in batch]
         ready = [one for one in copies if one.attempt(one.before)]
         try:
-            _run(ready, control)
+            _run(ready, control, between)
+            # Most often the target has no credential for the source, as no proxy is lent to it.
+            denied = [one for one in ready if between and one.denied()]
+            _run(denied, control, False)
+            if denied and denied == ready:
+                between = False  # nor will they do the next
         finally:
             for one in ready:
                 if not one.attempt(one.after):
@@ -53,14 +59,15 @@ def copy(jobs: Iterator[Job[None]], giver: Xrootd, taker: Xrootd, control: Contr
         yield from batch
 
 
-def _run(copies: list[_Copy], control: Control) -> None:
-    process = client.CopyProcess()
-    process.parallel(AT_ONCE)
-    for one in copies:
-        # "first": where the servers can't reach each other, the library moves the bytes.
-        process.add_job(one.source, one.target, thirdparty="first", posc=True, mkdir=True)
+def _run(copies: list[_Copy], control: Control, between: bool) -> None:
+    """``between``: from server to server, where both can; else the library moves the bytes."""
     if not copies:
         return
+    process = client.CopyProcess()
+    process.parallel(AT_ONCE)
+    how = "first" if between else "none"
+    for one in copies:
+        process.add_job(one.source, one.target, thirdparty=how, force=not between, posc=True, mkdir=True)
     process.prepare()
     _, results = process.run(_Watch(control))
     for one, result in zip(copies, results, strict=True):
@@ -94,6 +101,13 @@ class _Copy:
         job.size = entry.size or 0
         if job.want.size not in (None, job.size):
             raise Corrupted(f"{job.size} bytes, {job.want.size} expected", url=self.giver.site.url(job.path))
+
+    def denied(self) -> bool:
+        """Whether a server said no; to whom, its answer does not tell."""
+        status = self.status
+        if status is None or status.ok:
+            return False
+        return isinstance(self.taker.site.error(status, self.job.to), Denied)
 
     def after(self) -> None:
         """Compares what came, and gives it its name."""
