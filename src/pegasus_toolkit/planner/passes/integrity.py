@@ -25,8 +25,17 @@ def check_integrity(plan: Plan) -> Plan:
 def _with_metas(plan: Plan, node: Node, silent: set[str]) -> Node:
     if node.kind == "subworkflow":
         return node
-    tellers = dict.fromkeys(plan.digests[lfn] for lfn in _unknown(node) if lfn in plan.digests)
-    metas = tuple(name for name in tellers if name != node.name and name not in silent)
+    staging = plan.chosen[node.jobs[0]].staging if node.jobs else ""
+    tellers: dict[str, None] = {}
+    for lfn in _unknown(node):
+        # Whoever made it, or else who staged it in, if this node waited for that: it may have bypassed it.
+        teller = plan.digests.get(lfn)
+        if teller is None:
+            teller = plan.placed.get((lfn, staging))
+            teller = teller if teller in plan.edges[node.name] else None
+        if teller is not None:
+            tellers[teller] = None
+    metas = tuple(name for name in tellers if name not in silent)
     if not silent.isdisjoint(tellers):
         node = replace(node, inputs=tuple(_untold(plan, one, silent) for one in node.inputs))
     return replace(node, metas=metas) if metas else node

@@ -22,7 +22,7 @@ def inter_site(plan: Plan) -> Plan:
             work.look_at(node, maker)
     work.move()
     digests = {lfn: plan.node_of[id] for lfn, id in maker.items()}
-    moved = replace(plan, placed=work.placed, digests={**plan.digests, **digests})
+    moved = replace(plan, placed=work.placed, digests=digests)
     return moved.add(work.nodes, work.edges).wrong(work.problems)
 
 

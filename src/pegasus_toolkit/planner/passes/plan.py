@@ -38,8 +38,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     ``level``: the longest way from a beginning. ``reused``: ids; ``there``: what they would have made.
     ``raw``: by LFN; ``chosen``: by job id. ``nodes`` with ``edges`` (parents by node's name);
     ``node_of``: job id to node's name; ``made``: staging site to its create-dir node.
-    ``placed``: which node puts a file, by LFN and staging site; ``digests``: which node's ``.meta`` tells an
-    LFN's digest. ``delivered``: where an LFN is staged out to; ``delivering``: by which nodes.
+    ``placed``: which node puts a file, by LFN and staging site; ``digests``: which node makes an LFN, and so
+    tells its digest. ``delivered``: where an LFN is staged out to; ``delivering``: by which nodes.
     """
 
     workflow: Workflow

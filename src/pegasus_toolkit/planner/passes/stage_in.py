@@ -108,9 +108,7 @@ class _StageIn:
                     placed[lfn, staging] = name
                     for consumer in wanted[lfn]:
                         edges.setdefault(consumer, []).append(name)
-        digests = {lfn: name for (lfn, _), name in placed.items()}
-        digests = {**digests, **plan.digests}
-        return replace(plan, placed=placed, digests=digests).add(nodes, edges)
+        return replace(plan, placed=placed).add(nodes, edges)
 
     def _batched(self, staging: str, wanted: dict[str, list[str]]) -> list[list[str]]:
         site = self._plan.catalogs.sites[staging]
