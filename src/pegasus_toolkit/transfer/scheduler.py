@@ -95,7 +95,7 @@ class Scheduler:
         with self.feeding:
             if lane is not None and lane.queue:
                 return True
-            before, taken = self.fed, 0
+            before, taken, ended = self.fed, 0, self.exhausted
             while taken < PORTION and self.cancelled is None:
                 index = next(self.stream, None)
                 if index is None:
@@ -103,7 +103,8 @@ class Scheduler:
                     break
                 self._enter(index)
                 taken += lane is None or bool(lane.queue)
-            self.wake.set()  # other lanes may have got some
+            if self.fed > before or self.exhausted != ended:
+                self.wake.set()  # other lanes may have got some; not else, as the main loop feeds, too
             return bool(lane.queue) if lane is not None else self.fed > before
 
     def _enter(self, index: int) -> None:
