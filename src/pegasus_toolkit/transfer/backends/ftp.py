@@ -8,6 +8,7 @@ from pegasus_toolkit.transfer.backends import ftp_tree
 from pegasus_toolkit.transfer.backends.ftp_core import FtpSession
 from pegasus_toolkit.transfer.backends.ftp_get import FtpGets
 from pegasus_toolkit.transfer.backends.ftp_put import FtpPuts, clean
+from pegasus_toolkit.transfer.backends.http import IN_FLIGHT
 from pegasus_toolkit.transfer.backends.http_get import Tuning
 from pegasus_toolkit.transfer.backends.http_loop import Loop
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, TransferError
@@ -30,7 +31,7 @@ class Ftp:
     """One FTP server. Files are sent aside and renamed, so that each is visible only when whole."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        self.abilities = Abilities(in_flight=settings.connections, quoted=True)
+        self.abilities = Abilities(in_flight=IN_FLIGHT, quoted=True)
         self._session = FtpSession(endpoint, settings)
         self._loop = Loop(self._session, settings.connections)
         self._side = Loop(self._session, 1)

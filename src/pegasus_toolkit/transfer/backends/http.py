@@ -22,6 +22,7 @@ from pegasus_toolkit.transfer.interface import (
     Source,
 )
 
+IN_FLIGHT = 8  # files that one instance keeps under way, where the settings give it the connections
 NO_HEAD = frozenset({403, 405, 500, 501})  # what servers say that know no HEAD, or signed the GET alone
 
 WANT_DIGEST = {"sha256": "sha-256", "sha512": "sha-512", "md5": "md5", "adler32": "adler32", "sha1": "sha"}
@@ -31,7 +32,7 @@ class Http:
     """One web server. ``get``, ``stat`` and ``list`` work; what would write is ``Unsupported``."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
-        self.abilities = Abilities(in_flight=settings.connections, quoted=True)
+        self.abilities = Abilities(in_flight=IN_FLIGHT, quoted=True)
         self.session = Session(endpoint, settings)
         self._tuning = tuning or Tuning()
         self.loop = Loop(self.session, settings.connections)

@@ -29,16 +29,20 @@ class Parents:
         waiting = self._waiting.setdefault(path, [])
         waiting.append(then)
         if len(waiting) == 1:
-            self._ask(path, orphan=False)
+            self._ask(path, first=True)
 
-    def _ask(self, path: str, orphan: bool) -> None:
+    def _ask(self, path: str, first: bool) -> None:
+        """A refusal may only mean that somebody else makes the same one: the second answer counts."""
+
         def told(made: Made) -> None:
-            if made == "orphan" and not orphan and parent(path) != "/":
-                self.make(parent(path), lambda error: self._ask(path, True) if error is None else over(error))
-            elif made == "orphan":
-                over(Denied("a directory could not be made, though its parent is there", url=path))
+            if made == "made":
+                over(None)
+            elif not first:
+                over(_orphaned(path) if made == "orphan" else made)
+            elif made == "orphan" and parent(path) != "/":
+                self.make(parent(path), lambda error: over(error) if error else self._ask(path, first=False))
             else:
-                over(None if made == "made" else made)
+                self._ask(path, first=False)
 
         def over(error: TransferError | None) -> None:
             if error is None:
@@ -47,6 +51,10 @@ class Parents:
                 then(error)
 
         self._start(path, told)
+
+
+def _orphaned(path: str) -> Denied:
+    return Denied("a directory could not be made, though its parent is there", url=path)
 
 
 def parent(path: str) -> str:
