@@ -200,3 +200,14 @@ def test_half_a_million_operations_keep_memory_bounded() -> None:
     recorder = Recorder()
     summary = world.engine(recorder).run(operations)
     assert summary.done == 30_000
+
+
+def test_waiting_costs_nothing(world: World) -> None:
+    """The main thread sleeps between ticks while one file is on its way."""
+    world.store("a")["/f"] = b"x"
+    slow = threading.Event()
+    world.faults["a"] = lambda path: slow.wait(1.0) and None
+    recorder = Recorder()
+    summary = world.engine(recorder).run([move(1, "remote://a/f", "memory://b/g")])
+    assert summary.done == 1
+    assert len(recorder.ticks) < 40, "the loop did not sleep"

@@ -193,8 +193,9 @@ class Engine:
             due = scheduler.due()
             scheduler.dispatch()
             for _ in range(AHEAD):  # plans while connections are being made
-                if scheduler.open >= AHEAD * PORTION or self.cancelled or not scheduler.feed():
+                if scheduler.open >= AHEAD * PORTION or self.cancelled or scheduler.exhausted:
                     break
+                scheduler.feed()
                 scheduler.dispatch()
             scheduler.wake.wait(pause if due is None else max(0.0, min(pause, due)))
             scheduler.wake.clear()
