@@ -85,7 +85,7 @@ def check(dag: Dag) -> None:
     assert made.keys() <= gone.keys()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     workflows(),
     st.sampled_from(CONFIGURATIONS),

@@ -104,15 +104,18 @@ def _described(dag: Dag, node: Node, bundle: str) -> tuple[dict[str, str], dict[
         "bundles": f"{submit}/jobs",
         "universe": "local",
         "executable": quoting.macro(dag.settings.worker),
-        "output": f"{submit}/logs/$(node).out",
-        "error": f"{submit}/logs/$(node).err",
+        "output": f"{submit}/logs/$(nodename).out",
+        "error": f"{submit}/logs/$(nodename).err",
         "log": f"{submit}/workflow.log",
         "notification": "never",
         "initialdir": f"{submit}/records",
     }
-    variables = {"node": node.name, "bundle": bundle}
+    # Not "node", which HTCondor has for parallel jobs.
+    variables = {"nodename": node.name, "bundle": bundle}
     if node.site == LOCAL:
-        commands["arguments"] = quoting.arguments(("--bundle", "$(bundles)/$(bundle)", "--node", "$(node)"))
+        commands["arguments"] = quoting.arguments(
+            ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)")
+        )
         commands["environment"] = quoting.environment(_environment(dag, node, remote=False))
     else:
         _remote(dag, node, site, commands, variables)
@@ -130,18 +133,18 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
         files.append(f"$(bundles)/{node.name}.json")
     files += [f"$(records)/{name}.meta" for name in node.metas]
     secrets = [quoting.macro(one.path) for one in node.credentials]
-    back = "$(node).json,$(node).meta"
+    back = "$(nodename).json,$(nodename).meta"
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
         files += [quoting.macro(path) for path in paths if path]
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
-        remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(node).json", "$(node).meta"))
+        remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(nodename).json", "$(nodename).meta"))
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
     commands |= _universe(site)
-    commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(node)"))
+    commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
     commands["environment"] = quoting.environment(_environment(dag, node, remote=True))
     commands["transfer_executable"] = "true"
     commands["should_transfer_files"] = "YES"
