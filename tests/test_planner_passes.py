@@ -324,6 +324,7 @@ def test_nodes_get_the_credentials_of_their_own_urls(tmp_path: Path) -> None:
     node = {one.name: one for one in dag.nodes}
     assert node["stage_in_0_pool"].credentials == (pool, key)
     assert node["keg_a"].credentials == (pool,)
+    assert node["keg_a"].tasks[0].environment == {"OTHER": "x"}  # the program is not told
     assert node["register_0"].credentials == ()
     dag = planned(tmp_path, environ=environ, section=lambda pfn: pfn.url == "https://open/")
     assert not any(c.variable.endswith("web") for n in dag.nodes for c in n.credentials)

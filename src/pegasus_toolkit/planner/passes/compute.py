@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pegasus_toolkit.planner.catalogs import Profiles
 from pegasus_toolkit.planner.model import ContainerUse, Input, Job, Node, Output, Problem, Task
+from pegasus_toolkit.planner.passes.credentials import VARIABLES
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import Chosen, Plan, number
 from pegasus_toolkit.planner.passes.subworkflows import sub_dag
+
+
+def _environment(profile: Mapping[str, str]) -> Mapping[str, str]:
+    """Without the paths of credentials, which are for transfers and not for programs."""
+    if VARIABLES.isdisjoint(profile):
+        return profile
+    return {name: value for name, value in profile.items() if name not in VARIABLES}
 
 
 class Builder:
@@ -73,7 +81,7 @@ class Builder:
             stdin=job.stdin,
             stdout=job.stdout,
             stderr=job.stderr,
-            environment=chosen.profiles.get("env", {}),
+            environment=_environment(chosen.profiles.get("env", {})),
             container=self._container(chosen),
             inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))) or (),
             outputs=tuple(use.lfn for use in job.outputs) or (),

@@ -34,6 +34,7 @@ _KINDS: dict[str, tuple[_Kind, ...]] = {
     "gs": (_Kind("BOTO_CONFIG"), _Kind("GOOGLE_PKCS12")),
     "irods": (_Kind("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),),
 }
+VARIABLES = frozenset(kind.variable for kinds in _KINDS.values() for kind in kinds)
 
 
 def give_credentials(plan: Plan) -> Plan:
