@@ -310,7 +310,7 @@ def test_every_input_has_somebody_who_tells_its_digest(configuration: str, tmp_p
 def test_nodes_get_the_credentials_of_their_own_urls(tmp_path: Path) -> None:
     s3 = {
         **site("pool", "s3://joe@pool/bucket"),
-        "profiles": {"env": {"PEGASUS_CREDENTIALS": "/c/pool.conf"}},
+        "profiles": {"env": {"PEGASUS_CREDENTIALS": "/c/pool.conf", "OTHER": "x"}},
     }
     jobs = [job("a", ["x"], ["y!"]), job("b", ["z"], ["w!"])]
     found = [replica("x", "scp://h/x", site="ssh-1"), replica("z", "https://open/z", site="web")]
