@@ -178,9 +178,6 @@ class Matrix(NamedTuple):
     missing: dict[str, str]
     environ: dict[str, str]
 
-    def held(self) -> dict[str, dict[str, bytes]]:
-        return {name: place.held() for name, place in self.places.items()}
-
 
 @contextmanager
 def matrix(request: pytest.FixtureRequest, tmp_path: Path, area: str) -> Iterator[Matrix]:

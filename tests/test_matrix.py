@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from tests.matrix_world import MAKERS, Matrix, matrix
 from tests.servers.common import missing
 
 SIZE = 300_007  # bytes
+WRONG = sha256(b"something else")
 ODD = "100% %20 a+b #1 'single' \"double\" $HOME"
 SOURCES = tuple(MAKERS)
 TARGETS = tuple(name for name in MAKERS if name != "http")  # which is read only
@@ -35,88 +37,116 @@ class Run(NamedTuple):
     code: int
     errors: str
     report: dict[str, dict[str, Any]]  # by LFN
-    held: dict[str, dict[str, bytes]]  # by place and name
+    held: dict[str, dict[str, str]]  # sha256 by place and name
     scratch: list[str]
 
     def line(self, source: str, target: str) -> dict[str, Any]:
         """The outcome of one pair. Skips when a server of theirs is not here."""
-        for place in (source, target):
-            self.needs(place)
+        self.needs(source, target)
         return self.report[f"{source}-{target}"]
 
-    def needs(self, place: str) -> None:
-        if place in self.world.missing:
-            missing(self.world.missing[place])
+    def needs(self, *places: str) -> None:
+        for place in places:
+            if place in self.world.missing:
+                missing(self.world.missing[place])
 
 
-def odd(*protocols: str) -> str:
+def odd(protocol: str) -> str:
     """Globus' SRM client takes ASCII only; all others take anything here."""
-    return ODD if "srm" in protocols else f"{ODD} Grüße-日本-🚀"
+    return ODD if protocol == "srm" else f"{ODD} Grüße-日本-🚀"
 
 
-def given(source: str) -> tuple[str, bytes]:
-    """The name and content of the file that waits at each source."""
-    return f"{source} {odd(source)}", content(SIZE, SOURCES.index(source))
+def data(source: str) -> bytes:
+    """What is in the file that waits at each source."""
+    return content(SIZE, SOURCES.index(source))
+
+
+def given(source: str) -> str:
+    """Its name."""
+    return f"{source} {odd(source)}"
 
 
 def wanted(source: str, target: str) -> str:
-    """The name under which a source's file is to appear at a target."""
+    """The name under which it is to appear at a target."""
     return f"from {source} {odd(target)}"
 
 
 def entry(world: Matrix, source: str, target: str, **keys: Any) -> dict[str, Any]:
-    taken, put = (
-        {"site_label": name, "url": world.places[name].url(file)}
-        for name, file in ((source, given(source)[0]), (target, wanted(source, target)))
-    )
-    plain = {"type": "transfer", "lfn": f"{source}-{target}", "src_urls": [taken], "dest_urls": [put]}
-    return plain | keys
+    """One transfer of the specification."""
+    names = {"src_urls": (source, given(source)), "dest_urls": (target, wanted(source, target))}
+    urls = {
+        key: [{"site_label": place, "url": world.places[place].url(name)}]
+        for key, (place, name) in names.items()
+    }
+    return {"type": "transfer", "lfn": f"{source}-{target}", "size": SIZE, **urls, **keys}
 
 
-def run(
-    world: Matrix, directory: Path, pairs: Iterable[tuple[str, str]], digest: str | None, **keys: Any
-) -> Run:
-    """Moves a file for each pair that is here; ``digest``: to expect of all, "" for the right one of each."""
+def run(world: Matrix, directory: Path, entries: list[dict[str, Any]]) -> Run:
+    """Runs the command over them, with a file waiting at each source."""
     for source, place in world.places.items():
-        place.write(*given(source))
-    entries = []
-    for pair in pairs:
-        if not world.missing.keys() & set(pair):
-            value = digest or sha256(given(pair[0])[1])
-            checked = {} if digest is None else {"checksum": {"type": "sha256", "value": value}}
-            entries.append(entry(world, *pair, size=SIZE, **checked, **keys))
+        place.write(given(source), data(source))
     spec = command.write(directory / "spec.json", entries)
     done = command.run("-m", "1", "-f", spec, "--report", "report", cwd=directory, env=world.environ)
+    assert (directory / "report").exists(), done.stderr
     report = {line["lfn"]: line for line in command.lines(directory / "report") if "lfn" in line}
     scratch = os.listdir(world.environ["TMPDIR"])
-    return Run(world, done.returncode, done.stderr, report, world.held(), scratch)
+    held = {
+        name: {file: sha256(found) for file, found in place.held().items()}
+        for name, place in world.places.items()
+    }
+    return Run(world, done.returncode, done.stderr, report, held, scratch)
 
 
-Factory = pytest.TempPathFactory
+def here(world: Matrix, pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    return [pair for pair in pairs if not world.missing.keys() & set(pair)]
+
+
+Areas = Callable[[str], AbstractContextManager[tuple[Matrix, Path]]]
 
 
 @pytest.fixture(scope="module")
-def moved(request: pytest.FixtureRequest, tmp_path_factory: Factory) -> Iterator[Run]:
-    """All pairs, with the digest that each file has."""
-    directory = tmp_path_factory.mktemp("matrix")
-    with matrix(request, directory, f"moved-{uuid.uuid4().hex}") as world:
-        yield run(world, directory, PAIRS, "")
+def areas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Areas:
+    """Makes fresh areas, and a directory for the run."""
+
+    @contextmanager
+    def make(name: str) -> Iterator[tuple[Matrix, Path]]:
+        directory = tmp_path_factory.mktemp(name)
+        with matrix(request, directory, f"{name}-{uuid.uuid4().hex}") as world:
+            yield world, directory
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def refused(request: pytest.FixtureRequest, tmp_path_factory: Factory) -> Iterator[Run]:
+def moved(areas: Areas) -> Iterator[Run]:
+    """All pairs, with the digest that each file has; storage other than SRM's (slow) is to prove it."""
+    with areas("moved") as (world, directory):
+        entries = [
+            entry(
+                world,
+                *pair,
+                checksum={"type": "sha256", "value": sha256(data(pair[0]))},
+                verify_checksum_remote="srm" not in pair,
+            )
+            for pair in here(world, PAIRS)
+        ]
+        yield run(world, directory, entries)
+
+
+@pytest.fixture(scope="module")
+def refused(areas: Areas) -> Iterator[Run]:
     """All pairs, with a digest that no file has."""
-    directory = tmp_path_factory.mktemp("matrix")
-    with matrix(request, directory, f"refused-{uuid.uuid4().hex}") as world:
-        yield run(world, directory, PAIRS, sha256(b"something else"))
+    with areas("refused") as (world, directory):
+        wrong = {"type": "sha256", "value": WRONG}
+        yield run(world, directory, [entry(world, *pair, checksum=wrong) for pair in here(world, PAIRS)])
 
 
 @pytest.fixture(scope="module")
-def unchecked(request: pytest.FixtureRequest, tmp_path_factory: Factory) -> Iterator[Run]:
+def unchecked(areas: Areas) -> Iterator[Run]:
     """Each protocol to itself, with no digest known."""
-    directory = tmp_path_factory.mktemp("matrix")
-    with matrix(request, directory, f"unchecked-{uuid.uuid4().hex}") as world:
-        yield run(world, directory, [(name, name) for name in TARGETS], None)
+    with areas("unchecked") as (world, directory):
+        pairs = here(world, ((name, name) for name in TARGETS))
+        yield run(world, directory, [entry(world, *pair) for pair in pairs])
 
 
 def route(source: str, target: str, copies: set[str]) -> str:
@@ -132,20 +162,19 @@ def route(source: str, target: str, copies: set[str]) -> str:
 def test_moved(moved: Run, source: str, target: str) -> None:
     line = moved.line(source, target)
     assert line["status"] == "done", line["error"]
-    data = given(source)[1]
-    assert moved.held[target].get(wanted(source, target)) == data
+    digest = sha256(data(source))
+    assert moved.held[target].get(wanted(source, target)) == digest
     assert line["route"] == route(source, target, COPIES_CHECKED)
-    assert (line["digest"], line["bytes"]) == ({"type": "sha256", "value": sha256(data)}, SIZE)
-    assert line["verified"] == ["digest", "size"]
+    assert (line["digest"], line["bytes"]) == ({"type": "sha256", "value": digest}, SIZE)
+    assert line["verified"] == ["digest", "size"] + ["remote"] * ("srm" not in (source, target))
 
 
 @each_place
-def test_nothing_else_is_left_where_files_were_moved(moved: Run, place: str) -> None:
+def test_nothing_else_is_where_files_were_moved(moved: Run, place: str) -> None:
     moved.needs(place)
-    name, data = given(place)
-    came = [source for source in moved.world.places if place in TARGETS]
-    assert moved.held[place].keys() == {name, *(wanted(source, place) for source in came)}
-    assert moved.held[place][name] == data
+    came = [source for source, target in here(moved.world, PAIRS) if target == place]
+    assert moved.held[place].keys() == {given(place), *(wanted(source, place) for source in came)}
+    assert moved.held[place][given(place)] == sha256(data(place))
 
 
 def test_the_run_that_moved_them(moved: Run) -> None:
@@ -156,14 +185,14 @@ def test_the_run_that_moved_them(moved: Run) -> None:
 def test_refused(refused: Run, source: str, target: str) -> None:
     line = refused.line(source, target)
     assert (line["status"], line["error"]["kind"]) == ("failed", "corrupted"), line["error"]
-    assert sha256(b"something else") in line["error"]["message"]
+    assert WRONG in line["error"]["message"]
     assert wanted(source, target) not in refused.held[target]
 
 
 @each_place
 def test_nothing_is_left_where_files_were_refused(refused: Run, place: str) -> None:
     refused.needs(place)
-    assert refused.held[place] == dict([given(place)])
+    assert refused.held[place] == {given(place): sha256(data(place))}
 
 
 def test_the_run_that_refused_them(refused: Run) -> None:
@@ -174,5 +203,5 @@ def test_the_run_that_refused_them(refused: Run) -> None:
 def test_to_itself_without_a_digest(unchecked: Run, place: str) -> None:
     line = unchecked.line(place, place)
     assert line["status"] == "done", line["error"]
-    assert unchecked.held[place] == dict([given(place), (wanted(place, place), given(place)[1])])
+    assert unchecked.held[place] == dict.fromkeys([given(place), wanted(place, place)], sha256(data(place)))
     assert (line["route"], line["bytes"]) == (route(place, place, COPIES), SIZE)
