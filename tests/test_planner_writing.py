@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -14,93 +12,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pegasus_toolkit.planner.compile import compile
-from pegasus_toolkit.planner.model import CONFIGURATIONS, Dag, NodeFile
-from pegasus_toolkit.planner.passes.structure import sort
+from pegasus_toolkit.planner.model import CONFIGURATIONS
 from pegasus_toolkit.planner.reading.load import load
-from pegasus_toolkit.planner.writing import directory, quoting
+from pegasus_toolkit.planner.writing import quoting
 from pegasus_toolkit.transfer import spec
-from tests.planner_world import KEG, LOCAL, job, named, planned, replica, settings, shape, site, use, world
-
-htcondor2 = pytest.importorskip("htcondor2", reason="HTCondor's Python bindings are not installed")
-
-AWKWARD = ["a b", "qu\"o'te", "dollar$HOME", "$(macro)", "100%", "back\\slash", "ünï", "-x", "#h;i", "{[*?]}"]
-EVERYTHING = Path(__file__).parent / "golden" / "everything"
-
-
-class Read(NamedTuple):
-    """A DAG file: node to submit file, its variables, its parents; all lines by their first word."""
-
-    jobs: dict[str, str]
-    variables: dict[str, dict[str, str]]
-    parents: dict[str, tuple[str, ...]]
-    lines: dict[str, list[list[str]]]
-
-
-def read_dag(text: str) -> Read:
-    """As DAGMan's manual says a DAG is read; anything else in it fails."""
-    found = Read({}, {}, {}, {})
-    for line in text.splitlines():
-        word, *rest = line.split()
-        found.lines.setdefault(word, []).append(rest)
-        if word in ("JOB", "FINAL", "SUBDAG"):
-            name, file = rest[-2:] if word != "SUBDAG" else rest[1:3]
-            assert re.fullmatch(r"[A-Za-z0-9_-]+", name) and name not in found.jobs
-            found.jobs[name] = file if word != "SUBDAG" else ""
-        elif word == "VARS":
-            found.variables[rest[0]] = dict(_variables(line.split(None, 2)[2]))
-        elif word == "PARENT":
-            at = rest.index("CHILD")
-            for child in rest[at + 1 :]:
-                found.parents[child] = (*found.parents.get(child, ()), *rest[:at])
-        else:
-            known = ("#", "CONFIG", "SCRIPT", "RETRY", "CATEGORY", "PRIORITY", "MAXJOBS", "ABORT-DAG-ON")
-            assert word in known, line
-    return found
-
-
-def _variables(text: str) -> Iterator[tuple[str, str]]:
-    pattern = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"(?: |$)')
-    at = 0
-    while at < len(text):
-        match = pattern.match(text, at)
-        assert match, text[at:]
-        yield match[1], re.sub(r"\\(.)", r"\1", match[2])
-        at = match.end()
-
-
-def contents(dag: Dag) -> dict[str, str]:
-    return {name: content.decode() for name, content in directory.files(dag, "x")}
-
-
-def expanded(files: Mapping[str, str], node: str) -> dict[str, str]:
-    """A node's submit description as HTCondor reads it, with its variables in."""
-    dag = read_dag(files["x.dag"])
-    submit = htcondor2.Submit(files[dag.jobs[node].removeprefix("/submit/")])
-    for key, value in dag.variables.get(node, {}).items():
-        submit[key] = value
-    return {key: submit.expand(key) for key in submit.keys()}  # noqa: SIM118  no mapping of its own
-
-
-def node_files(files: Mapping[str, str]) -> dict[str, NodeFile]:
-    decode = msgspec.json.Decoder(NodeFile).decode
-    lines = [line for name, text in files.items() if name.endswith(".jsonl") for line in text.splitlines()]
-    found = [decode(line) for line in lines]
-    assert len({one.node for one in found}) == len(found)
-    return {one.node: one for one in found}
-
-
-def everything(configuration: str = "nonsharedfs") -> Dag:
-    found = load("workflow.yml", {}, {}, str(EVERYTHING))
-    return compile(found, settings(configuration, sites=("pool", "slurm-1"), clusterers=("horizontal",)))
-
-
-def awkward(tmp_path: Path, configuration: str) -> Dag:
-    jobs = [
-        job(f"j{n}", [f"in {name}"], [f"out {name}!"], arguments=[f"in {name}"])
-        for n, name in enumerate(AWKWARD)
-    ]
-    return planned(world(tmp_path, jobs), configuration)
-
+from tests.planner_files import (
+    AWKWARD,
+    EVERYTHING,
+    awkward,
+    contents,
+    everything,
+    expanded,
+    node_files,
+    read_variables,
+)
+from tests.planner_world import (
+    LOCAL,
+    job,
+    planned,
+    settings,
+    shape,
+    site,
+    world,
+)
 
 # --- specifications ---------------------------------------------------------------------------------
 
@@ -280,6 +214,7 @@ def test_arguments_come_back(given_words: list[str]) -> None:
 
 @given(st.dictionaries(st.from_regex(r"[A-Z_]+", fullmatch=True), words, max_size=3))
 def test_environments_come_back_from_htcondor(variables: dict[str, str]) -> None:
+    htcondor2 = pytest.importorskip("htcondor2", reason="HTCondor's Python bindings are not installed")
     submit = htcondor2.Submit("executable = x\nqueue\n")
     submit["environment"] = quoting.environment(variables)
     found = dict(one.split("=", 1) for one in split(submit.expand("environment")))
@@ -289,109 +224,4 @@ def test_environments_come_back_from_htcondor(variables: dict[str, str]) -> None
 @given(st.dictionaries(st.from_regex(r"[a-z]+", fullmatch=True), words, min_size=1, max_size=3))
 def test_variables_come_back(variables: dict[str, str]) -> None:
     line = " ".join(f"{key}={quoting.vars_value(value)}" for key, value in variables.items())
-    assert dict(_variables(line)) == variables
-
-
-# --- the DAG ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("configuration", CONFIGURATIONS)
-def test_the_dag_is_whole(configuration: str, tmp_path: Path) -> None:
-    dags = [
-        awkward(tmp_path, configuration),
-        everything(),
-        planned(world(tmp_path, shape("merge", 30)), configuration),
-    ]
-    for dag in dags:
-        files = contents(dag)
-        read = read_dag(files["x.dag"])
-        assert set(read.jobs) == {*(node.name for node in dag.nodes), "receipt"}
-        assert all(not file or file.removeprefix("/submit/") in files for file in read.jobs.values())
-        assert {*read.parents, *(p for ps in read.parents.values() for p in ps)} <= set(read.jobs)
-        order, cycle = sort(list(read.jobs), read.parents)
-        assert not cycle and len(order) == len(read.jobs)
-        retries = {line[0]: line[1:] for line in read.lines["RETRY"]}
-        assert all(retries[node.name][1:] == ["UNLESS-EXIT", "2"] for node in dag.nodes)
-        posts = {line[1] for line in read.lines["SCRIPT"] if line[0] == "POST"}
-        assert posts == {name for name, file in read.jobs.items() if file}
-
-
-def test_sub_workflows() -> None:
-    dag = everything()
-    files = contents(dag)
-    read = read_dag(files["x.dag"])
-    inner, planned_one = read.lines["SUBDAG"]
-    scratch = "/s/local/joe/pegasus/w/R1"
-    assert inner == ["EXTERNAL", "subworkflow_SUB", "/submit/subworkflow_SUB/plan/workflow.dag"]
-    assert planned_one == ["EXTERNAL", "subworkflow_DAG", f"{scratch}/planned.dag", "DIR", scratch]
-    assert [
-        "PRE",
-        "subworkflow_SUB",
-        "/bin/pegasus-plan",
-        "@/submit/jobs/subworkflow_SUB.args",
-    ] in read.lines["SCRIPT"]
-    words = files["jobs/subworkflow_SUB.args"].splitlines()
-    assert "--if-missing" in words  # or a second try would find its own directory in the way
-    assert words[-1] == f"{scratch}/inner.yml" and words[words.index("--output-dir") + 1] == scratch
-    node = {one.name: one for one in dag.nodes}
-    assert "subworkflow_SUB" not in {meta for one in dag.nodes for meta in one.metas}
-    (out,) = (
-        move
-        for one in named(dag, "stage_out")
-        for move in one.operations
-        if getattr(move, "lfn", "") == "inner.out"
-    )
-    assert getattr(out, "sources")[0].url == f"file://{scratch}/inner.out"  # noqa: B009
-    assert node["subworkflow_DAG"].inputs[0].lfn == "planned.dag"
-
-
-def test_nobody_waits_for_a_digest_that_a_sub_workflow_does_not_tell(tmp_path: Path) -> None:
-    inner = {"type": "pegasusWorkflow", "file": "in.yml", "id": "S", "uses": [use("x", "output")]}
-    dag = planned(world(tmp_path, [inner, job("a", ["x", "in.yml"], ["y!"])]))
-    (node,) = named(dag, "keg_")
-    assert {one.lfn: one.produced for one in node.inputs} == {"keg": False, "x": False, "in.yml": False}
-    assert node.metas == ("stage_in_1_pool",)
-    assert "inter_site_0" in dag.parents["keg_a"]
-
-
-@pytest.mark.parametrize("n", [100, 1000])
-def test_at_most_a_fifth_of_upstreams_jobs_and_files(n: int, tmp_path: Path) -> None:
-    dag = planned(world(tmp_path, shape("fan", n)))
-    auxiliary = [node for node in dag.nodes if node.kind != "compute"]
-    assert len(auxiliary) <= max(0.522 * n / 5, 15)
-    assert len(list(directory.files(dag, "x"))) <= 0.5 * n
-
-
-# --- on disk ----------------------------------------------------------------------------------------
-
-
-def test_a_plan_with_nothing_to_do_is_a_dag_all_the_same(tmp_path: Path) -> None:
-    world(tmp_path, shape("diamond"), replicas=[replica("f.d", "/s/out/f.d")])
-    lines = contents(planned(tmp_path))["x.dag"].splitlines()
-    assert "JOB nothing_to_do /submit/submit/final.sub NOOP" in lines
-    assert "FINAL receipt /submit/submit/final.sub" in lines
-
-
-def test_profiles_of_dagman(tmp_path: Path) -> None:
-    dagman = {
-        "retry": "7",
-        "priority": "3",
-        "category": "big",
-        "pre": "/my/pre",
-        "pre.arguments": "a b",
-        "abort-dag-on": "4 RETURN 5",
-    }
-    jobs: list[dict[str, Any]] = [{**shape("fan", 1)[0], "profiles": {"dagman": dagman}}]
-    world(tmp_path, jobs, transformations=[KEG])
-    more = {"profiles": {"dagman": {"big.maxjobs": "2", "maxidle": "9"}}}
-    files = contents(planned(tmp_path, **more))
-    for line in (
-        "RETRY keg_j00000 7 UNLESS-EXIT 2",
-        "PRIORITY keg_j00000 3",
-        "CATEGORY keg_j00000 big",
-        "SCRIPT PRE keg_j00000 /my/pre a b",
-        "ABORT-DAG-ON keg_j00000 4 RETURN 5",
-        "MAXJOBS big 2",
-    ):
-        assert line in files["x.dag"].splitlines()
-    assert "DAGMAN_MAX_JOBS_IDLE = 9" in files["dagman.config"].splitlines()
+    assert dict(read_variables(line)) == variables

@@ -23,6 +23,8 @@ def sub_dag(plan: Plan, places: Places, job: Job, name: str) -> tuple[SubDag | N
         message = "a sub-workflow needs a sharedScratch directory with a file:// server at the site local"
         return None, [plan.problem(job, message)]
     if job.kind == "condorWorkflow":
+        if any(c.isspace() or c in '"\\' for c in f"{scratch}/{job.file}"):
+            return None, [plan.problem(job, f"DAGMan takes no spaces or quotes in {scratch}/{job.file}")]
         return SubDag(f"{scratch}/{job.file}", scratch), []
     directory = f"{settings.submit}/{name}"
     given = list(job.arguments)
