@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.interface import Control, Job, Want
 from tests import command
 from tests.material import content, sha256
 from tests.servers.common import public_directory
+from tests.servers.grid_pki import Grid
 from tests.servers.xrootd import Xrootd, serve
 from tests.test_xrootd_faults import connect, get, put, stored
 
@@ -83,6 +84,22 @@ def test_copies_go_from_server_to_server(xrootd: Xrootd, lying: Xrootd, tmp_path
     ]
     assert routes.count("server-side") >= 10
     assert stored(lying, "/data/there") == data
+
+
+def test_what_servers_deny_each_other_goes_through_here(
+    xrootd_gsi: Xrootd, grid: Grid, tmp_path: Path
+) -> None:
+    """A server has no credential for the other: no proxy is lent to it."""
+    data = {f"f{n}": content(1000 * n + 1, n) for n in range(6)}
+    for name, one in data.items():
+        xrootd_gsi.write(f"/data/from/{name}", one)
+    xrootd_gsi.write("/data/to/f0", b"old")
+    base = f"root://{xrootd_gsi.authority}//data"
+    entries = [command.entry(f"{base}/from/{name}", f"{base}/to/{name}") for name in data]
+    env = {"X509_USER_PROXY_local": str(grid.proxy), "X509_CERT_DIR": str(grid.certificates)}
+    done = command.run("-f", command.write(tmp_path / "in", entries), "-m", "1", cwd=tmp_path, env=env)
+    assert done.returncode == 0, done.stderr
+    assert stored(xrootd_gsi, "/data/to") == data
 
 
 def test_copy_with_a_digest_is_relayed(xrootd: Xrootd, tmp_path: Path) -> None:
