@@ -19,7 +19,7 @@ from tests.servers.nginx import PASSWORD, USER
 from tests.servers.pki import Pki
 
 
-class Area(WritableSuite, ListingSuite):
+class Area(WritableSuite):
     """A directory of its own below the server's files."""
 
     scheme: ClassVar[str] = "ftp"
@@ -61,7 +61,7 @@ class Area(WritableSuite, ListingSuite):
         }
 
 
-class TestAnonymous(Area):
+class TestAnonymous(Area, ListingSuite):
     """pyftpdlib, which knows MLSD; nobody in particular."""
 
     @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ class TestTls(Area):
         yield from self.begin(ftp_tls, pki, tmp_path)
 
 
-class TestVsftpd(Area):
+class TestVsftpd(Area, ListingSuite):
     """A server that knows neither MLST nor MLSD."""
 
     @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from tests.servers.xrootd_https import XrootdHttps
 LOGIN = f"username = {USER}\npassword = {PASSWORD}"
 
 
-class Area(WritableSuite, ListingSuite):
+class Area(WritableSuite):
     """A directory of its own below the server's files, under the prefix of the class."""
 
     prefix: ClassVar[str] = "dav"
@@ -94,7 +94,7 @@ class TestApacheDigest(Apache):
     section = LOGIN
 
 
-class TestApacheBasicTls(Apache):
+class TestApacheBasicTls(Apache, ListingSuite):
     """A password by Basic authentication, in TLS."""
 
     prefix = "basic"
@@ -102,7 +102,7 @@ class TestApacheBasicTls(Apache):
     section = f"{LOGIN}\nca_file = {{ca}}"
 
 
-class TestWsgiDav(Area):
+class TestWsgiDav(Area, ListingSuite):
     """WsgiDAV, open to all. It cuts a MOVE's destination at these, and that is noticed."""
 
     cannot_name = frozenset(name for name in AWKWARD if set("?;#\t\n") & set(name))
@@ -112,7 +112,7 @@ class TestWsgiDav(Area):
         yield from self.begin(wsgidav, pki, tmp_path)
 
 
-class TestNginx(Area):
+class Nginx(Area):
     """A server without PROPFIND, by an URL of plain HTTP that the credentials file marks as WebDAV."""
 
     scheme = "http"
@@ -124,13 +124,17 @@ class TestNginx(Area):
         yield from self.begin(nginx_dav, pki, tmp_path)
 
 
-class TestNginxPutOnly(TestNginx):
+class TestNginx(Nginx, ListingSuite):
+    """With MOVE."""
+
+
+class TestNginxPutOnly(Nginx):
     """A server without MOVE: files are sent under their own names."""
 
     prefix = "put-only"
 
 
-class TestXrootd(Area):
+class TestXrootd(Area, ListingSuite):
     """A grid server, with an X.509 proxy. It decodes no name in a destination, where it cannot
     read these; and its listings are wrong about a space in front."""
 
