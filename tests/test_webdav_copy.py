@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,11 +11,14 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.webdav import WebDav
-from pegasus_toolkit.transfer.errors import Corrupted, NotFound
+from pegasus_toolkit.transfer.backends.webdav_copy import Copy, lent
+from pegasus_toolkit.transfer.backends.webdav_steps import alone, nothing
+from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
 from tests.http_world import credentials
 from tests.material import content
 from tests.servers.grid_pki import Grid
+from tests.servers.odd_http import Odd, Reply
 from tests.servers.webdav import Dav
 from tests.servers.xrootd_https import XrootdHttps
 
@@ -88,8 +91,10 @@ def test_many_and_one_that_is_missing(pair: Pair) -> None:
     jobs.insert(7, bare("/data/missing", "/data/copies/missing"))
     over = pair.copy(*jobs)
     assert len(over) == 31
-    (bad,) = [job for job in over if job.error is not None]
-    assert isinstance(bad.error, NotFound) and bad.error.side == "source"
+    bad = {job.path: repr(job.error) for job in over if job.error is not None}
+    assert list(bad) == ["/data/missing"], bad
+    (missing,) = [job.error for job in over if job.path == "/data/missing"]
+    assert isinstance(missing, NotFound) and missing.side == "source"
     assert names(pair.servers[1].data) == {f"copies/file{n}" for n in range(30)}
     for path, data in made.items():
         assert (pair.servers[1].data / "copies" / path.rpartition("/")[2]).read_bytes() == data
@@ -131,8 +136,6 @@ def test_password_of_one_is_not_told_to_the_other(pair: Pair, grid: Grid, tmp_pa
 
 
 def test_token_goes_along_only_where_both_are_shown_it(pair: Pair, grid: Grid, tmp_path: Path) -> None:
-    from pegasus_toolkit.transfer.backends.webdav_copy import lent
-
     same = [opened(server, grid, {"BEARER_TOKEN": "tok-1"}, "", tmp_path) for server in pair.servers]
     assert lent(same[0].session.found, same[1].session.found) == (
         "TransferHeaderAuthorization: Bearer tok-1",
@@ -180,3 +183,33 @@ def test_within_one_server(apache_dav: Dav, tmp_path: Path, size: int) -> None:
     assert all((area / f"new/{n}").read_bytes() == content(size) for n in range(10))
     one.close()
     other.close()
+
+
+MARKERS = "".join(
+    f"Perf Marker\nTimestamp: 1\nStripe Index: 0\nStripe Bytes Transferred: {n}\nTotal Stripe Count: 1\nEnd\n"
+    for n in (0, 500, 1500)
+)
+
+
+@pytest.mark.parametrize(
+    ("last", "fault"),
+    [
+        ("success: Created", ""),
+        ("failure: no\x1b such file", "failure: no such file"),
+        ("", "End"),
+        ("Succ", "Succ"),
+    ],
+)
+def test_last_line_of_a_copy_counts(odd: Callable[..., Odd], last: str, fault: str) -> None:
+    """Its status is 201 whatever happens later."""
+    server = odd(lambda _: Reply((MARKERS + last).encode(), 201, {"Content-Type": "text/plain"}))
+    backend = open_backend(Endpoint("webdav", server.authority, "here"), Settings(Credentials.none()))
+    assert isinstance(backend, WebDav)
+    control = Control()
+    step = Copy(backend.session, "/file", nothing, ("Destination: http://x/y",), control)
+    alone(backend.side, step)
+    error = step.outcome()
+    assert control.bytes == 1500
+    assert (error is None) == (not fault)
+    assert error is None or (isinstance(error, ServerFault) and fault in str(error))
+    backend.close()
