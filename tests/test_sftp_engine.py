@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends.ssh import WORTH_A_COMMAND, Sftp
+from pegasus_toolkit.transfer.backends.ssh import WORTH_A_COMMAND, Sftp, open_backend
 from pegasus_toolkit.transfer.engine import Engine, Options, Summary
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, NotFound
-from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 from pegasus_toolkit.transfer.model import Checksum, Operation
 from tests.material import AWKWARD, content, sha256
 from tests.servers.sshd import Sshd, serving
@@ -224,3 +224,17 @@ def test_copies_are_offered_within_one_account_only(sshd: Sshd, tmp_path: Path) 
     for backend in (one, other):
         backend.close()
     assert isinstance(one, Sftp)
+
+
+def test_who_is_there_and_how_much_room(site: Site) -> None:
+    environ = {"PATH": os.environ["PATH"], "PEGASUS_CREDENTIALS": str(site.credentials)}
+    settings = Settings(Credentials.load(environ), environ, stall_timeout=20)
+    backend = open_backend(Endpoint("sftp", site.server.authority, "local"), settings)
+    try:
+        assert backend.identity() == Identity("SSH key", str(site.server.key))
+        there = os.statvfs(site.area)
+        room = backend.free(f"{site.area}/not/there/yet")
+        assert room is not None
+        assert abs(room - there.f_bavail * there.f_frsize) < 1 << 30
+    finally:
+        backend.close()

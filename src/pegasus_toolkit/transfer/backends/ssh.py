@@ -29,11 +29,14 @@ from pegasus_toolkit.transfer.interface import (
     Copies,
     Endpoint,
     Entry,
+    Identified,
+    Identity,
     Inspects,
     Job,
     Settings,
     Sink,
     Source,
+    Spacious,
     Want,
 )
 
@@ -66,8 +69,11 @@ class Sftp:
 
     abilities = Abilities(in_flight=IN_FLIGHT, pipelined=True, threads=4)
 
-    def __init__(self, endpoint: Endpoint, settings: Settings, connector: Connector) -> None:
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, connector: Connector, who: SshCredential
+    ) -> None:
         self.endpoint = endpoint
+        self._who = who
         self.connector = connector
         self._settings = settings
         self._url = f"{endpoint.scheme}://{endpoint.authority}"
@@ -199,6 +205,25 @@ class Sftp:
         with self._use() as session:
             yield from sftp_tree.walk(session, prefix, self._url)
 
+    def identity(self) -> Identity:
+        """Password, key file, or what ``ssh`` finds by itself (agent, default keys)."""
+        who = self._who
+        if who.password is not None:
+            return Identity("password", who.section)
+        return Identity("SSH key", who.private_key or "agent or default keys")
+
+    def free(self, path: str) -> int | None:
+        """By ``statvfs``, of the nearest directory that is there; ``None`` where the server has no such."""
+        with self._use() as session:
+            while wire.STATVFS in session.offers:
+                kind, body = session.ask(wire.EXTENDED, wire.string(wire.STATVFS) + wire.encode(path or "/"))
+                if kind == wire.EXTENDED_REPLY:
+                    return wire.free_space(body)
+                if path in ("", "/"):
+                    break
+                path = path.rstrip("/").rpartition("/")[0]
+        return None
+
     # -- connection --------------------------------------------------------------------------------
 
     @contextmanager
@@ -261,7 +286,7 @@ class Sftp:
 def open_backend(endpoint: Endpoint, settings: Settings) -> Sftp:
     """Connects to nothing yet. Raises ``BadSpecification``, and ``CredentialError`` for broken ones."""
     credential = settings.credentials.ssh(endpoint.scheme, endpoint.authority, endpoint.site)
-    return Sftp(endpoint, settings, connector(endpoint, settings, credential))
+    return Sftp(endpoint, settings, connector(endpoint, settings, credential), credential)
 
 
 def connector(endpoint: Endpoint, settings: Settings, credential: SshCredential) -> Connector:
@@ -282,3 +307,5 @@ def connector(endpoint: Endpoint, settings: Settings, credential: SshCredential)
 _: type[Backend] = Sftp
 _copies: type[Copies] = Sftp
 _inspects: type[Inspects] = Sftp
+_identified: type[Identified] = Sftp
+_spacious: type[Spacious] = Sftp
