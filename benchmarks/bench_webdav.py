@@ -36,7 +36,7 @@ class Files(NamedTuple):
     size: int
 
 
-SETS = {"large": Files(1, 1 << 30), "middle": Files(100, 5 << 20), "tiny": Files(3_000, 4 << 10)}
+SETS = {"large": Files(1, 512 << 20), "middle": Files(60, 5 << 20), "tiny": Files(300, 4 << 10)}
 MODULES = "mpm_event authz_core dav dav_fs alias unixd"
 SERVER = """
 ServerRoot {home}
