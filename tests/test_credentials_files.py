@@ -170,7 +170,10 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         ("[host]\nheader.A = hunter2\x00\n", "header.A holds a line end or another control character"),
         ("[host]\nheader.A B = hunter2\n", "not the name of a header"),
         ("[host]\nheader. = hunter2\n", "not the name of a header"),
-        ("[host]\npasword = hunter2\n", "its key number 1 is not known; known are: allow_plain_password, ca_file"),
+        (
+            "[host]\npasword = hunter2\n",
+            "key number 1 is not known; known are: allow_plain_password, ca_file",
+        ),
         ("[host]\npassword = ab\npiece=c\n", "its key number 2 is not known"),
         ("[host]\npassword = hunter2\n", "username and password go together"),
         ("[host]\nusername = joe\n", "username and password go together"),
