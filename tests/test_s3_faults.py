@@ -120,7 +120,7 @@ def test_connection_that_dies(odd: Start, at: int) -> None:
         first = request.range[0] if request.range else 0
         return replace(reply, cut=at - first) if first <= at < first + len(reply.body) else reply
 
-    assert isinstance(fetch(odd(answer)), ServerFault)
+    assert isinstance(fetch(odd(answer), stall=20), ServerFault)
 
 
 @pytest.mark.parametrize("at", [0, 50_000, 2 * MIB])
