@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -12,7 +13,7 @@ from pegasus_toolkit.transfer.interface import Job, Sink, Source
 E = TypeVar("E", Sink, Source)
 
 
-class Batch(Generic[E]):
+class Batch(ABC, Generic[E]):
     """Keeps up to ``width`` files in flight on one session."""
 
     def __init__(self, session: Session, url: str, width: int) -> None:
@@ -30,9 +31,9 @@ class Batch(Generic[E]):
         """Whether to take one more job."""
         return len(self.files) < self.width
 
+    @abstractmethod
     def begin(self, job: Job[E]) -> None:
         """Takes a job: sends its first requests."""
-        raise NotImplementedError
 
     def work(self) -> None:
         """Goes on with what has room to go on."""
