@@ -133,8 +133,8 @@ def client(base: str, names: list[str], out: str, behind: bool) -> None:
 
 def ours(base: str, names: list[str], out: str) -> None:
     from pegasus_toolkit.credentials import Credentials
-    from pegasus_toolkit.transfer.backends.http import open_backend
-    from pegasus_toolkit.transfer.files import FileSink
+    from pegasus_toolkit.transfer.backends.http.backend import open_backend
+    from pegasus_toolkit.transfer.ends.files import FileSink
     from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Sink, Want
 
     want, control = Want(), Control()

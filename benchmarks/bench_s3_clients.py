@@ -18,8 +18,8 @@ from pathlib import Path
 from statistics import median
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends import s3
-from pegasus_toolkit.transfer.backends.s3_wire import Request
+from pegasus_toolkit.transfer.backends.s3 import backend as s3
+from pegasus_toolkit.transfer.backends.s3.wire import Request
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 from tests.servers.seaweed import IDENTITIES, Seaweed, serve
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Backend, Job, Sink, Want
 from tests.material import (

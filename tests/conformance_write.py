@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Backend, Job, Source, Want
 from tests.conformance_read import BackendSuite

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends.http import Http
-from pegasus_toolkit.transfer.backends.http_get import Tuning
+from pegasus_toolkit.transfer.backends.http.backend import Http
+from pegasus_toolkit.transfer.backends.http.get import Tuning
+from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import TransferError
-from pegasus_toolkit.transfer.files import FileSink
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Sink, Want
 from tests.material import fetch_job, settle
 

@@ -7,7 +7,7 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 
-from pegasus_toolkit.transfer.ends import BLOCK, MemorySink, MemorySource
+from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Control, Data, Job, Sink, Source, Want
 from tests.faults import SinkLayer, SourceLayer

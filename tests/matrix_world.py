@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.s3_keys import Keys
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3.keys import Keys
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.url import from_path
 from tests.servers.grid_pki import Grid
 from tests.servers.nginx import PASSWORD, USER

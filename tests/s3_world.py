@@ -12,9 +12,9 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.s3 import S3
-from pegasus_toolkit.transfer.backends.s3_keys import Keys
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3.backend import S3
+from pegasus_toolkit.transfer.backends.s3.keys import Keys
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
 from tests.material import (
     content,

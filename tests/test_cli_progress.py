@@ -17,7 +17,7 @@ import pytest
 from pegasus_toolkit.cli.console import Console, fitted, visible
 from pegasus_toolkit.cli.progress import INTERVAL, MANY, Lines, Live, live_line
 from pegasus_toolkit.transfer import units
-from pegasus_toolkit.transfer.engine import Progress
+from pegasus_toolkit.transfer.engine.engine import Progress
 from pegasus_toolkit.transfer.errors import Defect, NotFound, TimedOut
 from tests.command import PROGRAM, entry, environment, write
 from tests.material import content

@@ -171,9 +171,10 @@ def test_a_local_copy_loads_no_protocol_and_nothing_large(tmp_path: Path, spec: 
         command, cwd=tmp_path, capture_output=True, text=True, env=environment(), check=True
     )
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "pegasus_toolkit.transfer.engine" in loaded
+    assert "pegasus_toolkit.transfer.engine.engine" in loaded
     unwanted = {"logging", "http.client", "ssl", "asyncio", "pycurl", "obstore", "s3fs", "rich",
                 "configparser", "subprocess", "tempfile", "shutil", "blake3", "tenacity", "fsspec",
-                "pegasus_toolkit.transfer.journal", "pegasus_toolkit.transfer.report"}  # fmt: skip
+                "pegasus_toolkit.transfer.records.journal",
+                "pegasus_toolkit.transfer.records.report"}  # fmt: skip
     assert loaded & unwanted == set()
     assert copied(tmp_path, 0, 1, 2)

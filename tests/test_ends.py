@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.ends import BLOCK, MemorySink, MemorySource, NullSink
+from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource, NullSink
+from pegasus_toolkit.transfer.ends.files import FileSource
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, Unsupported
-from pegasus_toolkit.transfer.files import FileSource
 from pegasus_toolkit.transfer.interface import Control, Source, Want
 from tests.material import Kept, content, given, kept, sha256
 

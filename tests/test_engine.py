@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
+from pegasus_toolkit.transfer.engine.lanes import SPOOL
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     Denied,
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Job
-from pegasus_toolkit.transfer.lanes import SPOOL
 from pegasus_toolkit.transfer.model import Checksum
 from tests.worlds import Recorder, Remote, World, at, fill, move, sha
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer import scheduler
+from pegasus_toolkit.transfer.engine import scheduler
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Denied,

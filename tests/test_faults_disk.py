@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.local import Local
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.local.backend import Local
+from pegasus_toolkit.transfer.ends.checked import BLOCK
+from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import NoSpace
-from pegasus_toolkit.transfer.files import FileSink
 from pegasus_toolkit.transfer.interface import Backend, Control, Job, Source, Want
 from tests.material import content, given
 
@@ -160,7 +160,7 @@ def test_limit_of_file_size(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content(3 * BLOCK))
     script = """if True:
         import resource, sys
-        from pegasus_toolkit.transfer.backends.local import Local
+        from pegasus_toolkit.transfer.backends.local.backend import Local
         from pegasus_toolkit.transfer.interface import Control, Job, Want
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
         job = Job(sys.argv[1] + "/file", sys.argv[1] + "/copy", Want(), None)

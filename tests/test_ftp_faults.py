@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.ftp import Ftp
-from pegasus_toolkit.transfer.backends.ftp_tree import Found, _facts, _listed
+from pegasus_toolkit.transfer.backends.ftp.backend import Ftp
+from pegasus_toolkit.transfer.backends.ftp.tree import Found, _facts, _listed
+from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -21,7 +22,6 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unreachable,
 )
-from pegasus_toolkit.transfer.files import FileSink
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Identity, Settings, Sink, Want
 from tests.faults import Full
 from tests.http_world import credentials
@@ -233,7 +233,7 @@ def test_connections_are_kept(ftp_plain: FtpServer, open_ftp: Opens, tmp_path: P
 
 def test_implicit_tls(pki: Pki, open_ftp: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS from the first byte, at the port where that is what ``ftps`` means."""
-    import pegasus_toolkit.transfer.backends.ftp_core as core
+    from pegasus_toolkit.transfer.backends.ftp import core
 
     with (
         public_directory("vsftpd-tls-") as home,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
-from pegasus_toolkit.transfer.backends import gridftp_data, open_backend
-from pegasus_toolkit.transfer.backends.gridftp import GridFtp
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.backends.gridftp import data as gridftp_data
+from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.guc import Guc
+from pegasus_toolkit.transfer.backends.gridftp.guc import Guc
+from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError, Unsupported
-from pegasus_toolkit.transfer.files import FileSink, FileSource
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Sink, Source, Want
 from tests.material import AWKWARD, content, sha256
 from tests.servers.common import program

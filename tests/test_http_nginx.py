@@ -12,8 +12,8 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.http import Http
-from pegasus_toolkit.transfer.backends.http_get import Tuning
+from pegasus_toolkit.transfer.backends.http.backend import Http
+from pegasus_toolkit.transfer.backends.http.get import Tuning
 from pegasus_toolkit.transfer.errors import (
     Denied,
     IsDirectory,

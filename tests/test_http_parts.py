@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.http_get import Tuning
+from pegasus_toolkit.transfer.backends.http.get import Tuning
 from pegasus_toolkit.transfer.errors import NotFound, ServerFault
 from pegasus_toolkit.transfer.interface import Job, Sink
 from tests.http_world import World, failure, get

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pegasus_toolkit.transfer.backends import http_urls
-from pegasus_toolkit.transfer.backends.http_headers import Head
-from pegasus_toolkit.transfer.backends.http_settings import Proxies, authorities
+from pegasus_toolkit.transfer.backends.http import urls as http_urls
+from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.backends.http.settings import Proxies, authorities
 
 SENDABLE = frozenset(string.ascii_letters + string.digits + "%/:?@!$&'()*+,;=-._~")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.errors import NotFound
-from pegasus_toolkit.transfer.journal import MAGIC, Journal, JournalError, leftovers
 from pegasus_toolkit.transfer.model import Checksum, Operation, Remove
+from pegasus_toolkit.transfer.records.journal import MAGIC, Journal, JournalError, leftovers
 from tests.material import AWKWARD, sha256
 from tests.outcomes import done, failed, local, make_directory, transfer, web
 

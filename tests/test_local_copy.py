@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.integrity import digests
-from pegasus_toolkit.transfer.backends import local_copy, local_pump
-from pegasus_toolkit.transfer.backends.local import Local
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.local import copy as local_copy
+from pegasus_toolkit.transfer.backends.local import pump as local_pump
+from pegasus_toolkit.transfer.backends.local.backend import Local
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,

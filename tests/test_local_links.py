@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.local import Local
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.local.backend import Local
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.ends.checked import BLOCK
+from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -21,7 +22,6 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.files import FileSink, FileSource
 from pegasus_toolkit.transfer.interface import Control, Want
 from tests.material import content
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.local import Local
+from pegasus_toolkit.transfer.backends.local.backend import Local
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,

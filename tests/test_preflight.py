@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends.memory import Memory
+from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.preflight import Finding, check
 from pegasus_toolkit.transfer.errors import Denied, NoSpace, Unreachable, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identity, Settings
-from pegasus_toolkit.transfer.pool import Pool
-from pegasus_toolkit.transfer.preflight import Finding, check
 from tests.command import run
 from tests.servers.seaweed import Seaweed
 from tests.worlds import World, mkdir, move

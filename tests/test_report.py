@@ -7,10 +7,10 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from pegasus_toolkit.transfer.engine import Plan, Summary
+from pegasus_toolkit.transfer.engine.engine import Plan, Summary
 from pegasus_toolkit.transfer.errors import Denied, NotFound
-from pegasus_toolkit.transfer.outfile import OutFile
-from pegasus_toolkit.transfer.report import Report
+from pegasus_toolkit.transfer.records.outfile import OutFile
+from pegasus_toolkit.transfer.records.report import Report
 from tests.material import sha256
 from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web
 

@@ -10,8 +10,8 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.s3_keys import Keys
-from pegasus_toolkit.transfer.backends.s3_wire import Request
+from pegasus_toolkit.transfer.backends.s3.keys import Keys
+from pegasus_toolkit.transfer.backends.s3.wire import Request
 from pegasus_toolkit.transfer.errors import NotFound
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from tests.conformance import ListingSuite, WritableSuite
@@ -63,9 +63,9 @@ class TestS3InParts(S3Suite):
 
     @pytest.fixture(autouse=True)
     def area(self, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3_parts.GET_PART", 300_000)
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.WHOLE", 100_000)
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.SMALL", 50_000)
+        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.parts.GET_PART", 300_000)
+        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.backend.WHOLE", 100_000)
+        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.backend.SMALL", 50_000)
         self.use(seaweed, tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -162,7 +162,7 @@ SCRIPT = """
 import sys, threading
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends import MemorySink, MemorySource
+from pegasus_toolkit.transfer.ends.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
 environ = {"PEGASUS_CREDENTIALS": sys.argv[1]}
 def work(n):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,

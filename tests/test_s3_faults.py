@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends import open_backend, s3_parts
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.backends.s3 import parts as s3_parts
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,

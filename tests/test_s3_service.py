@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pegasus_toolkit.transfer.backends import s3_keys, s3_parts
-from pegasus_toolkit.transfer.backends.s3 import WHOLE
-from pegasus_toolkit.transfer.backends.s3_keys import Keys
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3 import keys as s3_keys
+from pegasus_toolkit.transfer.backends.s3 import parts as s3_parts
+from pegasus_toolkit.transfer.backends.s3.backend import WHOLE
+from pegasus_toolkit.transfer.backends.s3.keys import Keys
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,

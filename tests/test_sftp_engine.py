@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends.ssh import WORTH_A_COMMAND, Sftp, open_backend
-from pegasus_toolkit.transfer.engine import Engine, Options, Summary
+from pegasus_toolkit.transfer.backends.ssh.backend import WORTH_A_COMMAND, Sftp, open_backend
+from pegasus_toolkit.transfer.engine.engine import Engine, Options, Summary
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, NotFound
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 from pegasus_toolkit.transfer.model import Checksum, Operation

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.sftp_wire import COPY_DATA, LIMITS, POSIX_RENAME, STATVFS
-from pegasus_toolkit.transfer.backends.ssh import Sftp
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.ssh.backend import Sftp
+from pegasus_toolkit.transfer.backends.ssh.sftp_wire import COPY_DATA, LIMITS, POSIX_RENAME, STATVFS
+from pegasus_toolkit.transfer.ends.checked import BLOCK
+from pegasus_toolkit.transfer.ends.files import FileSink, FileSource, discard
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -28,7 +29,6 @@ from pegasus_toolkit.transfer.errors import (
     Unreachable,
     Unsupported,
 )
-from pegasus_toolkit.transfer.files import FileSink, FileSource, discard
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Settings, Want
 from tests.conformance import WritableSuite
 from tests.material import (

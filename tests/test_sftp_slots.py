@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from pegasus_toolkit.transfer.engine.lanes import SMALL, WORTH, Key, Lane
+from pegasus_toolkit.transfer.engine.routes import UPLOAD
+from pegasus_toolkit.transfer.engine.slots import Slots
+from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Job, Settings
-from pegasus_toolkit.transfer.lanes import SMALL, WORTH, Key, Lane
-from pegasus_toolkit.transfer.routes import UPLOAD
-from pegasus_toolkit.transfer.slots import Slots
-from pegasus_toolkit.transfer.worker import Worker
 from tests.worlds import Remote, World, move
 
 KEY = Key("transfer", Endpoint("file", "", "local"), Endpoint("scp", "host", "there"))

@@ -10,10 +10,10 @@ from contextlib import suppress
 
 import pytest
 
-from pegasus_toolkit.transfer.backends import sftp_wire as wire
-from pegasus_toolkit.transfer.backends.sftp_get import Gets
-from pegasus_toolkit.transfer.backends.sftp_session import Session
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
+from pegasus_toolkit.transfer.backends.ssh.sftp_get import Gets
+from pegasus_toolkit.transfer.backends.ssh.sftp_session import Session
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, ServerFault, TransferError, Unsupported
 from tests.material import content, fetch_job, settle
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Remove, Transfer
+from pegasus_toolkit.transfer.spec import load as spec
 from tests import strategies
 
 SHA = "ab" * 32

@@ -11,7 +11,8 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.srm import Srm
+from pegasus_toolkit.transfer.backends.srm.backend import Srm
+from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -21,7 +22,6 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.files import FileSink, FileSource
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Entry, Job, Settings, Sink, Source, Want
 from tests.material import content, sha256
 from tests.servers.common import free_port
@@ -184,7 +184,7 @@ def test_nobody_there(srm: SrmStub) -> None:
 def test_without_gfal2_the_error_says_what_to_install(
     srm: SrmStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pegasus_toolkit.transfer.backends.gfal_process.PYTHONS", ())
+    monkeypatch.setattr("pegasus_toolkit.transfer.backends.srm.process.PYTHONS", ())
     backend = opened(srm)
     with pytest.raises(Unsupported, match="python3-gfal2"):
         backend.stat(f"{PREFIX}/x")

@@ -10,8 +10,8 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.ssh_paramiko import Library
-from pegasus_toolkit.transfer.backends.ssh_program import Program
+from pegasus_toolkit.transfer.backends.ssh.paramiko import Library
+from pegasus_toolkit.transfer.backends.ssh.program import Program
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,

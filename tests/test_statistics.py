@@ -10,7 +10,7 @@ import yaml
 
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound
-from pegasus_toolkit.transfer.statistics import Statistics
+from pegasus_toolkit.transfer.records.statistics import Statistics
 from tests.material import AWKWARD
 from tests.outcomes import attempt, done, failed, local, transfer, web
 

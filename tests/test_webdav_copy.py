@@ -10,9 +10,9 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.webdav import WebDav
-from pegasus_toolkit.transfer.backends.webdav_copy import Copy, lent
-from pegasus_toolkit.transfer.backends.webdav_steps import alone, nothing
+from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
+from pegasus_toolkit.transfer.backends.webdav.copy import Copy, lent
+from pegasus_toolkit.transfer.backends.webdav.steps import alone, nothing
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
 from tests.http_world import credentials

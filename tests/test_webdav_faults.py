@@ -12,7 +12,7 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.webdav import WebDav
+from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     Denied,

@@ -13,7 +13,7 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,

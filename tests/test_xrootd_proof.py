@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.xrootd import Xrootd as XrootdBackend
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.backends.xrootd.backend import Xrootd as XrootdBackend
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound
 from pegasus_toolkit.transfer.interface import Control, Job, Want
 from tests import command

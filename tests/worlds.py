@@ -17,7 +17,7 @@ from typing import Any
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.memory import Memory
-from pegasus_toolkit.transfer.engine import Engine, Options, Progress, Summary
+from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress, Summary
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,

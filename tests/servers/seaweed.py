@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from pegasus_toolkit.credentials import Secret
-from pegasus_toolkit.transfer.backends.s3_keys import Keys
-from pegasus_toolkit.transfer.backends.s3_site import Options, Site
-from pegasus_toolkit.transfer.backends.s3_wire import Request, Wire
+from pegasus_toolkit.transfer.backends.s3.keys import Keys
+from pegasus_toolkit.transfer.backends.s3.site import Options, Site
+from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.errors import TransferError
 from tests.servers.common import free_port, program, running
 from tests.servers.pki import Pki

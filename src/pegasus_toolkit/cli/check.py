@@ -10,10 +10,10 @@ from contextlib import suppress
 from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.transfer import redact, units
 from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.preflight import Finding, check
 from pegasus_toolkit.transfer.interface import Identity, Settings
 from pegasus_toolkit.transfer.model import Operation
-from pegasus_toolkit.transfer.pool import Pool
-from pegasus_toolkit.transfer.preflight import Finding, check
 
 
 def check_all(operations: Sequence[Operation], settings: Settings, console: Console) -> int:

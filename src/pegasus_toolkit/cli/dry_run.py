@@ -11,9 +11,9 @@ from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.engine import Engine, Plan
+from pegasus_toolkit.transfer.engine.engine import Engine, Plan
 from pegasus_toolkit.transfer.model import Operation, Transfer
-from pegasus_toolkit.transfer.report import Report, ends
+from pegasus_toolkit.transfer.records.report import Report, ends
 
 
 def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
@@ -49,7 +49,7 @@ def _done(journal: str) -> Callable[[Operation], bool]:
     """Whether an earlier run with this journal has finished an operation."""
     if not journal or not Path(journal).exists():
         return lambda operation: False
-    from pegasus_toolkit.transfer.journal import Journal, JournalError
+    from pegasus_toolkit.transfer.records.journal import Journal, JournalError
 
     try:
         return Journal(journal, "", look=True).done

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
-from pegasus_toolkit.transfer.engine import Observer, Progress, Summary
+from pegasus_toolkit.transfer.engine.engine import Observer, Progress, Summary
 from pegasus_toolkit.transfer.model import Operation, Outcome
-from pegasus_toolkit.transfer.outfile import OutFile
-from pegasus_toolkit.transfer.statistics import Statistics
+from pegasus_toolkit.transfer.records.outfile import OutFile
+from pegasus_toolkit.transfer.records.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pegasus_toolkit.transfer.journal import Journal
-    from pegasus_toolkit.transfer.receipts import Manifest, Receipts
-    from pegasus_toolkit.transfer.report import Report
+    from pegasus_toolkit.transfer.records.journal import Journal
+    from pegasus_toolkit.transfer.records.receipts import Manifest, Receipts
+    from pegasus_toolkit.transfer.records.report import Report
 
     Encode = Callable[[Iterable[Operation]], bytes]
 
@@ -88,18 +88,18 @@ class Outputs:
     def _open(self, arguments: Arguments) -> None:
         """Modules are imported by those who use them: each is some milliseconds of start-up."""
         if arguments.journal:
-            from pegasus_toolkit.transfer.journal import Journal, JournalError
+            from pegasus_toolkit.transfer.records.journal import Journal, JournalError
 
             try:
                 self.journal = Journal(arguments.journal, self.run)
             except JournalError as error:
                 raise Refused(str(error)) from error
         if arguments.report:
-            from pegasus_toolkit.transfer.report import Report
+            from pegasus_toolkit.transfer.records.report import Report
 
             self.report = Report(arguments.report)
         if arguments.manifest:
-            from pegasus_toolkit.transfer.receipts import Manifest
+            from pegasus_toolkit.transfer.records.receipts import Manifest
 
             self.manifest = Manifest(arguments.manifest, self.journal)
         if arguments.failed:
@@ -133,7 +133,7 @@ class Outputs:
                 if not outcome.member:
                     self.counts[outcome.status] += 1
             if record and self._receipts is None:
-                from pegasus_toolkit.transfer.receipts import Receipts
+                from pegasus_toolkit.transfer.records.receipts import Receipts
 
                 self._receipts = Receipts(self._record_to, self.journal)
                 self._observers.append(self._receipts)

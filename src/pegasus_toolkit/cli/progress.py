@@ -11,7 +11,7 @@ from pegasus_toolkit.transfer import redact, units
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine import Observer, Progress
+    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
 
 MANY = 1000  # operations; a log of more is summarised
 INTERVAL = 30.0  # seconds between two summaries

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pegasus_toolkit.credentials.errors import CredentialError
-from pegasus_toolkit.credentials.lookup import (
-    Credentials,
+from pegasus_toolkit.credentials.lookup import Credentials
+from pegasus_toolkit.credentials.secret import Secret
+from pegasus_toolkit.credentials.types import (
     HttpCredential,
     S3Credential,
     SshCredential,
     Token,
     X509Credential,
 )
-from pegasus_toolkit.credentials.secret import Secret
 
 __all__ = [
     "CredentialError",

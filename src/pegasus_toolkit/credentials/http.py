@@ -6,9 +6,9 @@ import string
 
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import Sections
-from pegasus_toolkit.credentials.lookup import HttpCredential, NamedFile
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section
+from pegasus_toolkit.credentials.types import HttpCredential, NamedFile
 
 PORTS = {"http": 80, "webdav": 80, "dav": 80, "https": 443, "webdavs": 443, "davs": 443}
 PORTS |= {"ftp": 21, "ftps": 990}

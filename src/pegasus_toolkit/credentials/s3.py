@@ -6,8 +6,8 @@ from types import MappingProxyType
 
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import Sections
-from pegasus_toolkit.credentials.lookup import NamedFile, S3Credential
 from pegasus_toolkit.credentials.section import Section
+from pegasus_toolkit.credentials.types import NamedFile, S3Credential
 
 SECRETS = ("access_key", "secret_key", "session_token", "password", "token")
 OWN = ("endpoint", "region", "ca_file", "verify")

@@ -23,9 +23,9 @@ import re
 from pegasus_toolkit.credentials import http
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import Sections
-from pegasus_toolkit.credentials.lookup import NamedFile, SshCredential
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section
+from pegasus_toolkit.credentials.types import NamedFile, SshCredential
 
 KNOWN = (
     "user", "username", "port", "password", "private_key", "passphrase", "known_hosts", "host_key",

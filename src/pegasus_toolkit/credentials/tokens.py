@@ -19,9 +19,9 @@ from typing import NamedTuple
 from pegasus_toolkit.credentials import http
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import LIMIT, Sections, read_private
-from pegasus_toolkit.credentials.lookup import NamedFile, Token
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section, has_control
+from pegasus_toolkit.credentials.types import NamedFile, Token
 from pegasus_toolkit.credentials.x509 import moment, ours_at
 
 AMBIENT = frozenset({"davs", "webdavs", "root", "roots", "xroot", "xroots", "osdf", "pelican"})

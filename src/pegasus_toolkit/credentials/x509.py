@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import read_private
-from pegasus_toolkit.credentials.lookup import NamedFile, X509Credential
+from pegasus_toolkit.credentials.types import NamedFile, X509Credential
 
 Named = Callable[[str, str], Iterator[NamedFile]]
 

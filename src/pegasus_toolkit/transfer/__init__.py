@@ -14,10 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine import Engine, Observer, Options, Plan, Progress, Summary
+    from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Plan, Progress, Summary
     from pegasus_toolkit.transfer.interface import Settings
     from pegasus_toolkit.transfer.model import Attempt, Checksum, Location, Mkdir, Outcome, Remove, Transfer
-    from pegasus_toolkit.transfer.spec import Specification, SpecificationError, encode, load, transfer
+    from pegasus_toolkit.transfer.spec.load import Specification, SpecificationError, encode, load, transfer
 
 __all__ = [
     "Attempt", "Checksum", "Engine", "Location", "Mkdir", "Observer", "Options", "Outcome", "Plan",
@@ -26,10 +26,10 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "engine": ("Engine", "Observer", "Options", "Plan", "Progress", "Summary"),
+    "engine.engine": ("Engine", "Observer", "Options", "Plan", "Progress", "Summary"),
     "interface": ("Settings",),
     "model": ("Attempt", "Checksum", "Location", "Mkdir", "Outcome", "Remove", "Transfer"),
-    "spec": ("Specification", "SpecificationError", "encode", "load", "transfer"),
+    "spec.load": ("Specification", "SpecificationError", "encode", "load", "transfer"),
 }
 
 

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from pegasus_toolkit.planner.catalogs import Pfn
 from pegasus_toolkit.planner.model import MakeDirectory, Move, Node, Operation
-from pegasus_toolkit.transfer.spec_entries import (
+from pegasus_toolkit.transfer.spec.entries import (
     ChecksumEntry,
     FileEntry,
     MkdirEntry,

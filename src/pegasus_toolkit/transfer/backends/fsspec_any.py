@@ -19,7 +19,7 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends import PROTOCOLS
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.ends import BLOCK
+from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,

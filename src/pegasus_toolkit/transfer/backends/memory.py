@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.ends import BLOCK, MemorySink, MemorySource
+from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,

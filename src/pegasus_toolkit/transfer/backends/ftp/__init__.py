@@ -1,0 +1,1 @@
+"""FTP and FTPS, on HTTP's loop."""

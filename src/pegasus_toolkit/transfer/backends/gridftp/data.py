@@ -1,0 +1,322 @@
+"""GridFTP's data connections: where the bytes of files go.
+
+Files are sent, and taken where the server can connect to us, in extended block mode: one connection
+serves many files, each block says where it belongs. Elsewhere (address translation, firewalls) a
+file is taken in stream mode, a connection for each, which we make.
+
+Data connections are not authenticated and not encrypted, as is usual; only the control connection is.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from io import BufferedReader
+
+from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.wire import Reply, Session, connect
+from pegasus_toolkit.transfer.errors import ServerFault, TimedOut, Unsupported
+
+BLOCK = 1 << 20  # bytes of one block that is sent, and of the buffer for what comes
+SMALL = 1 << 16  # bytes: below this a copy is cheaper than a second call
+AHEAD = 64 << 20  # bytes that may come before their turn
+HEADER = struct.Struct(">BQQ")  # descriptor, length, offset
+LAST, ENDED, CLOSING = 64, 8, 4  # bits of the descriptor: end of file, of data, of the connection
+
+Write = Callable[[memoryview], None]
+
+
+class Channel:
+    """A session for files in one direction. Not usable once anything went wrong: make another."""
+
+    def __init__(self, session: Session, patience: float) -> None:
+        self.session = session
+        self.patience = patience
+        self.sock: socket.socket | None = None
+        self.first: deque[Reply] = deque()
+
+    def must(self, command: str, hint: str = "") -> Reply:
+        """Its reply, which must be a good one."""
+        reply = self.session.ask(command)
+        if not reply.good:
+            raise Unsupported(
+                f"the server refuses {command}: {reply.code} {reply.text}", host=self.session.host, hint=hint
+            )
+        return reply
+
+    def plain(self, mode: str) -> None:
+        """Data without authentication, in that mode."""
+        self.must(f"MODE {mode}")
+        self.session.send("DCAU N", _ignored)  # through ssh it is unknown; who insists says so later
+
+    def passive(self) -> tuple[str, int]:
+        """Where the server waits for our connection."""
+        return spot(self.must(passive(self.session)), self.session)
+
+    def lost(self, error: OSError | None, why: str) -> ServerFault | TimedOut:
+        """The error for a data connection that ended too early."""
+        self.session.broken = True
+        host = self.session.host
+        if isinstance(error, TimeoutError):
+            return TimedOut("no data came or went", host=host)
+        return ServerFault(f"{why}: {getattr(error, 'strerror', None) or 'closed'}", host=host)
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self.sock is not None:
+            self.sock.close()
+        self.session.close()
+
+    def interrupt(self) -> None:
+        """From another thread."""
+        self.session.interrupt()
+        if self.sock is not None:
+            with suppress(OSError):
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class Sender(Channel):
+    """Files to the server, one after the other over one connection that we make."""
+
+    def __init__(self, session: Session, patience: float) -> None:
+        super().__init__(session, patience)
+        self.plain("E")
+        for reports in ("PERF", "RESTART"):  # several lines a file, which nobody reads
+            session.send(f"TREV {reports} 0", _ignored)
+        host, port = self.passive()
+        self.sock = connect(host, port, patience, session.url)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+
+    def ask(self, path: str) -> None:
+        """Says which file comes next; several may be asked for before the first is sent."""
+        self.session.send(f"STOR {path}")
+
+    def send(self, fill: Callable[[memoryview], int], buffer: memoryview) -> int:
+        """Sends what ``fill`` gives until it gives nothing; bytes sent. ``OSError`` is ours to explain."""
+        assert self.sock is not None
+        offset = 0
+        held = b""  # a small block goes out together with the end of the file
+        while n := fill(buffer):
+            header = HEADER.pack(0, n, offset)
+            if held:
+                self.sock.sendall(held)
+                held = b""
+            if n < SMALL:
+                held = header + buffer[:n]
+            else:
+                self.sock.sendall(header)
+                self.sock.sendall(buffer[:n])
+            offset += n
+        self.sock.sendall(held + HEADER.pack(LAST | ENDED, 0, 1))
+        return offset
+
+
+class Receiver(Channel):
+    """Files from the server in extended block mode; the server connects to us."""
+
+    def __init__(self, session: Session, patience: float) -> None:
+        super().__init__(session, patience)
+        self.plain("E")
+        here = session.link.sock.getsockname()[0]
+        family = socket.AF_INET6 if ":" in here else socket.AF_INET
+        self.listener = socket.create_server((here, 0), family=family, backlog=1)
+        self.listener.settimeout(patience)
+        port = self.listener.getsockname()[1]
+        if family == socket.AF_INET6:
+            self.must(f"EPRT |2|{here}|{port}|")
+        else:
+            self.must(f"PORT {here.replace('.', ',')},{port >> 8},{port & 255}")
+        self._buffer = memoryview(bytearray(BLOCK))
+
+    def ask(self, path: str) -> None:
+        """Says which file is wanted next."""
+        self.session.send(f"RETR {path}")
+
+    def receive(self, write: Write) -> Reply:
+        """Takes the next file that was asked for; the server's last word on it."""
+        reply = self.session.reply()
+        while reply.preliminary and reply.code not in (125, 150):
+            reply = self.session.reply()
+        if not reply.preliminary:
+            return reply
+        self._blocks(write)
+        while (reply := self.session.reply()).preliminary:
+            pass
+        return reply
+
+    def _accept(self) -> None:
+        try:
+            sock, (peer, *_) = self.listener.accept()
+        except OSError as error:
+            raise self.lost(error, "the server did not connect to us") from None
+        if peer != self.session.link.sock.getpeername()[0]:
+            sock.close()
+            raise self.lost(None, f"{peer} connected to us instead of the server")
+        sock.settimeout(self.patience)
+        file = sock.makefile("rb", 1 << 16)
+        assert isinstance(file, BufferedReader)
+        self.sock, self.file = sock, file
+
+    def _header(self, first: bool) -> tuple[int, int, int]:
+        if self.sock is None:
+            self._accept()
+        try:
+            head = self.file.read(HEADER.size)
+            if not head and first:  # it makes a new connection for each file
+                self._forget()
+                self._accept()
+                head = self.file.read(HEADER.size)
+        except OSError as error:
+            raise self.lost(error, "the data connection broke") from None
+        if len(head) != HEADER.size:
+            raise self.lost(None, "the data connection ended in mid-file")
+        descriptor, length, offset = HEADER.unpack(head)
+        return descriptor, length, offset
+
+    def _blocks(self, write: Write) -> None:
+        at = held = 0
+        early: dict[int, bytes] = {}
+        first = True
+        while True:
+            descriptor, length, offset = self._header(first)
+            first = False
+            if descriptor & LAST and offset > 1:
+                raise self.lost(None, f"the server wants {offset} data connections")
+            if length and offset == at:
+                self._payload(length, write)
+                at += length
+                while at in early:
+                    block = early.pop(at)
+                    write(memoryview(block))
+                    at, held = at + len(block), held - len(block)
+            elif length:
+                held += length
+                if held > AHEAD or offset < at:
+                    raise self.lost(None, "blocks come in disorder")
+                early[offset] = bytes(self.file.read(length))
+            if descriptor & ENDED:
+                break
+        if early:
+            raise self.lost(None, "a block is missing")
+
+    def _payload(self, length: int, write: Write) -> None:
+        while length:
+            try:
+                n = self.file.readinto(self._buffer[: min(length, BLOCK)])
+            except OSError as error:
+                raise self.lost(error, "the data connection broke") from None
+            if not n:
+                raise self.lost(None, "the data connection ended in mid-file")
+            write(self._buffer[:n])
+            length -= n
+
+    def _forget(self) -> None:
+        if self.sock is not None:
+            self.file.close()
+            self.sock.close()
+            self.sock = None
+
+    def close(self) -> None:
+        """Idempotent."""
+        self.listener.close()
+        self._forget()
+        super().close()
+
+    def interrupt(self) -> None:
+        """From another thread."""
+        with suppress(OSError):
+            self.listener.shutdown(socket.SHUT_RDWR)
+        super().interrupt()
+
+
+class Streamer(Channel):
+    """Files (and listings) from the server in stream mode, one connection each, which we make."""
+
+    def __init__(self, session: Session, patience: float) -> None:
+        super().__init__(session, patience)
+        self.plain("S")
+        while session.waiting:  # from here on replies are read one by one
+            session.pump()
+        self._buffer = memoryview(bytearray(BLOCK))
+
+    def ask(self, path: str, verb: str = "RETR") -> None:
+        """Says which file is wanted next."""
+        self.session.send(passive(self.session))
+        self.session.send(f"{verb} {path}")
+
+    def receive(self, write: Write) -> Reply:
+        """Takes the next file that was asked for; the server's last word on it."""
+        host, port = spot(self.session.reply(), self.session)
+        self.sock = connect(host, port, self.patience, self.session.url)
+        reply = self.session.reply()
+        while reply.preliminary and reply.code not in (125, 150):
+            reply = self.session.reply()
+        if not reply.preliminary:
+            self.sock.close()
+            return reply
+        try:
+            while n := self.sock.recv_into(self._buffer):
+                write(self._buffer[:n])
+        except TimeoutError as error:
+            raise self.lost(error, "") from None
+        except ConnectionError as error:
+            raise self.lost(error, "the data connection broke") from None
+        finally:
+            self.sock.close()
+        while (reply := self.session.reply()).preliminary:
+            pass
+        return reply
+
+
+def _ignored(reply: Reply) -> None:
+    """The reply to what a server need not know."""
+
+
+def receiver(session: Session, patience: float, near: bool) -> Receiver | Streamer:
+    """The faster way where the server may be able to connect to us, else the one that works always."""
+    if near and reachable(session):
+        return Receiver(session, patience)
+    return Streamer(session, patience)
+
+
+def reachable(session: Session) -> bool:
+    """Whether both sides are in one kind of network: neither address is translated on the way."""
+    sock = session.link.sock
+    here, there = (
+        ipaddress.ip_address(s[0].partition("%")[0]) for s in (sock.getsockname(), sock.getpeername())
+    )
+    return here.is_loopback == there.is_loopback and here.is_private and there.is_private
+
+
+def passive(session: Session) -> str:
+    """The command that asks where to connect to."""
+    return "EPSV" if session.link.sock.family == socket.AF_INET6 else "PASV"
+
+
+def spot(reply: Reply, session: Session) -> tuple[str, int]:
+    """Address and port of a reply to PASV or EPSV."""
+    if reply.code == 229 and (found := re.search(r"\|\|\|(\d+)\|", reply.text)):
+        return session.link.sock.getpeername()[0], int(found[1])
+    found = re.search(r"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)", reply.text)
+    if reply.code != 227 or found is None:
+        raise failure(reply, session.url, session.host)
+    parts = [int(part) for part in found.groups()]
+    return ".".join(map(str, parts[:4])), parts[4] * 256 + parts[5]
+
+
+def lines(channel: Streamer, command: str) -> Iterator[str]:
+    """What the server lists. Raises what it says instead."""
+    verb, _, path = command.partition(" ")
+    chunks: list[bytes] = []
+    channel.ask(path, verb)
+    reply = channel.receive(lambda data: chunks.append(bytes(data)))
+    if not reply.good:
+        raise failure(reply, channel.session.url + path, channel.session.host)
+    for line in b"".join(chunks).split(b"\n"):
+        if line:
+            yield line.rstrip(b"\r").decode("utf-8", "surrogateescape")

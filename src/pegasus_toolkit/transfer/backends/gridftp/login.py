@@ -1,0 +1,204 @@
+"""How a GridFTP server is reached and logged in to: GSI for ``gsiftp``, ssh for ``sshftp``."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from typing import Protocol
+
+from pegasus_toolkit.credentials import CredentialError, SshCredential, X509Credential
+from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.wire import Link, Plain, Session, connect
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TimedOut, Unsupported
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
+
+PORT = 2811
+PROXY_HINT = "make one with voms-proxy-init or grid-proxy-init, or name it in X509_USER_PROXY_<site>"
+# What gridftp-ssh, the tool of Globus, runs at the other end; GLOBUS_REMOTE_SSHFTP replaces it there too.
+REMOTE = (
+    "if test -f .globus/sshftp; then exec .globus/sshftp; "
+    "elif test -f /etc/grid-security/sshftp; then exec /etc/grid-security/sshftp; "
+    "else echo 500 This server has no sshftp.; fi"
+)
+
+
+class Door(Protocol):
+    """One account at one server."""
+
+    url: str
+    host: str
+    near: bool  # whether the server may be able to connect to us
+
+    def enter(self, patience: float) -> Session:
+        """A new session, logged in, binary. Raises what is wrong."""
+
+    def identity(self) -> Identity:
+        """Which credential opens it."""
+
+
+class GsiDoor:
+    """Logs in with a proxy; the server's account is the one that its gridmap says."""
+
+    near = True
+
+    def __init__(
+        self, endpoint: Endpoint, settings: Settings, credential: X509Credential, authorities: str
+    ) -> None:
+        self.url = f"{endpoint.scheme}://{endpoint.authority}"
+        self.host, self.port = address(endpoint)
+        self.user = endpoint.authority.rpartition("@")[0] or ":globus-mapping:"
+        self.settings = settings
+        self.credential = credential
+        self.authorities = authorities
+
+    def identity(self) -> Identity:
+        """The proxy."""
+        return Identity("X.509 proxy", self.credential.path, self.credential.expires)
+
+    def enter(self, patience: float) -> Session:
+        """Connects, checks the server's certificate, shows ours."""
+        from pegasus_toolkit.transfer.backends.gridftp.gsi import Gsi
+
+        if self.credential.left() <= 0:
+            raise Denied(f"the proxy {self.credential.path} has expired", url=self.url, hint=PROXY_HINT)
+        sock = connect(self.host, self.port, self.settings.connect_timeout, self.url)
+        try:
+            link = Gsi(sock, self.host, self.url, self.credential, self.authorities)
+        except TimeoutError:
+            sock.close()
+            raise TimedOut("the server does not answer", url=self.url, host=self.host) from None
+        except OSError as error:
+            sock.close()
+            if isinstance(error, Denied):
+                raise
+            why = error.strerror or "closed"
+            raise ServerFault(f"lost the server: {why}", url=self.url, host=self.host) from None
+        except BaseException:
+            sock.close()
+            raise
+        return greet(Session(link, self.host, self.url), self.user, patience)
+
+
+class SshDoor:
+    """Runs the server at the other end of an ssh connection and speaks to it through that."""
+
+    near = False
+
+    def __init__(self, endpoint: Endpoint, settings: Settings, credential: SshCredential) -> None:
+        import shutil
+
+        from pegasus_toolkit.transfer.backends.ssh import address as ssh_address
+        from pegasus_toolkit.transfer.backends.ssh import program as ssh_program
+
+        self.url = f"{endpoint.scheme}://{endpoint.authority}"
+        self.where = ssh_address.address(endpoint, credential)
+        self.host = self.where.host
+        if credential.password is not None or credential.passphrase is not None:
+            hint = "use a key without a passphrase, or an ssh agent"
+            raise Denied("sshftp cannot log in with a password or passphrase", url=self.url, hint=hint)
+        binary = shutil.which("ssh", path=settings.environ.get("PATH"))
+        if binary is None:
+            raise tool_missing("ssh", "openssh-client", "openssh", self.url)
+        self.program = ssh_program.Program(binary, self.where, credential, settings.environ)
+        self.command = settings.environ.get("GLOBUS_REMOTE_SSHFTP") or REMOTE
+        self.timeout = settings.connect_timeout
+
+    def identity(self) -> Identity:
+        """The key that is named, or what ssh finds by itself."""
+        return Identity("SSH key", self.program.credential.private_key or "agent or usual key")
+
+    def enter(self, patience: float) -> Session:
+        """Starts ssh; what it says on its way out tells why it could not."""
+        from pegasus_toolkit.transfer.backends.ssh.program import Child
+
+        child = Child(self.program, [], self.command, self.timeout)
+        child.sock.settimeout(self.timeout)
+        link: Link = Plain(child.sock, child.close)
+        session = Session(link, self.host, self.url)
+        try:
+            hello = session.reply()
+        except ServerFault:
+            error = child.lost()
+            session.close()
+            raise error from None
+        except BaseException:
+            session.close()
+            raise
+        if hello.code != 220:
+            session.close()
+            raise Denied(f"the server says {hello.code} {hello.text}", url=self.url, host=self.host)
+        return greet(session, self.where.user or ":globus-mapping:", patience)
+
+
+def greet(session: Session, user: str, patience: float) -> Session:
+    """Logs in and asks what the server can do."""
+    try:
+        reply = session.ask(f"USER {user}")
+        if reply.code == 331:
+            reply = session.ask("PASS dummy")
+        if reply.code not in (230, 232):
+            hint = "the server does not know the proxy's name, or maps it to no account"
+            raise Denied(
+                f"no login: {reply.code} {reply.text}", url=session.url, host=session.host, hint=hint
+            )
+        reply = session.ask("TYPE I")
+        if not reply.good:
+            raise failure(reply, session.url, session.host)
+        session.algorithms = _algorithms(session.ask("FEAT").lines)
+        session.patience(patience)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
+def _algorithms(features: tuple[str, ...]) -> frozenset[str]:
+    """What CKSM offers, in our spelling."""
+    for line in features:
+        name, _, rest = line.strip().partition(" ")
+        if name == "CKSM":
+            return frozenset(word.partition(":")[0].strip().lower() for word in rest.split(";")) - {""}
+    return frozenset()
+
+
+def address(endpoint: Endpoint) -> tuple[str, int]:
+    """Host and port of the URL. Raises ``BadSpecification``."""
+    rest = endpoint.authority.rpartition("@")[2]
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::(\d{1,5}))?", rest)
+    if found is None or int(found[2] or PORT) > 65535:
+        url = f"{endpoint.scheme}://{endpoint.authority}/"
+        raise BadSpecification("not a host or host:port", url=url)
+    return found[1].strip("[]"), int(found[2] or PORT)
+
+
+def tool_missing(tool: str, debian: str, conda: str, url: str) -> Unsupported:
+    """The error that says what to install."""
+    hint = f"apt install {debian}, or conda install -c conda-forge {conda}"
+    return Unsupported(f"needs {tool}, which is not installed", url=url, hint=hint)
+
+
+def door(endpoint: Endpoint, settings: Settings) -> Door:
+    """The way in that the scheme asks for. Raises ``CredentialError``, ``BadSpecification``."""
+    credentials = settings.credentials
+    if endpoint.scheme == "sshftp":
+        return SshDoor(endpoint, settings, credentials.ssh("sshftp", endpoint.authority, endpoint.site))
+    address(endpoint)
+    credential = credentials.proxy(endpoint.site, endpoint.scheme)
+    if credential is None:
+        raise CredentialError(f"no X.509 proxy for site {endpoint.site!r}", PROXY_HINT)
+    authorities = credentials.ca_directory()
+    if not authorities:
+        hint = "install them in /etc/grid-security/certificates, or name a directory in X509_CERT_DIR"
+        raise CredentialError("no certificates of grid authorities are installed", hint)
+    return GsiDoor(endpoint, settings, credential, authorities)
+
+
+def leave(session: Session | None) -> None:
+    """Closes a session that may be lost already."""
+    if session is not None:
+        with suppress(OSError):
+            session.close()
+
+
+_gsi: type[Door] = GsiDoor
+_ssh: type[Door] = SshDoor

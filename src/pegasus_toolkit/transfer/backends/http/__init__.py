@@ -1,0 +1,1 @@
+"""HTTP and HTTPS, and the loop that everything over libcurl shares."""

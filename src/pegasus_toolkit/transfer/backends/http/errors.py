@@ -1,0 +1,130 @@
+"""What an answer or libcurl's code stands for, as an error of ours."""
+
+from __future__ import annotations
+
+import time
+
+import pycurl
+
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Denied,
+    NoSpace,
+    NotFound,
+    ServerFault,
+    Throttled,
+    TimedOut,
+    TransferError,
+    Unreachable,
+    Unsupported,
+)
+
+_STATUS: dict[int, type[TransferError]] = {
+    400: BadSpecification,
+    401: Denied,
+    402: Denied,
+    403: Denied,
+    404: NotFound,
+    407: Denied,
+    408: TimedOut,
+    410: NotFound,
+    414: BadSpecification,
+    412: ServerFault,  # only asked for parts: the file changed meanwhile
+    416: ServerFault,
+    421: ServerFault,
+    423: ServerFault,
+    425: ServerFault,
+    451: Denied,
+    505: Unsupported,
+    507: NoSpace,
+}
+
+# What libcurl says of a connection that could not be made at all, or was broken off before an answer.
+_UNREACHABLE = frozenset(
+    {
+        pycurl.E_COULDNT_RESOLVE_PROXY,
+        pycurl.E_COULDNT_RESOLVE_HOST,
+        pycurl.E_COULDNT_CONNECT,
+        pycurl.E_SSL_CONNECT_ERROR,
+        pycurl.E_INTERFACE_FAILED,
+        97,  # CURLE_PROXY: the handshake with the proxy
+    }
+)
+_CERTIFICATE = frozenset(
+    {
+        pycurl.E_PEER_FAILED_VERIFICATION,
+        pycurl.E_SSL_CACERT,
+        pycurl.E_SSL_CERTPROBLEM,
+        pycurl.E_SSL_CACERT_BADFILE,
+        pycurl.E_SSL_ISSUER_ERROR,
+        pycurl.E_SSL_CRL_BADFILE,
+        90,  # pinned key
+        91,  # OCSP status
+        98,  # client certificate wanted
+    }
+)
+PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
+_PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
+
+
+def of_status(
+    head: Head, url: str, host: str, section: str | None, only_basic: bool = False
+) -> TransferError:
+    """The error for an answer that is none of the wanted ones.
+
+    ``url`` is safe to print; ``section`` is the credentials' section that was used, "" where there is
+    none for this host, ``None`` for a host that a redirect led to; ``only_basic``: the server wants a
+    password unencrypted, which it did not get.
+    """
+    status = head.status
+    reason = "".join(c for c in head.reason[:80] if c.isprintable())
+    text = redact.message(f"HTTP {status} {reason}".strip())
+    if status in (429, 503):
+        return Throttled(text, retry_after=head.retry_after(time.time()), url=url, host=host)
+    kind = _STATUS.get(status)
+    if kind is None:
+        kind = Unsupported if 400 <= status < 500 else ServerFault
+    hint = PLAIN.format(host=host) if only_basic else _hint(status, host, section)
+    return kind(text, url=url, host=host, hint=hint)
+
+
+def _hint(status: int, host: str, section: str | None) -> str:
+    if status == 407:
+        return "the proxy wants a user and password: http_proxy=http://user:password@host:port"
+    if status not in (401, 403):
+        return ""
+    if section is None:
+        return "credentials are not sent along a redirect to another host"
+    if section:
+        return f"the credentials of section [{section}] were used"
+    return f"no section [{host}] was found in the credentials file"
+
+
+def of_curl(code: int, text: str, url: str, host: str, *, connected: bool, own: bool) -> TransferError:
+    """The error for libcurl's ``code``; ``text`` is its own explanation.
+
+    ``connected``: whether a request could be sent at all (tells an end that is silent from one that
+    is not there). ``own``: whether ``host`` is the endpoint's; what cannot be reached is otherwise
+    only where one file was redirected to, and says nothing about the others.
+    """
+    unreachable = Unreachable if own else ServerFault
+    explained = redact.message(text) or f"libcurl error {code}"
+    if code == pycurl.E_OPERATION_TIMEDOUT:
+        kind = TimedOut if connected else unreachable
+        return kind("no answer for too long" if connected else "no connection in time", url=url, host=host)
+    if code in _CERTIFICATE:
+        hint = f"to trust its certificate authority, name its file as ca_file in section [{host}]"
+        return Denied(f"certificate not accepted: {explained}", url=url, host=host, hint=hint)
+    if code in _UNREACHABLE:
+        return unreachable(explained, url=url, host=host)
+    if code in (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL):
+        return BadSpecification(f"not a URL that can be fetched: {explained}", url=url, host=host)
+    return ServerFault(f"broken off: {explained}", url=url, host=host)
+
+
+def of_proxy(code: int, tunnel_status: int, status: int) -> bool:
+    """Whether a request through a proxy failed in a way that may be the proxy's fault."""
+    refused = bool(code) and tunnel_status >= 400  # libcurl's code for it has changed over time
+    return code in _PROXY or refused or (not code and (status == 407 or status in (500, 502, 503, 504)))

@@ -1,0 +1,178 @@
+"""``symlink:`` and ``moveto:``: a link or a rename in place of a copy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from pegasus_toolkit.transfer.backends.local.copy import Copier, same
+from pegasus_toolkit.transfer.ends.checked import Check
+from pegasus_toolkit.transfer.ends.disk import aside, failure, make_parent, open_source, standing
+from pegasus_toolkit.transfer.ends.files import read_back
+from pegasus_toolkit.transfer.errors import IsDirectory, TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import Control, Job
+
+
+def link(job: Job[None], control: Control, verify: bool) -> None:
+    """Makes ``job.to`` a link to ``job.path``, absolute, replacing a file or a link in one step.
+
+    ``verify``: the source must be there and readable. Raises ``TransferError``.
+    """
+    control.spend(0)
+    if verify:
+        _readable(job.path)
+    try:
+        target = os.path.join(os.getcwd(), job.path)  # noqa: PTH118, PTH109
+        if _same_name(job.path, job.to):
+            return
+        _no_device(job.to)
+        temporary = aside(job.to, f"{control.run}-{os.urandom(4).hex()}")
+        try:
+            os.symlink(target, temporary)
+        except FileNotFoundError:
+            make_parent(job.to)
+            os.symlink(target, temporary)
+        _rename(temporary, job.to)
+    except (OSError, ValueError) as error:
+        raise failure(error, job.to, "destination") from None
+
+
+def _readable(path: str) -> None:
+    """Raises unless the file (or directory) is there and can be read: reads a byte of it."""
+    try:
+        try:
+            fd, _ = open_source(path)
+        except IsDirectory:
+            with os.scandir(path):
+                return
+        try:
+            os.read(fd, 1)
+        finally:
+            os.close(fd)
+    except (OSError, ValueError) as error:
+        raise failure(error, path, "source") from None
+
+
+def _same_name(path: str, to: str) -> bool:
+    """Whether the link would take the place of the very file that it is to point to."""
+    try:
+        there = os.lstat(to)
+        if same(os.lstat(path), there):
+            return True
+        return not stat.S_ISLNK(there.st_mode) and same(os.stat(path), there)  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _no_device(path: str) -> None:
+    found = standing(path)
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise Unsupported("is a device", url=path, side="destination")
+
+
+def _rename(temporary: str, to: str) -> None:
+    try:
+        os.rename(temporary, to)  # noqa: PTH104
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def move(job: Job[None], copier: Copier, control: Control) -> None:
+    """Moves ``job.path`` to ``job.to``: by rename, or across file systems by a verified copy.
+
+    What is wanted of the content is checked first. A source that is a link is copied from and then
+    removed, so that the destination holds the content. A directory moves as a whole, onto nothing.
+    Sets the job's size and digest. Raises ``TransferError``.
+    """
+    control.spend(0)
+    try:
+        info = os.lstat(job.path)
+    except (OSError, ValueError) as error:
+        raise failure(error, job.path, "source") from None
+    if stat.S_ISREG(info.st_mode) and _move_file(job, control, info):
+        return
+    if stat.S_ISDIR(info.st_mode):
+        _move_directory(job)
+        return
+    copier.copy(job)
+    if not _one(job.path, job.to):
+        _unlink(job.path)
+
+
+def _move_file(job: Job[None], control: Control, info: os.stat_result) -> bool:
+    """Whether a rename was enough."""
+    _check(job, control)
+    try:
+        _no_device(job.to)
+        if _one(job.path, job.to):
+            if info.st_nlink > 1 and _names(job.path) != _names(job.to):
+                _unlink(job.path)
+            return True
+        try:
+            os.rename(job.path, job.to)  # noqa: PTH104
+        except FileNotFoundError:
+            make_parent(job.to)
+            os.rename(job.path, job.to)  # noqa: PTH104
+    except OSError as error:
+        if error.errno == errno.EXDEV:
+            return False
+        raise failure(error, job.to, "destination") from None
+    except ValueError as error:
+        raise failure(error, job.to, "destination") from None
+    return True
+
+
+def _check(job: Job[None], control: Control) -> None:
+    """Digest and size of the source, as wanted, before it moves."""
+    try:
+        fd, info = open_source(job.path)
+    except (OSError, ValueError) as error:
+        raise failure(error, job.path, "source") from None
+    try:
+        check = Check(job.path, job.want, control)
+        check.announce(info.st_size)
+        if check.hasher is not None or check.extra:
+            read_back(fd, check)
+            job.digest = check.finish()
+    except TransferError as error:
+        error.side = error.side or "source"
+        raise
+    finally:
+        os.close(fd)
+    job.size = info.st_size
+
+
+def _move_directory(job: Job[None]) -> None:
+    try:
+        try:
+            os.rename(job.path, job.to)  # noqa: PTH104
+        except FileNotFoundError:
+            make_parent(job.to)
+            os.rename(job.path, job.to)  # noqa: PTH104
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.ENOTEMPTY, errno.EEXIST):
+            raise IsDirectory("is a directory", url=job.path, side="source") from None
+        raise failure(error, job.to, "destination") from None
+
+
+def _one(path: str, to: str) -> bool:
+    try:
+        return same(os.stat(path), os.lstat(to))  # noqa: PTH116
+    except FileNotFoundError:
+        return False
+
+
+def _names(path: str) -> str:
+    parent, _, name = path.rpartition("/")
+    return f"{os.path.realpath(parent or '.')}/{name}"
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108
+    except OSError as error:
+        raise failure(error, path, "source") from None

@@ -1,0 +1,105 @@
+"""Directories: listing them as ``cp -L`` would read them, removing them as ``rm -r`` would."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from pegasus_toolkit.transfer.ends.disk import failure
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, IsDirectory, TransferError
+from pegasus_toolkit.transfer.interface import Entry
+
+
+def walk(top: str) -> Iterator[Entry]:
+    """All files below ``top``, at any depth, through symbolic links, and its empty directories.
+
+    What cannot be read as a file (a dangling link, a FIFO) is told without a size, and fails when it
+    is asked for. Raises ``NotFound``, ``Denied``, ``BadSpecification`` for links that lead in a circle.
+    """
+    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
+    while waiting:
+        path, above = waiting.pop()
+        try:
+            info = os.stat(path)  # noqa: PTH116
+            here = (info.st_dev, info.st_ino)
+            if here in above:
+                raise BadSpecification("symbolic links lead in a circle", url=path, side="source")
+            with os.scandir(path) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except (OSError, ValueError) as error:
+            raise failure(error, path, "source") from None
+        if not entries and path != top:
+            yield Entry(path, None, True)
+        stem = path.rstrip("/")
+        deeper = []
+        for entry in entries:
+            name = f"{stem}/{entry.name}"
+            if _is_directory(entry):
+                deeper.append((name, (*above, here)))
+            else:
+                yield Entry(name, _size(entry))
+        waiting.extend(reversed(deeper))
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _size(entry: os.DirEntry[str]) -> int | None:
+    try:
+        info = entry.stat()
+    except OSError:
+        return None
+    return info.st_size if stat.S_ISREG(info.st_mode) else None
+
+
+def remove(path: str, recursive: bool, home: str = "") -> TransferError | None:
+    """Removes a file or link, or with ``recursive`` a tree; what is not there counts as removed.
+
+    A link to a directory is removed, never what it points to. Refuses the root, the home directory
+    and what is above it, and paths that end in ``.`` or ``..``.
+    """
+    try:
+        target = path.rstrip("/") or path
+        if recursive:
+            _refuse(target, home)
+        try:
+            os.unlink(target)  # noqa: PTH108
+        except IsADirectoryError:
+            if not recursive:
+                raise IsDirectory("is a directory", url=path, hint="removed with recursive only") from None
+            _remove_tree(target)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except TransferError as error:
+        return error
+    except (OSError, ValueError) as error:
+        return failure(error, path)
+    return None
+
+
+def _remove_tree(path: str) -> None:
+    import shutil
+
+    for _ in range(8):
+        try:
+            shutil.rmtree(path)
+            return
+        except FileNotFoundError:  # someone else removes in it, too
+            if not os.path.lexists(path):
+                return
+    shutil.rmtree(path)
+
+
+def _refuse(target: str, home: str) -> None:
+    """Raises ``Denied`` for what nobody means to remove."""
+    if target.rpartition("/")[2] in ("", ".", ".."):
+        raise Denied("refused to remove this directory", url=target or "''")
+    if home and not os.path.islink(target):  # noqa: PTH114
+        real, kept = os.path.realpath(target), os.path.realpath(home)
+        if real == kept or kept.startswith(real.rstrip("/") + "/"):
+            raise Denied("refused to remove the home directory or what holds it", url=target)

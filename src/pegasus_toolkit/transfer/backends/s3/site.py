@@ -1,0 +1,186 @@
+"""Where an S3 service is, who we are there, and how it wants to be talked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pegasus_toolkit.credentials import Secret
+from pegasus_toolkit.transfer import units
+from pegasus_toolkit.transfer.errors import BadSpecification
+from pegasus_toolkit.transfer.interface import Endpoint, Settings
+
+MIB = 1 << 20
+
+
+class Options(NamedTuple):
+    """What a site's section may say, all optional.
+
+    ``part_size``: of uploads, in bytes (5 MiB at least); 0: chosen by the size of the object.
+    ``multipart_uploads`` and
+    ``ranged_downloads``: whether large objects go in parts. ``checksums``: send a SHA-256 with
+    every upload for the server to check.
+    """
+
+    multipart_uploads: bool = True
+    ranged_downloads: bool = True
+    batch_delete: bool = True
+    batch_delete_size: int = 1000
+    checksums: bool = True
+    part_size: int = 0
+
+
+class Site(NamedTuple):
+    """One S3 service and one identity at it.
+
+    ``endpoint``: base URL; ``bucket``: set where the URL's authority names it (``s3://bucket/key``);
+    ``access_key`` is ``None`` for anonymous requests; ``proxy``: URL, "" for none;
+    ``who`` names the credential in errors.
+    """
+
+    endpoint: str
+    region: str
+    access_key: Secret | None
+    secret_key: Secret | None
+    session_token: Secret | None
+    ca_file: str
+    insecure: bool
+    options: Options
+    bucket: str
+    host: str
+    proxy: str
+    who: str
+
+    def split(self, path: str) -> tuple[str, str]:
+        """Bucket and key of a path as it stands in the URL. Raises ``BadSpecification``."""
+        rest = path[1:] if path.startswith("/") else path
+        if self.bucket:
+            return self.bucket, rest
+        bucket, _, key = rest.partition("/")
+        if not bucket:
+            raise BadSpecification("no bucket in this URL", url=path, host=self.host)
+        return bucket, key
+
+    def path(self, bucket: str, key: str) -> str:
+        """The path that ``split`` takes apart."""
+        return f"/{key}" if self.bucket else f"/{bucket}/{key}"
+
+
+def find(endpoint: Endpoint, settings: Settings) -> Site:
+    """The service that an endpoint names. Raises ``BadSpecification`` or ``CredentialError``."""
+    user, at, name = endpoint.authority.rpartition("@")
+    site = _from_file(user, name, endpoint, settings) if at else _from_environment(name, endpoint, settings)
+    if endpoint.scheme == "s3s" and not site.endpoint.startswith("https:"):
+        raise BadSpecification(
+            f"s3s: needs an https:// endpoint, not {site.endpoint}",
+            host=endpoint.host,
+            hint=f"mend the endpoint of {site.who}, or use s3:",
+        )
+    return site._replace(proxy=_proxy(site.endpoint, settings.environ))
+
+
+def _from_file(user: str, name: str, endpoint: Endpoint, settings: Settings) -> Site:
+    found = settings.credentials.s3(user, name)
+    return Site(
+        endpoint=found.endpoint,
+        region=found.region or _region_of(found.endpoint),
+        access_key=found.access_key,
+        secret_key=found.secret_key,
+        session_token=found.session_token,
+        ca_file=found.ca_file,
+        insecure=found.insecure,
+        options=_options(found.options, name),
+        bucket="",
+        host=endpoint.host,
+        proxy="",
+        who=f"section [{found.section}] of the credentials file",
+    )
+
+
+def _from_environment(bucket: str, endpoint: Endpoint, settings: Settings) -> Site:
+    """``s3://bucket/key`` with the environment of the AWS tools; no key at all: anonymous."""
+    if not bucket:
+        raise BadSpecification("an S3 URL is s3://user@site/bucket/key or s3://bucket/key")
+    env = settings.environ
+    keys = {
+        "aws_access_key_id": env.get("AWS_ACCESS_KEY_ID", ""),
+        "aws_secret_access_key": env.get("AWS_SECRET_ACCESS_KEY", ""),
+        "aws_session_token": env.get("AWS_SESSION_TOKEN", ""),
+    }
+    who, region = "AWS_ACCESS_KEY_ID", ""
+    if not keys["aws_access_key_id"] or env.get("AWS_PROFILE"):
+        from pegasus_toolkit.transfer.backends.s3.profile import read
+
+        profile = read(env)
+        region = profile.pop("region", "")
+        if profile:
+            keys, who = profile, "the AWS credentials file"
+    region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or region or "us-east-1"
+    url = (
+        env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
+    )
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise BadSpecification("AWS_ENDPOINT_URL is not a URL of the form https://host[:port]")
+    identity = keys.get("aws_access_key_id", "")
+    return Site(
+        endpoint=url.rstrip("/"),
+        region=region,
+        access_key=Secret(identity) if identity else None,
+        secret_key=Secret(keys.get("aws_secret_access_key", "")) if identity else None,
+        session_token=Secret(keys["aws_session_token"]) if keys.get("aws_session_token") else None,
+        ca_file=env.get("AWS_CA_BUNDLE", ""),
+        insecure=False,
+        options=Options(),
+        bucket=bucket,
+        host=endpoint.host,
+        proxy="",
+        who=who if identity else "AWS_ACCESS_KEY_ID, which is not set",
+    )
+
+
+def _region_of(url: str) -> str:
+    """Amazon's endpoints tell their region; elsewhere a name is needed, whichever."""
+    labels = (urlsplit(url).hostname or "").split(".")
+    if labels[-2:] == ["amazonaws", "com"] and len(labels) > 3:
+        return labels[-3]
+    return "us-east-1"
+
+
+_TRUE, _FALSE = frozenset(["true", "yes", "on", "1"]), frozenset(["false", "no", "off", "0"])
+
+
+def _options(told: Mapping[str, str], section: str) -> Options:
+    """Keys that are not ours are left alone: the file serves upstream's tools, too."""
+    found: dict[str, Any] = {}
+    for key, default in Options()._asdict().items():
+        if key not in told:
+            continue
+        text = told[key].strip()
+        if isinstance(default, bool):
+            if text.lower() not in _TRUE | _FALSE:
+                raise BadSpecification(f"credentials file, [{section}]: {key} is neither true nor false")
+            found[key] = text.lower() in _TRUE
+        else:
+            try:
+                found[key] = units.parse(text)
+            except ValueError as error:
+                raise BadSpecification(f"credentials file, [{section}]: {key}: {error}") from None
+    if not 1 <= found.get("batch_delete_size", 1000) <= 1000:
+        raise BadSpecification(f"credentials file, [{section}]: batch_delete_size must be 1 to 1000")
+    if 0 < found.get("part_size", 0) < 5 * MIB:
+        raise BadSpecification(f"credentials file, [{section}]: part_size must be 5MiB or more")
+    return Options()._replace(**found)
+
+
+def _proxy(url: str, env: Mapping[str, str]) -> str:
+    """Only https endpoints go through a proxy, as in upstream, and those of ``no_proxy`` don't."""
+    proxy = env.get("https_proxy") or env.get("HTTPS_PROXY") or ""
+    if not url.startswith("https:") or not proxy:
+        return ""
+    host = (urlsplit(url).hostname or "").lower()
+    for name in (env.get("no_proxy") or env.get("NO_PROXY") or "").lower().split(","):
+        bare = name.strip().lstrip(".")
+        if bare == "*" or (bare and (host == bare or host.endswith(f".{bare}"))):
+            return ""
+    return proxy if "://" in proxy else f"http://{proxy}"

@@ -1,0 +1,1 @@
+"""SRM, by gfal2 in a process of its own."""

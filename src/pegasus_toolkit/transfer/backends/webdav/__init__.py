@@ -1,0 +1,1 @@
+"""WebDAV, on HTTP's loop."""

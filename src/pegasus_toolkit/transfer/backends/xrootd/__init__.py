@@ -1,0 +1,1 @@
+"""XRootD, by its client library."""

@@ -1,0 +1,163 @@
+"""Third-party copies: one XRootD server reads from another, and no byte comes through here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
+from pegasus_toolkit.transfer.backends.xrootd.moves import is_directory, told
+from pegasus_toolkit.transfer.backends.xrootd.site import client, flags
+from pegasus_toolkit.transfer.ends.checked import mismatch
+from pegasus_toolkit.transfer.errors import Corrupted, Denied, IsDirectory, TransferError
+from pegasus_toolkit.transfer.interface import Control, Job
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.backends.xrootd.backend import Xrootd
+
+AT_ONCE = 4  # copies under way; each takes a thread of the library
+
+
+class _Watch:
+    """Tells the library when to stop, and the engine how far it is."""
+
+    def __init__(self, control: Control) -> None:
+        self.control = control
+
+    def begin(self, job: int, total: int, source: Any, target: Any) -> None:
+        """Nothing to do."""
+
+    def end(self, job: int, results: Any) -> None:
+        """Nothing to do."""
+
+    def update(self, job: int, processed: int, total: int) -> None:
+        """Nothing to do: a server moves them."""
+
+    def should_cancel(self, job: int) -> bool:
+        """Asked all the time."""
+        return self.control.stop is not None
+
+
+def copy(jobs: Iterator[Job[None]], giver: Xrootd, taker: Xrootd, control: Control) -> Iterator[Job[None]]:
+    """Each job when it is over; a few at a time. What the servers deny each other goes through here."""
+    between = True
+    while batch := [job for _, job in zip(range(AT_ONCE), jobs, strict=False)]:
+        copies = [_Copy(job, giver, taker) for job in batch]
+        ready = [one for one in copies if one.attempt(one.before)]
+        try:
+            _run(ready, control, between)
+            # Most often the target has no credential for the source, as no proxy is lent to it.
+            denied = [one for one in ready if between and one.denied()]
+            _run(denied, control, False)
+            if denied and denied == ready:
+                between = False  # nor will they do the next
+        finally:
+            for one in ready:
+                if not one.attempt(one.after):
+                    one.undo()
+        yield from batch
+
+
+def _run(copies: list[_Copy], control: Control, between: bool) -> None:
+    """``between``: from server to server, where both can; else the library moves the bytes."""
+    if not copies:
+        return
+    process = client.CopyProcess()
+    process.parallel(AT_ONCE)
+    how = "first" if between else "none"
+    for one in copies:
+        process.add_job(one.source, one.target, thirdparty=how, force=not between, posc=True, mkdir=True)
+    process.prepare()
+    _, results = process.run(_Watch(control))
+    for one, result in zip(copies, results, strict=True):
+        one.status = result["status"]
+    control.spend(0)
+
+
+class _Copy:
+    def __init__(self, job: Job[None], giver: Xrootd, taker: Xrootd) -> None:
+        self.job, self.giver, self.taker = job, giver, taker
+        self.aside = f".{os.urandom(8).hex()}.part"
+        self.source = giver.site.address(job.path)
+        self.target = taker.site.address(job.to, name=self.aside)
+        self.status: Any = None
+
+    def attempt(self, step: Any) -> bool:
+        """Whether it went well; else the job has its error."""
+        try:
+            step()
+        except TransferError as error:
+            self.job.error = error
+            return False
+        return True
+
+    def before(self) -> None:
+        """Size and kind of the source."""
+        job = self.job
+        entry = self.giver.stat(job.path)
+        if entry.directory:
+            raise IsDirectory("a directory", url=self.giver.site.url(job.path), side="source")
+        job.size = entry.size or 0
+        if job.want.size not in (None, job.size):
+            raise Corrupted(f"{job.size} bytes, {job.want.size} expected", url=self.giver.site.url(job.path))
+
+    def denied(self) -> bool:
+        """Whether a server said no; to whom, its answer does not tell."""
+        status = self.status
+        if status is None or status.ok:
+            return False
+        return isinstance(self.taker.site.error(status, self.job.to), Denied)
+
+    def after(self) -> None:
+        """Compares what came, and gives it its name."""
+        job, taker = self.job, self.taker
+        if self.status is None:
+            raise Corrupted("the copy did not end", url=taker.site.url(job.to))
+        taker.site.check(self.status, job.to)
+        found = taker.ask(job.to, taker.site.files.stat, taker.site.path(job.to, name=self.aside))
+        if int(found.size) != job.size:
+            raise Corrupted(f"{found.size} bytes came, {job.size} expected", url=taker.site.url(job.to))
+        if job.want.remote:
+            self._compare()
+        source, target = taker.site.path(job.to, name=self.aside), taker.site.path(job.to)
+        status, _ = taker.answer(taker.site.files.mv, source, target)
+        if not status.ok:
+            raise self._why_not(status)
+
+    def _why_not(self, status: Any) -> TransferError:
+        site, path = self.taker.site, self.job.to
+        there, stat = self.taker.answer(site.files.stat, site.path(path))
+        if there.ok and is_directory(stat):
+            return IsDirectory("a directory is there", url=site.url(path), side="destination")
+        return site.error(status, path)
+
+    def _compare(self) -> None:
+        """By a checksum that both servers can tell."""
+        job = self.job
+        algorithm = self.giver.common(self.taker)
+        both = []
+        for backend, path, name in ((self.giver, job.path, ""), (self.taker, job.to, self.aside)):
+            argument = backend.site.path(path, f"cks.type={algorithm}", name)
+            both.append(told(backend.ask(path, backend.site.files.query, flags.QueryCode.CHECKSUM, argument)))
+        if both[0] != both[1]:
+            what = f"{algorithm} of what the server stored"
+            raise mismatch(self.taker.site.url(job.to), what, both[0][1], both[1][1])
+        job.proven = True
+
+    def undo(self) -> None:
+        """Removes what was written aside, if anything was."""
+        site, path = self.taker.site, self.job.to
+
+        def steps(task: Task) -> Steps:
+            task.call(site.files.rm, site.path(path, name=self.aside))
+            yield
+
+        self.attempt_quietly(steps)
+
+    def attempt_quietly(self, steps: Any) -> None:
+        """The job has its error already."""
+        try:
+            self.taker.loop.wait(steps)
+        except TransferError:
+            return

@@ -1,0 +1,179 @@
+"""One XRootD service as one user: its URLs, what is shown to it, and the library's settings.
+
+The library takes credentials from the environment, which is one for all sites; but also from
+parameters of an URL, so that each endpoint has its own. Connections with other parameters are apart.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any
+from urllib.parse import quote
+
+from pegasus_toolkit.credentials import Token, X509Credential
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.backends.http.settings import authorities
+from pegasus_toolkit.transfer.backends.xrootd import errors
+from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
+
+client: Any = import_module("XRootD.client")  # which has half of its types
+flags: Any = import_module("XRootD.client.flags")
+
+SCHEMES = {"xroot": "root", "xroots": "roots"}
+OURS = ("xrd.", "xrdcl.")  # parameters that name local files, or change what the library does
+
+
+class Site:
+    """URLs and errors of one endpoint."""
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        self.endpoint = endpoint
+        self.host = endpoint.host
+        self.scheme = SCHEMES.get(endpoint.scheme, endpoint.scheme)
+        self.token: Token | None = None
+        self.tentative = False  # the token was only found, and whether there is TLS is not known
+        self.given = ""  # parameters that carry credentials
+        self.memory = -1  # descriptor of the file in memory that holds the token
+        self._show(settings)
+        self.files = self._files()
+
+    def _files(self) -> Any:
+        """For all but the content of files; its connections are those of ``address``."""
+        own = "&".join(one for one in self.given.split("&") if not one.startswith("authz="))
+        return client.FileSystem(f"{self.scheme}://{self.endpoint.authority}/?{own}")
+
+    def leave_token_out(self) -> None:
+        """The server has no TLS: as if no token had been found."""
+        self.close()
+        self.token, self.scheme = None, "root"
+        self.given = "&".join(
+            one for one in self.given.split("&") if not one.startswith(("authz=", "xrd.ztn="))
+        )
+        self.files = self._files()
+
+    def _show(self, settings: Settings) -> None:
+        """Which credentials go along: a token only through TLS, a proxy, a shared secret."""
+        credentials, endpoint = settings.credentials, self.endpoint
+        token = credentials.token(endpoint.scheme, endpoint.authority, endpoint.site, needed=False)
+        proxy = credentials.proxy(endpoint.site, endpoint.scheme, needed=False)
+        keytab = credentials.environment_file("XrdSecSSSKT", endpoint.site)
+        given = []
+        self.identity = Identity("anonymous")
+        if keytab is not None:
+            self.identity = Identity("shared secret", str(keytab))
+        if proxy is not None:
+            self.identity = Identity("X.509 proxy", proxy.origin, proxy.expires)
+        if token is not None and (self.scheme == "roots" or token.configured or proxy is None):
+            self.tentative = self.scheme == "root" and not token.configured
+            self.scheme = "roots"
+            self.token = token
+            self.identity = Identity("bearer token", token.origin, token.expires)
+            given += [f"authz=Bearer%20{token.secret.reveal()}", f"xrd.ztn={self._in_memory(token)}"]
+        if proxy is not None:
+            given += _gsi(proxy)
+        if keytab is not None:
+            given.append(f"xrd.sss={quote(str(keytab.absolute()))}")
+        self.given = "&".join(given)
+
+    def _in_memory(self, token: Token) -> str:
+        """The library reads a token for its login from a file only: one that is on no disk."""
+        self.memory = os.memfd_create("token")
+        os.fchmod(self.memory, 0o600)
+        os.write(self.memory, token.secret.reveal().encode())
+        return f"/proc/self/fd/{self.memory}"
+
+    def close(self) -> None:
+        """Idempotent."""
+        memory, self.memory = self.memory, -1
+        if memory >= 0:
+            os.close(memory)
+
+    def path(self, path: str, more: str = "", name: str = "") -> str:
+        """A path for ``files``; ``name`` takes the place of its last part. Parameters follow."""
+        plain, _, query = path.partition("?")
+        if any(part.startswith(OURS) for part in query.split("&")):
+            raise BadSpecification("a parameter that is the client's own", url=self.url(path))
+        plain = "/" + plain.lstrip("/")
+        if name:
+            plain = f"{plain.rpartition('/')[0]}/{name}"
+        parameters = "&".join(part for part in (query, more, self.given) if part)
+        return f"{plain}?{parameters}" if parameters else plain
+
+    def address(self, path: str, more: str = "", name: str = "") -> str:
+        """The full URL, for the library alone: it may hold a token."""
+        return f"{self.scheme}://{self.endpoint.authority}/{self.path(path, more, name)}"
+
+    def url(self, path: str) -> str:
+        """As errors tell it."""
+        return redact.url(f"{self.endpoint.scheme}://{self.endpoint.authority}{path}")
+
+    def error(self, status: Any, path: str) -> TransferError:
+        """What a status that is not ``ok`` stands for."""
+        secret = self.token.secret.reveal() if self.token is not None else ""
+        return errors.of(status, self.url(path), self.host, secret, self.hint())
+
+    def check(self, status: Any, path: str) -> None:
+        """Raises unless it is ``ok``."""
+        if not status.ok:
+            raise self.error(status, path)
+
+    def hint(self) -> str:
+        """What was shown to a server that said no."""
+        shown = "no credential was shown"
+        if self.token is not None:
+            shown = f"the token of {self.token.origin} was shown"
+        elif self.given:
+            shown = "a proxy or key was shown"
+        return shown
+
+
+def _gsi(proxy: X509Credential) -> list[str]:
+    if proxy.proxy:
+        return [f"xrd.gsiusrpxy={proxy.path}"]
+    return [f"xrd.gsiusrcrt={proxy.certificate}", f"xrd.gsiusrkey={proxy.key}"]
+
+
+def has_tls() -> bool:
+    """Whether ``roots`` means TLS. Once the library found no authorities, it takes servers that are too old
+    for TLS without it, in silence."""
+    return not client.EnvGetInt("NoTlsOK")
+
+
+def configure(settings: Settings) -> None:
+    """The library's settings, where the user's environment (XRD_...) has none.
+
+    The engine decides what is tried again and when, so the library shall neither wait nor remember
+    a host that did not answer.
+    """
+    connect = max(1, int(settings.connect_timeout))
+    stall = max(1, int(settings.stall_timeout))
+    numbers = {
+        "ConnectionWindow": connect,
+        "ConnectionRetry": 1,
+        "StreamErrorWindow": 0,
+        "RequestTimeout": stall,
+        "StreamTimeout": stall,
+        "TimeoutResolution": 1,
+        "MetalinkProcessing": 0,
+        "NotAuthorizedRetryLimit": 1,
+    }
+    _trust(settings)
+    for key, number in numbers.items():
+        client.EnvPutInt(key, number)
+    for key in ("ReadRecovery", "WriteRecovery"):
+        client.EnvPutString(key, "false")
+
+
+def _trust(settings: Settings) -> None:
+    """Names the trusted authorities in the environment, the one place where the library looks for them.
+
+    They are the same for all sites of a process, and read once. Without a directory of the grid's, the
+    system's own count.
+    """
+    directory = settings.credentials.ca_directory()
+    if directory:
+        os.environ.setdefault("X509_CERT_DIR", directory)
+    elif not os.environ.get("X509_CERT_DIR") and (file := authorities(settings.environ)[0]):
+        os.environ.setdefault("X509_CERT_FILE", file)

@@ -1,0 +1,112 @@
+"""A directory as a source: listed, then its files are moved one by one, each verified for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import quote, unquote
+
+from pegasus_toolkit.integrity import manifest
+from pegasus_toolkit.transfer.engine.tasks import Parent
+from pegasus_toolkit.transfer.engine.worker import Worker
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Corrupted,
+    NotFound,
+    TransferError,
+    from_oserror,
+)
+from pegasus_toolkit.transfer.interface import Backend, Entry
+from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Transfer
+
+
+def list_trees(worker: Worker) -> None:
+    """Turns each directory that waits in this lane into its files."""
+    scheduler = worker.scheduler
+    while (task := scheduler.next(worker.lane)) is not None:
+        assert task.source is not None
+        task.begin()
+        parent = Parent(task)
+        try:
+            backend = worker.lend(task.source.endpoint, 1)
+            quoted = scheduler.pool.sample(task.destination.endpoint).abilities.quoted
+            for child in members(backend, parent, quoted):
+                if worker.control.stop is not None:
+                    raise worker.control.stop
+                scheduler.adopt(child, parent, worker.control)
+        except TransferError as error:
+            scheduler.listed(parent, error)
+        except OSError as error:
+            scheduler.listed(parent, from_oserror(error))
+        else:
+            scheduler.listed(parent, None)
+
+
+def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Operation]:
+    """A transfer for each file below the parent's source; for its empty directories, a mkdir.
+
+    Raises ``Corrupted`` when the manifest names a file that is not there.
+    """
+    task = parent.task
+    operation = task.operation
+    assert isinstance(operation, Transfer) and task.source is not None
+    expected = read_manifest(operation.manifest)
+    root = task.source.path.partition("?")[0].rstrip("/") + "/"
+    found = 0
+    for entry in backend.list(root):
+        name = relative(root, entry, backend.abilities.quoted)
+        if entry.directory:
+            target = below(task.destination, name, quoted)
+            yield Mkdir(id=operation.id, target=target)
+            continue
+        found += name in expected
+        if expected and name not in expected:
+            parent.unlisted += 1
+        checksum = Checksum("sha256", expected[name]) if name in expected else None
+        source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
+        yield Transfer(
+            id=operation.id,
+            sources=(source,),
+            destinations=(below(task.destination, name, quoted),),
+            lfn=f"{operation.lfn}/{name}" if operation.lfn else "",
+            linkage=operation.linkage,
+            checksum=checksum,
+            size=entry.size,
+            generate_checksum=operation.generate_checksum,
+            verify_checksum_remote=operation.verify_checksum_remote,
+        )
+    if found < len(expected):
+        raise Corrupted(f"{len(expected) - found} files of the manifest are not there", url=task.source.url)
+
+
+def read_manifest(path: str) -> dict[str, str]:
+    """Name to sha256 (hex). Raises ``BadSpecification`` or ``NotFound``."""
+    if not path:
+        return {}
+    try:
+        return dict(manifest.read(path))
+    except FileNotFoundError as error:
+        raise NotFound("no such manifest", url=path) from error
+    except (OSError, ValueError) as error:
+        raise BadSpecification(f"cannot use the manifest: {error}", url=path) from error
+
+
+def relative(root: str, entry: Entry, quoted: bool) -> str:
+    """The name below ``root``, plain. A server that names something outside of it is refused."""
+    if not entry.path.startswith(root):
+        raise BadSpecification("the server lists a file outside of the directory", url=entry.path)
+    name = entry.path[len(root) :].rstrip("/")
+    name = unquote(name) if quoted else name
+    if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        raise BadSpecification("the server lists a name that leads elsewhere", url=entry.path)
+    return name
+
+
+def below(directory: Location, name: str, quoted: bool) -> Location:
+    """The place of ``name`` under a directory's location."""
+    tail = "/" + (quote(name) if quoted else name)
+    return directory._replace(url=directory.url.rstrip("/") + tail, path=directory.path.rstrip("/") + tail)
+
+
+def _sibling(source: Location, path: str) -> str:
+    head, found, _ = source.url.rpartition(source.path)
+    return head + path if found else path

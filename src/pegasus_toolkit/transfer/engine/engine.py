@@ -1,0 +1,344 @@
+"""The engine: runs operations to their outcomes, within limits, until all are over or it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from msgspec import Struct, field
+
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.ends.files import discard
+from pegasus_toolkit.transfer.engine.lanes import SILENT
+from pegasus_toolkit.transfer.engine.limits import Bandwidth
+from pegasus_toolkit.transfer.engine.movers import move
+from pegasus_toolkit.transfer.engine.planning import Planner
+from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.retry import Retry
+from pegasus_toolkit.transfer.engine.scheduler import PORTION, Scheduler
+from pegasus_toolkit.transfer.engine.slots import Slots
+from pegasus_toolkit.transfer.engine.worker import Worker
+from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
+from pegasus_toolkit.transfer.interface import Control, Opener, Settings
+from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
+
+TICK = 0.1  # seconds between looks at progress, stalls and what is due
+AHEAD = 8  # portions of operations planned before anything asks for them
+FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
+CUT_AFTER = 1.0  # seconds that a cancelled batch gets before its connections are closed ...
+GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
+# Uploads read ahead of what they send, so that a slow network looks silent; their backends have
+# time-outs of their own, and the engine's is only the last resort.
+BUFFERED = frozenset({"put", "relay", "pipe", "staged"})
+UNWATCHED = frozenset({"copy", "link", "move", "mkdir", "remove", "remove-tree", "list"})
+
+
+def unique_name() -> str:
+    """A name that no other run has, for temporary files."""
+    return os.urandom(4).hex()
+
+
+class Options(Struct, frozen=True):
+    """How a run is done.
+
+    ``attempts``: rounds over all sources of one operation; ``concurrency``: files in flight, overall;
+    ``per_host``: at one host (0: as overall); ``algorithm``: digest of every stream ("" for none);
+    ``symlink``: link local files of one site instead of copying; ``bandwidth``: bytes per second over
+    all (0: no limit); ``keep_partial``: interrupted downloads stay for a later run; ``run``: unique
+    name, part of temporary file names; ``directory``: where relative names and ``.meta`` files are.
+    """
+
+    attempts: int = 3
+    concurrency: int = 8
+    per_host: int = 0
+    algorithm: str = "sha256"
+    symlink: bool = False
+    bandwidth: int = 0
+    keep_partial: bool = False
+    run: str = field(default_factory=unique_name)
+    directory: str = "."
+    first_delay: float = 1.0  # seconds of back-off after the first round
+
+
+class Progress(NamedTuple):
+    """A look at a run: operations, payload bytes, seconds; ``waiting`` in back-off."""
+
+    total: int
+    done: int
+    failed: int
+    bytes: int
+    seconds: float
+    active: tuple[str, ...]
+    waiting: int
+
+
+class Summary(NamedTuple):
+    """A run that is over. ``exit_code``: 0 all done, 1 another run may mend what failed, 2 it can't.
+
+    ``abandoned``: threads that did not come back from a blocking call; the process should end by
+    ``os._exit`` once all is written.
+    """
+
+    done: int
+    skipped: int
+    failed: int
+    cancelled: int
+    bytes: int
+    seconds: float
+    attempts: int
+    exit_code: int
+    abandoned: int = 0
+
+
+class Plan(NamedTuple):
+    """What would be done with an operation."""
+
+    route: str
+    why: str
+    source: Location | None
+    destination: Location
+    error: TransferError | None
+
+
+class Observer(Protocol):
+    """Told of a run, always from the thread that called ``run``."""
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        """Operations that are over, in batches."""
+
+    def tick(self, progress: Progress) -> None:
+        """About ten times a second."""
+
+
+class Engine:
+    """Runs operations. One ``run`` at a time; ``cancel`` from a signal handler or any thread."""
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Settings,
+        observers: Sequence[Observer] = (),
+        opener: Opener = open_backend,
+    ) -> None:
+        self.options = options
+        self.settings = settings
+        self.observers = observers
+        self.pool = Pool(settings, opener)
+        self.limiter = Bandwidth(options.bandwidth) if options.bandwidth else None
+        self.partials: set[str] = set()  # of interrupted files, until the end of the run
+        self.cancelled: Cancelled | None = None
+        self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
+        self.exit_code = 0
+        self.tries = 0
+        self.gone = 0  # bytes of workers that ended
+        self.abandoned = 0
+        self.began = time.monotonic()
+
+    def cancel(self, reason: str) -> None:
+        """Ends the run soon: what is under way is undone, what waits is reported as cancelled."""
+        self.cancelled = Cancelled(reason)
+
+    def plan(self, operation: Operation) -> Plan:
+        """The route that would be taken, and why; or the error. Nothing is moved."""
+        planner = self._planner(None)
+        task = planner.task(operation)
+        if isinstance(task, Outcome):
+            attempt = task.attempts[-1]
+            return Plan("none", "", attempt.source, attempt.destination, task.error)
+        try:
+            route = planner.lane(planner.key(task), task).route
+        except TransferError as error:
+            return Plan("none", "", task.source, task.destination, error)
+        return Plan(route.kind, route.why, task.source, task.destination, None)
+
+    def run(
+        self, operations: Sequence[Operation], done: Callable[[Operation], bool] | None = None
+    ) -> Summary:
+        """Runs mkdirs, then transfers, then removes; ``done`` tells what an earlier run has finished."""
+        self.began = time.monotonic()
+        options = self.options
+        scheduler = Scheduler(
+            planner=self._planner(done),
+            pool=self.pool,
+            retry=Retry(options.attempts, options.first_delay),
+            slots=Slots(options.concurrency, options.per_host),
+            move=move,
+            control=lambda: Control(options.run, self.limiter, options.keep_partial, self.partials),
+        )
+        try:
+            for indices in phases(operations):
+                scheduler.begin(operations, indices)
+                self._phase(scheduler, len(operations))
+        finally:
+            if self.cancelled is None and not scheduler.over:  # an observer raised
+                scheduler.cancel(Cancelled("the run was broken off"))
+            self.pool.close()
+            discard(self.partials)
+        return self._summary()
+
+    def close(self) -> None:
+        """Closes what is open; for those who only plan."""
+        self.pool.close()
+
+    def _planner(self, done: Callable[[Operation], bool] | None) -> Planner:
+        options = self.options
+        return Planner(self.pool, options.algorithm, options.symlink, options.directory, done)
+
+    def _phase(self, scheduler: Scheduler, total: int) -> None:
+        scheduler.feed()
+        pause = FIRST_TICK
+        while not scheduler.over and self.cancelled is None:
+            due = scheduler.due()
+            scheduler.dispatch()
+            for _ in range(AHEAD):  # plans while connections are being made
+                if scheduler.open >= AHEAD * PORTION or self.cancelled or scheduler.exhausted:
+                    break
+                scheduler.feed()
+                scheduler.dispatch()
+            scheduler.wake.wait(pause if due is None else max(0.0, min(pause, due)))
+            scheduler.wake.clear()
+            pause = min(TICK, pause * 2)
+            self._tell(scheduler)
+            self._watch(scheduler)
+            self._tick(scheduler, total)
+        if self.cancelled is not None:
+            self._stop(scheduler, self.cancelled)
+            self._tick(scheduler, total)
+
+    def _tell(self, scheduler: Scheduler) -> None:
+        settled = scheduler.settled
+        while settled:
+            batch = [settled.popleft() for _ in range(min(len(settled), 500))]
+            scheduler.told += len(batch)
+            for outcome in batch:
+                self.tries += len(outcome.attempts)
+                if outcome.member:
+                    continue
+                self.counts[outcome.status] += 1
+                if outcome.error is not None:
+                    self.exit_code = max(self.exit_code, outcome.error.exit_code)
+            for observer in self.observers:
+                observer.settled(batch)
+
+    def _watch(self, scheduler: Scheduler) -> None:
+        """Who has fallen silent, and for how long."""
+        now = time.monotonic()
+        for worker in scheduler.workers():
+            sign = (worker.control.bytes, worker.finished)
+            if sign != worker.sign or worker.control.limited or not worker.taken:
+                worker.sign, worker.moved_at = sign, now
+            idle = now - worker.moved_at
+            if worker.silent != (idle > SILENT):
+                with scheduler.lock:
+                    if worker in scheduler.at_work:
+                        worker.silent = idle > SILENT
+                        scheduler.slots.lend(worker.lane, worker.slots, worker.silent)
+            patience = self.settings.stall_timeout + 2
+            if worker.lane.route.verb in BUFFERED:
+                patience *= 10
+            if idle > patience and worker.lane.route.verb not in UNWATCHED:
+                self._stalled(scheduler, worker, idle, idle > patience + GIVE_UP_AFTER)
+
+    def _stalled(self, scheduler: Scheduler, worker: Worker, idle: float, lost: bool) -> None:
+        stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.hosts))
+        worker.stop(stall)
+        worker.cut()
+        if lost:
+            self._abandon(scheduler, worker, stall)
+
+    def _abandon(self, scheduler: Scheduler, worker: Worker, error: TransferError) -> None:
+        """Its thread does not come back: its files fail, and the thread is left behind."""
+        worker.broken(error)
+        worker.abandoned = True
+        self.abandoned += 1
+        scheduler.ended(worker)
+
+    def _stop(self, scheduler: Scheduler, error: Cancelled) -> None:
+        began = time.monotonic()
+        scheduler.cancel(error)
+        cut = False
+        while (workers := scheduler.workers()) and time.monotonic() - began < GIVE_UP_AFTER:
+            if not cut and time.monotonic() - began > CUT_AFTER:
+                cut = True
+                for worker in workers:
+                    worker.cut()
+            scheduler.wake.wait(0.02)
+            scheduler.wake.clear()
+            self._tell(scheduler)
+        for worker in scheduler.workers():
+            self._abandon(scheduler, worker, error)
+        for task in scheduler.drop():
+            task.tried("none", 0, error)
+            scheduler.settle(task, task.failed())
+        while not scheduler.exhausted:
+            self._cancel_rest(scheduler, error)
+        self._tell(scheduler)
+
+    def _cancel_rest(self, scheduler: Scheduler, error: Cancelled) -> None:
+        for index in scheduler.stream:
+            operation = scheduler.operations[index]
+            scheduler.fed += 1
+            scheduler.settled.append(Outcome(operation=operation, status="cancelled", error=error))
+            if len(scheduler.settled) >= 1000:
+                self._tell(scheduler)
+        scheduler.exhausted = True
+
+    def _moved(self, scheduler: Scheduler) -> int:
+        with scheduler.lock:
+            lanes = scheduler.lanes.values()
+            return sum(lane.bytes + sum(w.control.bytes for w in lane.workers) for lane in lanes)
+
+    def _tick(self, scheduler: Scheduler, total: int) -> None:
+        self.gone = self._moved(scheduler)
+        counts = self.counts
+        workers = scheduler.workers()
+        active = tuple(job.task.destination.url for w in workers for job in list(w.taken)[:2])[:8]
+        progress = Progress(
+            total,
+            counts["done"] + counts["skipped"],
+            counts["failed"] + counts["cancelled"],
+            self.gone,
+            time.monotonic() - self.began,
+            active,
+            len(scheduler.later),
+        )
+        for observer in self.observers:
+            observer.tick(progress)
+
+    def _summary(self) -> Summary:
+        counts = self.counts
+        return Summary(
+            counts["done"],
+            counts["skipped"],
+            counts["failed"],
+            counts["cancelled"],
+            self.gone,
+            time.monotonic() - self.began,
+            self.tries,
+            max(self.exit_code, 1 if counts["cancelled"] or self.cancelled else 0),
+            self.abandoned,
+        )
+
+
+def phases(operations: Sequence[Operation]) -> Iterator[Iterator[int]]:
+    """Indices in the order of the work: directories are made, then files moved, then removed."""
+    kinds = [array_of(operations, kind) for kind in (0, 1, 2)]
+    for indices in kinds:
+        yield iter(indices)
+
+
+def array_of(operations: Sequence[Operation], kind: int) -> Sequence[int]:
+    """The indices of one kind of operation (0 mkdir, 1 transfer, 2 remove)."""
+    counts = getattr(operations, "counts", None)
+    if counts is not None:  # a Specification is in that order already
+        start = sum(counts[:kind])
+        return range(start, start + counts[kind])
+    return [i for i, operation in enumerate(operations) if _kind(operation) == kind]
+
+
+def _kind(operation: Operation) -> int:
+    if isinstance(operation, Transfer):
+        return 1
+    return 0 if isinstance(operation, Mkdir) else 2

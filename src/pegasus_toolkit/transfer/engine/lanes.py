@@ -1,0 +1,82 @@
+"""Lanes: what waits for one route between two endpoints, and whether one more worker would help."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
+
+from pegasus_toolkit.transfer.engine.routes import LOCAL, Route
+from pegasus_toolkit.transfer.engine.tasks import Task
+from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.interface import Control, Endpoint
+
+SMALL = 64 * 1024  # bytes: below this mean size Python, not the bytes, is the limit
+WORTH = 1 << 20  # the same where many files share a connection, and one more of them is dear
+SPOOL = 8 << 20  # bytes of one relayed file in memory; larger ones go through a pipe
+SILENT = 2.0  # seconds without a byte, after which a worker's slots are lent to others
+
+
+class Key(NamedTuple):
+    """What makes two operations fit for one batch."""
+
+    verb: str
+    source: Endpoint | None
+    destination: Endpoint
+    flags: tuple[bool, ...] = ()
+
+
+class AtWork(Protocol):
+    """A worker, as its lane sees it."""
+
+    control: Control
+    silent: bool
+
+    @property
+    def taken(self) -> Collection[object]:
+        """The jobs that it has under way."""
+
+
+class Lane:
+    """Tasks that wait for one route; ``queue`` holds tasks, or indices of operations to be read again."""
+
+    def __init__(self, key: Key, route: Route, in_flight: int, threads: int, pipelined: bool = False) -> None:
+        self.key = key
+        self.route = route
+        self.in_flight = in_flight
+        self.slots = 1 if pipelined else in_flight  # that one worker can use
+        self.small = WORTH if pipelined else SMALL
+        self.threads = threads  # 0: as many as the limits allow
+        self.queue: deque[Task | int] = deque()
+        self.workers: list[AtWork] = []
+        self.finished = 0
+        self.bytes = 0  # payload of workers that ended
+        self.good_at = 0.0  # when a job last succeeded
+        self.paused_until = 0.0  # a server asked for a pause
+        self.down: TransferError | None = None  # the host does not answer ...
+        self.down_until = 0.0  # ... and until then nobody else need try
+        ends = [e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL]
+        self.hosts = tuple({e.host for e in ends})
+
+    @property
+    def free_of_slots(self) -> bool:
+        """Listing directories feeds the others, so it must never wait for them."""
+        return self.route.verb == "list"
+
+    def helps(self) -> bool:
+        """Whether one more worker would make it faster.
+
+        One thread keeps many small files in flight; more of them only fight for the interpreter.
+        They help where a thread serves one file at a time, or where the time goes into bytes.
+        """
+        if not self.workers:
+            return True
+        if self.threads and len(self.workers) >= self.threads:
+            return False
+        if any(worker.silent for worker in self.workers):
+            return False  # its host hangs
+        if self.in_flight == 1 and self.hosts:
+            return True
+        moved = self.bytes + sum(w.control.bytes for w in self.workers)
+        begun = self.finished + sum(len(w.taken) for w in self.workers)
+        return moved >= self.small * max(1, begun)

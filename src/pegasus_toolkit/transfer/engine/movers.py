@@ -1,0 +1,146 @@
+"""One function a verb: how a worker moves its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from pegasus_toolkit.transfer.engine.finish import ends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.tasks import Task
+from pegasus_toolkit.transfer.engine.worker import Worker
+from pegasus_toolkit.transfer.errors import NotFound, TransferError, from_oserror
+from pegasus_toolkit.transfer.interface import Copies, Job, Links, Passive, Renames, Sink, Source
+
+
+def _source_path(task: Task) -> str:
+    assert task.source is not None
+    return task.source.path
+
+
+def _bare(task: Task) -> Job[None]:
+    return Job(_source_path(task), task.destination.path, task.want, None, task)
+
+
+def get(worker: Worker) -> None:
+    """Remote to local."""
+    giver, taker = ends(worker)
+    assert isinstance(taker, Passive)
+    sink = taker.sink
+
+    def prepare(task: Task) -> Job[Sink]:
+        path = task.destination.path
+        return Job(_source_path(task), path, task.want, sink(path, task.want, worker.control), task)
+
+    for job in giver.get(worker.jobs(prepare)):
+        digest = finish_get(job)
+        worker.over(job, job.end.size, digest, remote=job.want.remote)
+
+
+def put(worker: Worker) -> None:
+    """Local to remote."""
+    giver, taker = ends(worker)
+    assert isinstance(giver, Passive)
+    source = giver.source
+
+    def prepare(task: Task) -> Job[Source]:
+        end = source(_source_path(task), task.want, worker.control)
+        if task.want.algorithm and not taker.abilities.streams:
+            for _ in end:  # a native tool reads the file by itself, unseen: verify it before
+                pass
+        return Job(task.destination.path, "", task.want, end, task)
+
+    for job in taker.put(worker.jobs(prepare)):
+        finish_put(worker, job)
+        worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+
+
+def copy(worker: Worker) -> None:
+    """The storage, or the fused local loop, moves the bytes."""
+    giver, taker = ends(worker)
+    assert isinstance(giver, Copies)
+    for job in giver.copy(worker.jobs(_bare), taker, worker.control):
+        worker.over(job, job.size, job.digest, remote=job.want.remote and job.proven)
+
+
+def link(worker: Worker) -> None:
+    """A symbolic link instead of a copy."""
+    giver, _ = ends(worker)
+    assert isinstance(giver, Links)
+    verify = worker.lane.key.flags[0]
+    for job in giver.link(worker.jobs(_bare), worker.control, verify):
+        worker.over(job, 0, "")
+
+
+def rename(worker: Worker) -> None:
+    """A move instead of a copy."""
+    giver, _ = ends(worker)
+    assert isinstance(giver, Renames)
+    for job in giver.rename(worker.jobs(_bare), worker.control):
+        worker.over(job, job.size, job.digest)
+
+
+def _target(task: Task) -> Job[None]:
+    return Job(task.destination.path, "", task.want, None, task)
+
+
+def mkdir(worker: Worker) -> None:
+    """Directories and buckets, one by one."""
+    backend = worker.lend(worker.lane.key.destination)
+    for job in worker.jobs(_target):
+        try:
+            backend.mkdir(job.path)
+        except TransferError as error:
+            job.error = error
+        except OSError as error:
+            job.error = from_oserror(error, url=job.path)
+        worker.over(job, 0, "")
+
+
+def remove(worker: Worker) -> None:
+    """Files, or with ``recursive`` all that is below a path."""
+    backend = worker.lend(worker.lane.key.destination)
+    jobs: dict[str, list[Job[None]]] = {}
+
+    def paths() -> Iterator[str]:
+        for job in worker.jobs(_target):
+            jobs.setdefault(job.path, []).append(job)
+            yield job.path
+
+    for path, error in backend.remove(paths(), worker.lane.route.verb == "remove-tree"):
+        waiting = jobs[path]
+        job = waiting.pop()
+        if not waiting:
+            del jobs[path]
+        job.error = None if isinstance(error, NotFound) else error
+        worker.over(job, 0, "")
+
+
+def _later(module: str, name: str) -> Callable[[Worker], Any]:
+    """A verb whose module is imported when it is first used: most runs need none of them."""
+
+    def run(worker: Worker) -> None:
+        getattr(import_module(f"{__package__}.{module}"), name)(worker)
+
+    return run
+
+
+MOVERS: dict[str, Callable[[Worker], Any]] = {
+    "get": get,
+    "put": put,
+    "copy": copy,
+    "link": link,
+    "move": rename,
+    "relay": _later("relay", "relay"),
+    "pipe": _later("relay", "pipe"),
+    "staged": _later("relay", "staged"),
+    "mkdir": mkdir,
+    "remove": remove,
+    "remove-tree": remove,
+    "list": _later("directories", "list_trees"),
+}
+
+
+def move(worker: Worker) -> None:
+    """Runs the worker's batch by its lane's verb."""
+    MOVERS[worker.lane.route.verb](worker)

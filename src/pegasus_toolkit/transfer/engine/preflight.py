@@ -1,0 +1,121 @@
+"""Before anything moves: which endpoints answer, with which credential, and whether there is room."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from msgspec import Struct
+
+from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.errors import Denied, NoSpace, NotFound, TransferError, from_oserror
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identified, Identity, Spacious
+from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Remove, Transfer
+
+AT_ONCE = 16  # endpoints asked at the same time
+SOON = 3600.0  # seconds: a credential that ends so soon may not last for the run
+
+
+class Use(Struct):
+    """What a specification wants of one endpoint. ``bytes``: to be written, as far as sizes are told."""
+
+    endpoint: Endpoint
+    reads: int = 0
+    writes: int = 0
+    bytes: int = 0
+    source: str = ""  # path of one file to read
+    target: str = ""  # path of one file to write or remove
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """What was found out of one endpoint; ``warnings``: a line each; ``seconds``: until it answered."""
+
+    use: Use
+    identity: Identity | None = None
+    free: int | None = None
+    seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
+    error: TransferError | None = None
+
+
+def uses(operations: Iterable[Operation]) -> dict[Endpoint, Use]:
+    """Every endpoint of a specification, in the order in which they appear."""
+    found: dict[Endpoint, Use] = {}
+
+    def use(location: Location) -> Use:
+        return found.setdefault(location.endpoint, Use(location.endpoint))
+
+    for operation in operations:
+        if isinstance(operation, Transfer):
+            for source in operation.sources:
+                place = use(source)
+                place.reads += 1
+                place.source = place.source or source.path
+            for destination in operation.destinations:
+                _written(use(destination), destination.path, operation.size or 0)
+        elif isinstance(operation, (Mkdir, Remove)):
+            _written(use(operation.target), operation.target.path, 0)
+    return found
+
+
+def _written(place: Use, path: str, size: int) -> None:
+    place.writes += 1
+    place.bytes += size
+    place.target = place.target or path
+
+
+def check(operations: Iterable[Operation], pool: Pool) -> Iterator[Finding]:
+    """Asks each endpoint once, several at a time; findings in the order of the specification."""
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        yield from threads.map(lambda use: _ask(use, pool), uses(operations).values())
+
+
+def _ask(use: Use, pool: Pool) -> Finding:
+    began = time.monotonic()
+    identity = free = error = None
+    warnings: list[str] = []
+    try:
+        backend = pool.lend(use.endpoint, 1)
+    except TransferError as raised:
+        return Finding(use=use, error=raised)
+    try:
+        identity = backend.identity() if isinstance(backend, Identified) else None
+        warnings += _lifetime(identity)
+        warnings += _answers(backend, use)
+        free = backend.free(use.target) if use.target and isinstance(backend, Spacious) else None
+        if free is not None and free < use.bytes:
+            raise NoSpace(f"{use.bytes} bytes to be written, {free} free", url=use.target)
+    except TransferError as raised:
+        error = raised
+    except OSError as raised:
+        error = from_oserror(raised)
+    finally:
+        backend.close()
+    seconds = time.monotonic() - began
+    return Finding(
+        use=use, identity=identity, free=free, seconds=seconds, warnings=tuple(warnings), error=error
+    )
+
+
+def _answers(backend: Backend, use: Use) -> Iterator[str]:
+    """Looks at one file of each sort. Raises when the endpoint does not answer, or refuses."""
+    if use.source:
+        try:
+            backend.stat(use.source)
+        except NotFound:
+            yield f"not there: {use.source}"
+    elif use.target:
+        with suppress(NotFound):  # it is to be made
+            backend.stat(use.target)
+
+
+def _lifetime(identity: Identity | None) -> Iterator[str]:
+    if identity is None or identity.expires is None:
+        return
+    left = identity.expires - time.time()
+    if left <= 0:
+        raise Denied(f"the {identity.kind} has expired", hint=f"renew it: {identity.origin}")
+    if left < SOON:
+        yield f"the {identity.kind} lives only {left / 60:.0f} minutes more"

@@ -1,0 +1,264 @@
+"""Relays: from one remote storage to another, through this machine's memory.
+
+Small files are fetched into verified spools and handed on through a bounded queue, so that both
+connections stay full. A large file goes through a bounded pipe, hashed on the way; its last block
+is handed out only when the whole was verified. *Staged* is the first with spools on disk, for ends
+that can only move whole files.
+"""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+from pegasus_toolkit.transfer.ends.checked import MemorySink, MemorySource
+from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
+from pegasus_toolkit.transfer.ends.pipe import Pipe
+from pegasus_toolkit.transfer.engine.finish import ends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.lanes import SPOOL
+from pegasus_toolkit.transfer.engine.tasks import Task
+from pegasus_toolkit.transfer.engine.worker import Worker
+from pegasus_toolkit.transfer.errors import Defect, TransferError, from_oserror
+from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Sink, Source, Want
+
+SPOOLED = 64 << 20  # bytes of all spools of one batch that wait to be written
+
+
+class TooLarge(TransferError):
+    """The file does not fit a spool: it must go through a pipe. Never leaves the engine."""
+
+
+class Spool(Protocol):
+    """A sink whose verified content can be read as a source."""
+
+    sink: Sink
+
+    def source(self) -> Source:
+        """What was committed, to be read once."""
+
+
+class _BoundedSink(MemorySink):
+    content: bytes = b""
+
+    def announce(self, size: int) -> None:
+        if size > SPOOL:
+            raise TooLarge(f"{size} bytes", url=self.check.name)
+        super().announce(size)
+
+    def write(self, data: Data) -> None:
+        if self.check.count + len(data) > SPOOL:
+            raise TooLarge("more than a spool holds", url=self.check.name)
+        super().write(data)
+
+    def publish(self, content: bytes) -> None:
+        self.content = content
+
+
+class MemorySpool:
+    """A spool in memory, of at most ``SPOOL`` bytes."""
+
+    def __init__(self, name: str, want: Want, control: Control) -> None:
+        self._sink = _BoundedSink(name, want._replace(remote=False), control)
+        self.sink: Sink = self._sink
+        self.name, self.want, self.control = name, want, control
+
+    def source(self) -> Source:
+        """Its content; verified again as it is read, since memory is not proof either."""
+        return MemorySource(self.name, self._sink.content, self.want, Control(self.control.run))
+
+
+class FileSpool:
+    """A spool in a private file (0600), removed when it was read."""
+
+    def __init__(self, file: Path, want: Want, control: Control) -> None:
+        self.path = str(file)
+        self.sink: Sink = FileSink(self.path, want._replace(remote=False), control)
+        self.want, self.control = want, control
+
+    def source(self) -> Source:
+        """Its content; closing it removes the file."""
+        return _Staged(self.path, self.want, Control(self.control.run))
+
+
+class _Staged(FileSource):
+    def close(self) -> None:
+        super().close()
+        Path(self.path).unlink(missing_ok=True)
+
+
+class _Room:
+    """Spools that wait to be written: ``SPOOLED`` bytes, each counted with what it costs to keep."""
+
+    KEPT = 4096  # bytes for the objects around one spool
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.left = SPOOLED
+
+    def take(self, size: int) -> bool:
+        """Whether there was room within a moment."""
+        with self.changed:
+            if self.left <= 0:
+                self.changed.wait(0.1)
+            if self.left <= 0:
+                return False
+            self.left -= size + self.KEPT
+            return True
+
+    def give(self, size: int) -> None:
+        """A spool was written."""
+        with self.changed:
+            self.left += size + self.KEPT
+            self.changed.notify()
+
+
+def relay(worker: Worker) -> None:
+    """Small files, through spools in memory."""
+    _through(worker, lambda task: MemorySpool(_name(task), task.want, worker.control))
+
+
+def staged(worker: Worker) -> None:
+    """Whole files, through a private directory on disk that is removed whatever happens."""
+    directory = Path(tempfile.mkdtemp(prefix=f"pegasus-transfer-{worker.control.run}-"))  # 0700
+    number = count()
+    try:
+        _through(worker, lambda task: FileSpool(directory / f"{next(number)}", task.want, worker.control))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _name(task: Task) -> str:
+    return task.source.path if task.source is not None else ""
+
+
+def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
+    giver, taker = ends(worker)
+    ready: queue.Queue[Job[Source] | None] = queue.Queue()
+    room = _Room()
+    fetcher = _Thread(lambda: _fetch(worker, giver, spool, ready, room))
+    fetcher.start()
+    try:
+        _store(worker, taker, ready, room)
+    except BaseException:
+        worker.halted = True
+        giver.close()
+        raise
+    finally:
+        fetcher.join()
+    if fetcher.error is not None:
+        raise fetcher.error
+
+
+def _fetch(
+    worker: Worker,
+    giver: Backend,
+    spool: Callable[[Task], Any],
+    ready: queue.Queue[Job[Source] | None],
+    room: _Room,
+) -> None:
+    spools: dict[Job[Sink], Any] = {}
+
+    def prepare(task: Task) -> Job[Sink]:
+        one = spool(task)
+        job: Job[Sink] = Job(_name(task), task.destination.path, task.want, one.sink, task)
+        spools[job] = one
+        return job
+
+    try:
+        for job in giver.get(worker.jobs(prepare)):
+            one = spools.pop(job)
+            digest = finish_get(job)
+            if isinstance(job.error, TooLarge):
+                worker.taken.pop(job, None)
+                worker.scheduler.enlarge(job.task)
+            elif job.error is not None:
+                worker.over(job, job.end.size, "")
+            else:
+                while not room.take(job.end.size):
+                    if worker.halted or worker.control.stop is not None:
+                        return
+                put: Job[Source] = Job(job.to, "", job.want, one.source(), job.task)
+                put.digest = digest
+                worker.taken[put] = worker.taken.pop(job)
+                ready.put(put)
+    finally:
+        ready.put(None)
+
+
+def _store(worker: Worker, taker: Backend, ready: queue.Queue[Job[Source] | None], room: _Room) -> None:
+    over = False
+
+    def jobs(first: Job[Source]) -> Iterator[Job[Source]]:
+        nonlocal over
+        job: Job[Source] | None = first
+        while job is not None:
+            yield job
+            try:
+                job = ready.get_nowait()
+            except queue.Empty:
+                return
+        over = True
+
+    while not over:
+        first = ready.get()
+        if first is None:
+            return
+        for job in taker.put(jobs(first)):
+            finish_put(worker, job)
+            room.give(job.end.size or 0)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+
+
+def pipe(worker: Worker) -> None:
+    """Large files, one at a time for each worker."""
+    giver, taker = ends(worker)
+    pumps: list[_Thread] = []
+
+    def prepare(task: Task) -> Job[Source]:
+        through = Pipe(_name(task), task.want, worker.control)
+        fetch: Job[Sink] = Job(_name(task), "", task.want, through.sink, task)
+        pumps.append(_Thread(lambda: _pump(giver, fetch, through)))
+        pumps[-1].start()
+        through.wait_for_size()
+        return Job(task.destination.path, "", task.want, through.source, task)
+
+    for waiting in worker.jobs(prepare):
+        for job in taker.put(iter([waiting])):
+            finish_put(worker, job)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+        pumps.pop().join()
+
+
+def _pump(giver: Backend, fetch: Job[Sink], through: Pipe) -> None:
+    try:
+        for job in giver.get(iter([fetch])):
+            if job.error is not None:
+                through.fail(job.error)
+            finish_get(job)  # what its commit finds wrong, the pipe hears of by itself
+    except TransferError as error:
+        through.fail(error)
+    except OSError as error:
+        through.fail(from_oserror(error, side="source"))
+    except Exception as error:  # noqa: BLE001  must reach the other end of the pipe
+        through.fail(Defect.wrap(error))
+
+
+class _Thread(threading.Thread):
+    """A thread that keeps what it raised."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        super().__init__(daemon=True)
+        self.work = work
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.work()
+        except Exception as error:  # noqa: BLE001  raised again in the thread that waits
+            self.error = error

@@ -1,0 +1,173 @@
+"""Digests for others to check by: records for kickstart, and manifests as ``sha256sum`` writes them.
+
+Both tell of every file that a run has moved, those that an earlier run with the same journal has
+moved included. What could not be told is remembered, and the run does not end as a success.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from pegasus_toolkit.integrity import kickstart, manifest
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
+from pegasus_toolkit.transfer.records.journal import LOCAL, Journal
+from pegasus_toolkit.transfer.records.outfile import OutFile
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+
+
+class Moved(NamedTuple):
+    """A file that stands at its destination, and its digest ("" where none was taken)."""
+
+    operation: Transfer
+    source: Location
+    destination: Location
+    size: int
+    algorithm: str
+    digest: str
+
+
+class Receipts:
+    """Adds a record to kickstart's file for each ``lfn`` that asks for ``generate_checksum``.
+
+    ``path`` "": no file; those who ask are counted in ``unrecorded``. ``errors``: one line each.
+    """
+
+    def __init__(self, path: str, journal: Journal | None = None) -> None:
+        self.path = path
+        self.errors: list[str] = []
+        self.unrecorded = 0
+        self._journal = journal
+        self._skipped: list[Transfer] = []
+        self._told: set[str] = set()
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        fresh: list[Moved] = []
+        for outcome in outcomes:
+            operation = outcome.operation
+            if isinstance(operation, Transfer) and operation.generate_checksum:
+                if outcome.status == "skipped":
+                    self._skipped.append(operation)
+                elif moved := _moved(outcome):
+                    fresh.append(moved)
+        self._record(fresh)
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Records what earlier runs have moved, too."""
+        self._record(list(_recalled(self._journal, self._skipped)))
+        for operation in self._skipped:
+            if self.path and operation.lfn not in self._told:
+                self.errors.append(f"no digest to record of {operation.lfn!r}: its transfer was skipped")
+
+    def _record(self, files: Sequence[Moved]) -> None:
+        fresh = [moved for moved in files if moved.operation.lfn not in self._told]
+        if not self.path:
+            self.unrecorded += len(fresh)
+            return
+        text = "".join(self._texts(fresh))
+        if not text:
+            return
+        try:
+            kickstart.append(self.path, text)
+        except OSError as error:
+            self.errors.append(f"digests cannot be recorded in {self.path!r}: {error.strerror or error}")
+
+    def _texts(self, files: Sequence[Moved]) -> Iterator[str]:
+        for moved in files:
+            lfn = moved.operation.lfn
+            if lfn in self._told:
+                continue
+            self._told.add(lfn)
+            if moved.algorithm != "sha256":
+                self.errors.append(f"no sha256 to record of {lfn!r}")
+                continue
+            name, status = _local_side(moved)
+            try:
+                yield kickstart.record(lfn, name, moved.digest, moved.size, 0.0, status)
+            except ValueError as error:
+                self.errors.append(str(error))
+
+
+class Manifest:
+    """Writes a line for each file moved to this machine.
+
+    Names below the manifest's own directory are relative to it, others absolute. ``without``:
+    files that have no digest (links, renamed files), and so no line.
+    """
+
+    def __init__(self, path: str, journal: Journal | None = None) -> None:
+        """Raises ``OSError``."""
+        self.file = OutFile(path)
+        self.without = 0
+        self._parent = os.path.realpath(path).rpartition("/")[0] + "/"
+        self._journal = journal
+        self._skipped: list[Transfer] = []
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.status == "skipped" and isinstance(outcome.operation, Transfer):
+                self._skipped.append(outcome.operation)
+        self._write([moved for moved in map(_moved, outcomes) if moved])
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Adds what earlier runs have moved, and closes the file."""
+        self._write(list(_recalled(self._journal, self._skipped)))
+        self.file.close()
+
+    def _write(self, files: Sequence[Moved]) -> None:
+        local = [moved for moved in files if moved.destination.scheme in LOCAL]
+        self.without += sum(not moved.digest for moved in local)
+        text = b"".join([manifest.line(self._name(m.destination.path), m.digest) for m in local if m.digest])
+        self.file.write(text)
+
+    def _name(self, path: str) -> str:
+        whole = os.path.abspath(path)  # noqa: PTH100 - pathlib does not fold ".."
+        return whole.removeprefix(self._parent)
+
+
+if TYPE_CHECKING:
+    _: tuple[type[Observer], type[Observer]] = (Receipts, Manifest)
+
+
+def _moved(outcome: Outcome) -> Moved | None:
+    """A file moved by this run; ``None`` for anything else, a directory as a whole included."""
+    operation = outcome.operation
+    if outcome.status != "done" or not isinstance(operation, Transfer) or outcome.route == "directory":
+        return None
+    last = outcome.attempts[-1] if outcome.attempts else None
+    source = (last.source if last else None) or operation.sources[0]
+    destination = last.destination if last else operation.destinations[0]
+    return Moved(operation, source, destination, outcome.size, outcome.algorithm, outcome.digest)
+
+
+def _recalled(journal: Journal | None, operations: Sequence[Transfer]) -> Iterator[Moved]:
+    """Files moved by an earlier run."""
+    if journal is None:
+        return
+    for record in journal.recall(operations):
+        if isinstance(record.operation, Transfer):
+            source = record.operation.sources[0]
+            yield Moved(
+                record.operation, source, record.destination, record.size, record.algorithm, record.digest
+            )
+
+
+def _local_side(moved: Moved) -> tuple[str, os.stat_result | None]:
+    """The path on this machine and what stands there; the destination's URL where neither end is local."""
+    for end in (moved.destination, moved.source):
+        if end.scheme in LOCAL:
+            try:
+                return end.path, os.stat(end.path)  # noqa: PTH116
+            except (OSError, ValueError):
+                return end.path, None
+    return redact.url(moved.destination.url), None

@@ -1,0 +1,1 @@
+"""The specification: read, checked as a whole, and written."""
