@@ -1,0 +1,1 @@
+"""What runs a submit directory: this machine, or HTCondor."""
