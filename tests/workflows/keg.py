@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""A stand-in for a scientific code: reads its inputs, writes outputs that depend on every byte of them.
+
+keg -n NAME -i IN [IN ...] -o OUT [OUT ...] [-k KIB] [--fail-once FILE] [--stdout]
+"""
+
+import argparse
+import hashlib
+import sys
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("-n", required=True)
+parser.add_argument("-i", nargs="*", default=[])
+parser.add_argument("-o", nargs="*", default=[])
+parser.add_argument("-k", type=int, default=1)
+parser.add_argument("--fail-once")
+parser.add_argument("--stdout", action="store_true", help="the last output is what is printed")
+arguments = parser.parse_args()
+
+if arguments.fail_once and not Path(arguments.fail_once).exists():
+    Path(arguments.fail_once).touch()
+    sys.exit("failing this once, as asked")
+seed = hashlib.sha256(arguments.n.encode())
+for name in arguments.i:
+    seed.update(hashlib.sha256(Path(name).read_bytes()).digest())
+for name in arguments.o:
+    line = hashlib.sha256(seed.digest() + name.encode()).hexdigest() + "\n"
+    text = line * max(1, arguments.k * 1024 // 65)
+    if arguments.stdout and name == arguments.o[-1]:
+        sys.stdout.write(text)
+    else:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
