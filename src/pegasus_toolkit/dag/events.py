@@ -1,0 +1,212 @@
+"""HTCondor's job event log in its text form, read and written."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SUBMIT = 0
+EXECUTE = 1
+TERMINATED = 5
+ABORTED = 9
+HELD = 12
+RELEASED = 13
+POST_SCRIPT = 16
+PRE_SKIP = 34
+CLUSTER_SUBMIT = 35
+
+_END = b"...\n"
+_HEAD = re.compile(
+    r"(\d+) \((-?\d+)\.(-?\d+)\.(-?\d+)\) "
+    r"(?:(\d{4})-(\d\d)-(\d\d)|(\d\d)/(\d\d))[ T](\d\d):(\d\d):(\d\d)(\.\d+)?(Z?) ?(.*)"
+)
+_NODE = re.compile(r"\s*DAG Node: (.*)")
+_NORMAL = re.compile(r"\s*\(1\) Normal termination \(return value (-?\d+)\)")
+_SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (\d+)\)")
+_CODES = re.compile(r"\s*Code (\d+) Subcode (-?\d+)")
+_USAGE = re.compile(r"\s*Usr (\d+) (\d+):(\d+):(\d+), Sys (\d+) (\d+):(\d+):(\d+)  -  Run Remote Usage")
+
+
+class Event(NamedTuple):
+    """One event.
+
+    ``kind``: the event's number; ``at``: epoch seconds; ``node``: of the DAG, where the event tells it;
+    ``returned``, ``signal``: how a job or script ended; ``user``, ``system``: CPU seconds of a job that
+    ended; ``reason``: the second line of what was held or aborted; ``code``: of a hold; ``text``: the rest
+    of the first line.
+    """
+
+    kind: int
+    cluster: int
+    proc: int
+    subproc: int
+    at: float
+    text: str
+    node: str = ""
+    returned: int | None = None
+    signal: int | None = None
+    user: float = 0.0
+    system: float = 0.0
+    reason: str = ""
+    code: int = 0
+
+
+class EventLog:
+    """Reads a log from byte ``offset`` on; iterated again, it goes on with what was written since.
+
+    Only whole events are given, and ``offset`` is behind the last one, so it can be kept and used for
+    another reader later. A log that is not there is empty. Lines that are no event are passed over.
+    """
+
+    def __init__(self, file: str | Path, offset: int = 0) -> None:
+        self.file = Path(file)
+        self.offset = offset
+
+    def __iter__(self) -> Iterator[Event]:
+        try:
+            stream = self.file.open("rb")
+        except FileNotFoundError:
+            return
+        with stream:
+            stream.seek(self.offset)
+            lines: list[bytes] = []
+            at = self.offset
+            for line in stream:
+                at += len(line)
+                if not line.endswith(b"\n"):
+                    return  # somebody is writing it
+                if line == _END:
+                    self.offset = at
+                    event = _parse(b"".join(lines).decode("utf-8", "replace"))
+                    if event is not None:
+                        yield event
+                    lines = []
+                else:
+                    lines.append(line)
+
+
+def _parse(text: str) -> Event | None:
+    first, *rest = text.rstrip("\n").split("\n")
+    head = _HEAD.fullmatch(first)
+    if head is None:
+        return None
+    kind, cluster, proc, subproc = int(head[1]), int(head[2]), int(head[3]), int(head[4])
+    event = Event(kind, cluster, proc, subproc, _seconds(head), head[15])
+    return _with_details(event, rest)
+
+
+def _with_details(event: Event, lines: list[str]) -> Event:
+    fields: dict[str, Any] = {}
+    for line in lines:
+        if match := _NODE.match(line):
+            fields["node"] = match[1].strip()
+        elif match := _NORMAL.match(line):
+            fields["returned"] = int(match[1])
+        elif match := _SIGNAL.match(line):
+            fields["signal"] = int(match[1])
+        elif match := _CODES.match(line):
+            fields["code"] = int(match[1])
+        elif match := _USAGE.match(line):
+            fields["user"], fields["system"] = _days(match, 1), _days(match, 5)
+        elif event.kind in (ABORTED, HELD) and "reason" not in fields:
+            fields["reason"] = line.strip()
+    return event._replace(**fields) if fields else event
+
+
+def _days(match: re.Match[str], at: int) -> float:
+    days, hours, minutes, seconds = (int(match[at + n]) for n in range(4))
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+
+
+def _seconds(head: re.Match[str]) -> float:
+    if head[5] is None:  # as before HTCondor 8.9: without a year, so the last such day
+        now = time.time()
+        year = time.localtime(now).tm_year
+        found = _mktime(head, year, int(head[8]), int(head[9]))
+        return found if found < now + 86400 else _mktime(head, year - 1, int(head[8]), int(head[9]))
+    return _mktime(head, int(head[5]), int(head[6]), int(head[7]))
+
+
+def _mktime(head: re.Match[str], year: int, month: int, day: int) -> float:
+    parts = (year, month, day, int(head[10]), int(head[11]), int(head[12]), 0, 0, -1)
+    fraction = float(head[13] or 0)
+    if head[14]:
+        import calendar
+
+        return calendar.timegm(parts) + fraction
+    return time.mktime(parts) + fraction
+
+
+def submitted(cluster: int, at: float, node: str, host: str, warning: str = "") -> str:
+    """A job of ``node`` is in the queue."""
+    return _event(SUBMIT, cluster, at, f"Job submitted from host: <{host}>\n    DAG Node: {node}")
+
+
+def executing(cluster: int, at: float, host: str) -> str:
+    """Its program begins."""
+    return _event(EXECUTE, cluster, at, f"Job executing on host: <{host}>")
+
+
+def terminated(cluster: int, at: float, status: int, user: float = 0.0, system: float = 0.0) -> str:
+    """It has ended; ``status``: its exit code, or the negative signal; CPU seconds."""
+    used = f"Usr {_clock(user)}, Sys {_clock(system)}"
+    none = f"Usr {_clock(0)}, Sys {_clock(0)}"
+    lines = [
+        "Job terminated.",
+        *_ending(status),
+        *([] if status >= 0 else ["\t(0) No core file"]),
+        f"\t\t{used}  -  Run Remote Usage",
+        f"\t\t{none}  -  Run Local Usage",
+        f"\t\t{used}  -  Total Remote Usage",
+        f"\t\t{none}  -  Total Local Usage",
+        "\t0  -  Run Bytes Sent By Job",
+        "\t0  -  Run Bytes Received By Job",
+        "\t0  -  Total Bytes Sent By Job",
+        "\t0  -  Total Bytes Received By Job",
+    ]
+    return _event(TERMINATED, cluster, at, "\n".join(lines))
+
+
+def aborted(cluster: int, at: float, reason: str) -> str:
+    """It was removed."""
+    return _event(ABORTED, cluster, at, f"Job was aborted.\n\t{_line(reason)}")
+
+
+def held(cluster: int, at: float, reason: str, code: int) -> str:
+    """It cannot go on; ``code`` is HTCondor's, 12 and 13: its files could not be carried."""
+    return _event(HELD, cluster, at, f"Job was held.\n\t{_line(reason)}\n\tCode {code} Subcode 0")
+
+
+def post_script(cluster: int, at: float, node: str, status: int) -> str:
+    """The POST script of ``node`` has ended; ``status`` as in :func:`terminated`."""
+    lines = ["POST Script terminated.", *_ending(status), f"    DAG Node: {node}"]
+    return _event(POST_SCRIPT, cluster, at, "\n".join(lines))
+
+
+def pre_skip(cluster: int, at: float, node: str) -> str:
+    """The PRE script said that ``node`` is as good as done."""
+    return _event(PRE_SKIP, cluster, at, f"PRE script return value is PRE_SKIP value\n    DAG Node: {node}")
+
+
+def _ending(status: int) -> list[str]:
+    if status >= 0:
+        return [f"\t(1) Normal termination (return value {status})"]
+    return [f"\t(0) Abnormal termination (signal {-status})"]
+
+
+def _event(kind: int, cluster: int, at: float, body: str) -> str:
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at)) + f".{int(at * 1000) % 1000:03d}"
+    return f"{kind:03d} ({cluster:03d}.000.000) {stamp} {body}\n...\n"
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 86400} {whole // 3600 % 24:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def _line(text: str) -> str:
+    """On one line, or a reader would take it for more."""
+    return " ".join(text.split()) or "unspecified"
