@@ -1,0 +1,96 @@
+"""``pegasus-worker``: does the work of one node of a planned workflow, or judges how it went."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+USAGE = """\
+usage: pegasus-worker --bundle FILE --node NAME
+       pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED]
+       pegasus-worker --pack FILE [--extra NAME,...] [--python X.Y]...
+
+Does what the bundle FILE says of the node NAME, in the directory that it is started in, and leaves
+NAME.json (the record) and NAME.meta (digests) there; or decides from a job's record and exit code
+what became of it; or packs itself into one file that needs nothing but Python where it runs.
+
+exit codes: 0 done; 1 another try may mend it; 2 none will."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code. As the installed script calls it, it ends the process itself."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    code = _main(words)
+    if argv is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _main(words: list[str]) -> int:
+    # Not argparse: this starts for every node and its POST script, and that would take 10 ms each time.
+    if words[:1] == ["--check"] and len(words) in (3, 4, 5) and _whole(words[2]):
+        return _check(words[1], int(words[2]), words[3:])
+    options = _options(words)
+    if options is not None and options.keys() == {"--bundle", "--node"}:
+        return _run(options["--bundle"], options["--node"])
+    if words in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
+    if words in (["--version"], ["-V"]):
+        from pegasus_toolkit import __version__
+
+        print(f"pegasus-toolkit {__version__}")
+        return 0
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal() and text.isascii()
+
+
+def _options(words: Sequence[str]) -> dict[str, str] | None:
+    """``--name value`` pairs; ``None`` where that is not what stands there."""
+    names = words[::2]
+    if len(words) % 2 or any(name[:2] != "--" for name in names) or len(set(names)) < len(names):
+        return None
+    return dict(zip(names, words[1::2], strict=True))
+
+
+def _run(bundle: str, node: str) -> int:
+    from pegasus_toolkit.worker import node as one
+    from pegasus_toolkit.worker.failure import Failed
+    from pegasus_toolkit.worker.stopping import Stopping
+
+    try:
+        with Stopping() as stop:
+            told = one.run(bundle, node, os.getcwd(), os.environ, stop)  # noqa: PTH109
+    except Failed as error:
+        print(f"pegasus-worker: {error}", file=sys.stderr)
+        return error.exit
+    except OSError as error:
+        print(f"pegasus-worker: the record cannot be written: {error}", file=sys.stderr)
+        return 1
+    if told.exit:
+        print(f"pegasus-worker: {node}: {told.error}", file=sys.stderr)
+    return told.exit
+
+
+def _check(record: str, code: int, rest: Sequence[str]) -> int:
+    from pegasus_toolkit.worker.verdict import check
+
+    try:
+        verdict = check(record, code, rest)
+    except OSError as error:
+        print(f"pegasus-worker: the verdict cannot be noted: {error}", file=sys.stderr)
+        return 1
+    if verdict.code:
+        print(f"pegasus-worker: {verdict.why}", file=sys.stderr)
+    return verdict.code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

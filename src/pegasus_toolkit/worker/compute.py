@@ -1,0 +1,269 @@
+"""A compute node: its files fetched and verified, its programs run, what they made digested and brought."""
+
+# pathlib would cost start-up time
+# ruff: noqa: PTH101, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH116, PTH120
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Sequence
+
+from pegasus_toolkit.integrity import digests
+from pegasus_toolkit.integrity.meta import Expected
+from pegasus_toolkit.planner.model import Input, Output
+from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.worker import tasks
+from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.record import FileRecord
+from pegasus_toolkit.worker.work import Work
+
+_PLACES = ("PEGASUS_WN_TMP", "_CONDOR_SCRATCH_DIR", "OSG_WN_TMP")
+
+
+def run(work: Work) -> None:
+    """All of it. Raises :class:`Failed`."""
+    with _directory(work) as directory:
+        outbox = _outbox(work)
+        work.record.phase = "fetch"
+        expected = {one.lfn: _expected(work, one) for one in work.node.inputs}
+        _check_names(work)
+        _fetch(work, directory, expected)
+        work.record.phase = "verify"
+        _verify(work, directory, expected)
+        work.record.phase = "run"
+        for one in work.node.outputs:
+            _parents(directory, one.lfn)
+        for task in work.node.tasks:
+            tasks.run(work, task, directory)
+        work.record.phase = "digest"
+        _deliver(work, directory, outbox)
+
+
+@contextlib.contextmanager
+def _directory(work: Work) -> Iterator[str]:
+    """Where the programs run: the node's own place that stays, or a fresh one that does not."""
+    if work.node.directory:
+        if not os.path.isdir(work.node.directory):
+            raise Failed(f"the directory {work.node.directory} is not there", AGAIN)
+        yield work.node.directory
+        return
+    environ = work.environ
+    places = [environ[name] for name in _PLACES if environ.get(name)]
+    # On the submit host the worker starts among the records.
+    places.append(work.start if work.node.site != "local" else environ.get("TMPDIR", "/tmp"))
+    path = f"{next(one for one in places if os.path.isdir(one))}/pegasus-{os.urandom(6).hex()}"
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def _remove(path: str) -> None:
+    """Also what a program has made unreadable for itself."""
+    with contextlib.suppress(OSError):
+        os.chmod(path, 0o700)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    _remove(entry.path)
+                else:
+                    os.unlink(entry.path)
+        os.rmdir(path)
+
+
+def _outbox(work: Work) -> str:
+    """The directory that HTCondor takes the outputs from, empty; "" where it takes none."""
+    if not work.node.outbox:
+        return ""
+    path = f"{work.start}/{work.node.outbox}"
+    if os.path.lexists(path):  # of an attempt before
+        _remove(path)
+    os.mkdir(path)
+    return path
+
+
+def _check_names(work: Work) -> None:
+    for lfn in [one.lfn for one in work.node.inputs] + [one.lfn for one in work.node.outputs]:
+        if lfn.startswith("/") or ".." in lfn.split("/") or not lfn or "\0" in lfn:
+            raise Failed(f"the name {lfn!r} leads out of the directory that the job runs in", NEVER)
+
+
+def _expected(work: Work, one: Input) -> Expected | None:
+    """What the input must be; ``None`` where nobody knows. Raises :class:`Failed`."""
+    if not work.node.verify:
+        return None
+    if one.checksum is not None:
+        return Expected(one.checksum.type, one.checksum.value, one.size)
+    told = work.told(one.lfn)
+    if told is None and one.produced:
+        work.record.checks.missing += 1
+        raise Failed(f"no digest of {one.lfn!r}, which a job of this run has made{work.unknown()}", NEVER)
+    return told
+
+
+def _fetch(work: Work, directory: str, expected: dict[str, Expected | None]) -> None:
+    """Gets the inputs that are elsewhere; the engine verifies them on the way."""
+    wanted = [one for one in work.node.inputs if one.sources]
+    if not wanted:
+        return
+    from pegasus_toolkit.transfer.model import Checksum, Transfer
+    from pegasus_toolkit.worker import moves
+
+    operations = []
+    for n, one in enumerate(wanted):
+        want = expected[one.lfn]
+        operations.append(
+            Transfer(
+                id=n,
+                lfn=one.lfn,
+                linkage="input",
+                sources=tuple(map(moves.place, one.sources)),
+                destinations=(moves.here(_parents(directory, one.lfn), work.node.site),),
+                checksum=Checksum(want.algorithm, want.digest) if want is not None else None,
+                size=want.size if want is not None and want.size is not None else one.size,
+            )
+        )
+    catalogued = {n for n, one in enumerate(wanted) if one.checksum is not None}
+    for outcome in moves.run(work, operations, "in", catalogued):
+        lfn = wanted[outcome.operation.id].lfn
+        work.record.inputs.append(
+            FileRecord(lfn=lfn, size=outcome.size, algorithm=outcome.algorithm, digest=outcome.digest)
+        )
+
+
+def _verify(work: Work, directory: str, expected: dict[str, Expected | None]) -> None:
+    """Verifies the inputs that nobody had to fetch, and makes executable what has to be."""
+    for one in work.node.inputs:
+        path = f"{directory}/{one.lfn}"
+        if one.delivered:
+            _check(work, one, f"{work.start}/{one.delivered}", expected[one.lfn])
+            _put(f"{work.start}/{one.delivered}", _parents(directory, one.lfn))
+        elif not one.sources:
+            _check(work, one, path, expected[one.lfn])
+        if one.executable:
+            _executable(path)
+
+
+def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
+    checks = work.record.checks
+    try:
+        size = os.stat(path).st_size
+        if one.size is not None and size != one.size and work.node.verify:
+            checks.made += 1
+            checks.failed += 1
+            raise Failed(f"{one.lfn!r} has {size} bytes, {one.size} expected", _wrong(one))
+        if want is None:
+            checks.missing += work.node.verify
+            work.record.inputs.append(FileRecord(lfn=one.lfn, size=size))
+            return
+        found = digests.of_file(path, want.algorithm)
+    except OSError as error:
+        raise Failed(f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}", NEVER) from None
+    checks.made += 1
+    record = FileRecord(lfn=one.lfn, size=found.size, algorithm=want.algorithm, digest=found.digest)
+    work.record.inputs.append(record)
+    if found.digest != want.digest or want.size not in (None, found.size):
+        checks.failed += 1
+        text = f"{want.algorithm} is {found.digest}, expected {want.digest} ({found.size} bytes)"
+        raise Failed(f"{one.lfn!r} is not what it should be: {text}: {path}", _wrong(one))
+
+
+def _wrong(one: Input) -> int:
+    """What a catalog says of a file stays wrong; what this run made may be read right another time."""
+    return NEVER if one.checksum is not None else AGAIN
+
+
+def _put(path: str, to: str) -> None:
+    """A second name for a file, or a copy of it where it cannot have one."""
+    try:
+        os.link(os.path.realpath(path), to)
+    except OSError:
+        from shutil import copyfile
+
+        copyfile(path, to)
+
+
+def _executable(path: str) -> None:
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if mode & 0o100 == 0:
+        os.chmod(path, mode | 0o100 | (mode & 0o044) >> 2)
+
+
+def _parents(directory: str, lfn: str) -> str:
+    """The path of a file, its directories made."""
+    path = f"{directory}/{lfn}"
+    if "/" in lfn:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+def _deliver(work: Work, directory: str, outbox: str) -> None:
+    """Checks that all outputs are there, digests them, and brings or lays out those that others need."""
+    outputs = work.node.outputs
+    sizes = {one.lfn: _size(directory, one) for one in outputs}
+    pushed = [one for one in outputs if one.destinations and not outbox]
+    for one in outputs:
+        if not one.destinations or outbox:
+            found = FileRecord(lfn=one.lfn, size=sizes[one.lfn])
+            if work.algorithm:
+                taken = digests.of_file(f"{directory}/{one.lfn}", work.algorithm)
+                found = FileRecord(
+                    lfn=one.lfn, size=taken.size, algorithm=work.algorithm, digest=taken.digest
+                )
+            _made(work, found)
+    work.record.phase = "push"
+    if pushed:
+        _push(work, directory, pushed)
+    for one in outputs if outbox else ():
+        if one.destinations:
+            os.replace(f"{directory}/{one.lfn}", _parents(outbox, one.lfn))
+
+
+def _size(directory: str, one: Output) -> int:
+    path = f"{directory}/{one.lfn}"
+    try:
+        status = os.stat(path)
+    except OSError:
+        raise Failed(f"the program did not make {one.lfn!r}", AGAIN) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise Failed(f"the output {one.lfn!r} is not a regular file", AGAIN)
+    return status.st_size
+
+
+def _push(work: Work, directory: str, outputs: Sequence[Output]) -> None:
+    """The engine takes the digests on the way."""
+    from pegasus_toolkit.transfer.model import Transfer
+    from pegasus_toolkit.worker import moves
+
+    operations = [
+        Transfer(
+            id=n,
+            lfn=one.lfn,
+            linkage="output",
+            sources=(moves.here(f"{directory}/{one.lfn}", work.node.site),),
+            destinations=tuple(map(moves.place, one.destinations)),
+            generate_checksum=work.node.verify,
+        )
+        for n, one in enumerate(outputs)
+    ]
+    for outcome in moves.run(work, operations, "out"):
+        url = outcome.attempts[-1].destination.url
+        lfn = outputs[outcome.operation.id].lfn
+        _made(
+            work,
+            FileRecord(
+                lfn=lfn,
+                size=outcome.size,
+                algorithm=outcome.algorithm,
+                digest=outcome.digest,
+                destinations=(redact.url(url),),
+            ),
+        )
+
+
+def _made(work: Work, found: FileRecord) -> None:
+    work.record.outputs.append(found)
+    work.meta[found.lfn] = Expected(found.algorithm, found.digest, found.size)

@@ -1,0 +1,140 @@
+"""Files moved by the transfer engine, each told in the node's record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from pegasus_toolkit.credentials import CredentialError, Credentials
+from pegasus_toolkit.planner.catalogs import Pfn
+from pegasus_toolkit.transfer import redact, url
+from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
+from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
+from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
+from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.record import TransferRecord
+from pegasus_toolkit.worker.work import Work
+
+_THREADS = 8
+_KINDS = {"mkdir": "mkdir", "remove": "remove"}
+
+
+class _Gather:
+    """Keeps what the engine tells."""
+
+    def __init__(self) -> None:
+        self.outcomes: list[Outcome] = []
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes += outcomes
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+
+_: type[Observer] = _Gather
+
+
+def run(
+    work: Work, operations: Sequence[Operation], direction: str, catalogued: Collection[int] = ()
+) -> list[Outcome]:
+    """Runs the operations; ``direction``: ``in``, ``out`` or ``move``, seen from this node.
+
+    All are tried, and all are in the record. ``catalogued``: ids of those whose expected digest stands in
+    a catalog, so that another try would find them as wrong. Raises :class:`Failed` if any failed.
+    """
+    if not operations:
+        return []
+    try:
+        settings = Settings(Credentials.load(work.environ), work.environ)
+    except CredentialError as error:
+        raise Failed(str(error), NEVER) from None
+    gather = _Gather()
+    options = Options(concurrency=_threads(work.environ), algorithm=work.algorithm, directory=work.start)
+    engine = Engine(options, settings, [gather])
+    with work.stop.by(engine.cancel):
+        summary = engine.run(operations)
+        work.abandoned += summary.abandoned
+        _tell(work, gather.outcomes, direction)
+    failed = [one for one in gather.outcomes if one.error is not None and not one.member]
+    if failed:
+        worst = max(failed, key=lambda one: _exit(one, catalogued))
+        raise Failed(_reason(worst, len(failed)), _exit(worst, catalogued))
+    if summary.exit_code:
+        raise Failed("the transfer was broken off", summary.exit_code)
+    return gather.outcomes
+
+
+def place(pfn: Pfn) -> Location:
+    """Where a file of the plan is; in the plan ``$`` is a letter. Raises :class:`Failed`."""
+    text = pfn.url.replace("$", "$$") if pfn.url.startswith("file:") else pfn.url
+    try:
+        return url.parse(text, pfn.site, {}, pfn.priority)
+    except BadSpecification as error:
+        raise Failed(str(error), NEVER) from None
+
+
+def here(path: str, site: str) -> Location:
+    """A file on this machine, whatever letters its path has."""
+    return Location(url.from_path(path), url.endpoint("file", "", site), path)
+
+
+def _threads(environ: Mapping[str, str]) -> int:
+    text = environ.get("PEGASUS_TRANSFER_THREADS", "")
+    return min(int(text), 64) if text.isdecimal() and int(text) > 0 else _THREADS
+
+
+def _tell(work: Work, outcomes: Sequence[Outcome], direction: str) -> None:
+    record = work.record
+    for outcome in outcomes:
+        if outcome.member:
+            continue
+        record.transfers.append(_transfer(outcome, direction))
+        if isinstance(outcome.operation, Transfer):
+            expected = outcome.operation.checksum is not None
+            wrong = isinstance(outcome.error, Corrupted)
+            if outcome.error is None or wrong:
+                record.checks.made += expected
+                record.checks.failed += expected and wrong
+            if outcome.error is None:
+                record.bytes_in += outcome.size if direction in ("in", "move") else 0
+                record.bytes_out += outcome.size if direction in ("out", "move") else 0
+
+
+def _transfer(outcome: Outcome, direction: str) -> TransferRecord:
+    operation, attempts = outcome.operation, outcome.attempts
+    last = attempts[-1] if attempts else None
+    if isinstance(operation, Transfer):
+        source: Location | None = operation.sources[0]
+        destination = operation.destinations[0]
+    else:
+        source, destination = None, operation.target
+    if last is not None:
+        source, destination = last.source or source, last.destination
+    return TransferRecord(
+        lfn=getattr(operation, "lfn", ""),
+        kind=_KINDS.get(outcome.kind, direction),
+        source=redact.url(source.url) if source is not None else "",
+        destination=redact.url(destination.url),
+        bytes=outcome.size,
+        seconds=round(last.started + last.seconds - attempts[0].started, 6) if last is not None else 0.0,
+        route=outcome.route,
+        attempts=len(attempts),
+        verified=outcome.verified,
+        error=redact.message(str(outcome.error)) if outcome.error is not None else "",
+    )
+
+
+def _exit(outcome: Outcome, catalogued: Collection[int]) -> int:
+    error = outcome.error
+    assert error is not None
+    if isinstance(error, Corrupted) and error.side != "destination" and outcome.operation.id in catalogued:
+        return NEVER
+    return NEVER if error.exit_code == NEVER else AGAIN
+
+
+def _reason(worst: Outcome, count: int) -> str:
+    lfn = getattr(worst.operation, "lfn", "")
+    text = redact.message(str(worst.error))
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return f"{lfn!r}: {text}{more}" if lfn else text + more

@@ -1,0 +1,216 @@
+"""One program, run to its end: its output forwarded, its last lines kept, its use of the machine told."""
+
+# pathlib would cost start-up time
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from resource import struct_rusage
+from typing import IO, NamedTuple
+
+TAIL = 64 * 1024  # bytes kept of each stream
+GRACE = 5.0  # seconds between SIGTERM and SIGKILL
+DRAIN = 1.0  # seconds for what is still in the pipes when the program is over, but not its children
+_BLOCK = 64 * 1024
+
+
+class Command(NamedTuple):
+    """What to run. ``stdin``, ``stdout``, ``stderr``: paths; "" for none, and for the worker's own.
+
+    ``walltime``: seconds; ``end``: told before the program is ended early, for what runs elsewhere for it.
+    """
+
+    words: Sequence[str]
+    directory: str
+    environment: Mapping[str, str]
+    stdin: str = ""
+    stdout: str = ""
+    stderr: str = ""
+    walltime: float | None = None
+    end: Callable[[], None] = lambda: None
+
+
+class Ended(NamedTuple):
+    """How it ended. ``timed_out``: it was ended for its walltime; the tails are text."""
+
+    exit: int | None
+    signal: int | None
+    usage: struct_rusage
+    timed_out: bool
+    stdout: str
+    stderr: str
+
+
+class _Tail:
+    """Forwards a stream to a descriptor of ours, and keeps its end."""
+
+    def __init__(self, to: int) -> None:
+        self.to = to
+        self.kept = bytearray()
+
+    def take(self, data: bytes) -> None:
+        self.kept += data
+        if len(self.kept) > 4 * TAIL:
+            del self.kept[:-TAIL]
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self.to, view) :]
+            except OSError:  # nobody reads it any more, or the disk is full: the tail remains
+                return
+
+    def text(self) -> str:
+        return self.kept[-TAIL:].decode("utf-8", "replace")
+
+
+def run(command: Command) -> Ended:
+    """Runs it as the leader of its own session, and waits.
+
+    Whatever ends the waiting (its end, its walltime, an exception out of a signal handler), nothing of
+    its process group is left. Raises ``OSError`` where it cannot be started.
+    """
+    with contextlib.ExitStack() as stack:
+        stdin = stack.enter_context(open(command.stdin or os.devnull, "rb"))
+        streams, tails = _outputs(command, stack)
+        process = subprocess.Popen(
+            command.words,
+            cwd=command.directory,
+            env=command.environment,
+            stdin=stdin,
+            stdout=streams[0],
+            stderr=streams[1],
+            start_new_session=True,
+        )
+        for tail in tails.values():
+            os.close(tail[1])
+        child = _Child(process)
+        try:
+            timed_out = _attend(child, command, {read: tail for read, (tail, _) in tails.items()})
+        except BaseException:
+            _end(child, command)
+            raise
+        finally:
+            child.group(signal.SIGKILL)  # whoever it left behind
+            child.close()
+    kept = [tail for tail, _ in tails.values()]
+    texts = {tail.to: tail.text() for tail in kept}
+    status = os.waitstatus_to_exitcode(child.status)
+    return Ended(
+        exit=status if status >= 0 else None,
+        signal=-status if status < 0 else None,
+        usage=child.usage,
+        timed_out=timed_out,
+        stdout=texts.get(1, ""),
+        stderr=texts.get(2, ""),
+    )
+
+
+def _outputs(
+    command: Command, stack: contextlib.ExitStack
+) -> tuple[list[int | IO[bytes]], dict[int, tuple[_Tail, int]]]:
+    """What the program gets as its output and error; the pipes' reading ends, with their writing ends."""
+    streams: list[int | IO[bytes]] = []
+    tails: dict[int, tuple[_Tail, int]] = {}
+    for number, path in ((1, command.stdout), (2, command.stderr)):
+        if path and number == 2 and path == command.stdout:
+            streams.append(streams[0])
+        elif path:
+            streams.append(stack.enter_context(open(path, "wb")))  # noqa: SIM115
+        else:
+            read, write = os.pipe()
+            stack.callback(os.close, read)
+            streams.append(write)
+            tails[read] = (_Tail(number), write)
+    return streams, tails
+
+
+class _Child:
+    """A program that runs; a thread waits for it, so that one place can wait for it and its output."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.pid = process.pid
+        self.status = 0
+        self.usage: struct_rusage
+        self.over, self._told = os.pipe()
+        self._process = process
+        self._thread = threading.Thread(target=self._wait, name="wait", daemon=True)
+        self._thread.start()
+
+    def _wait(self) -> None:
+        _, self.status, self.usage = os.wait4(self.pid, 0)
+        self._process.returncode = os.waitstatus_to_exitcode(self.status)  # it need not be waited for again
+        os.close(self._told)
+
+    def group(self, number: int) -> None:
+        """Sends a signal to the program and its children."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is over, at the latest after so long."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """It is over."""
+        self._thread.join()
+        os.close(self.over)
+
+
+def _attend(child: _Child, command: Command, tails: Mapping[int, _Tail]) -> bool:
+    """Serves the pipes until the program is over; whether it was ended for its walltime."""
+    clock = None if command.walltime is None else time.monotonic() + command.walltime
+    timed_out = False
+    for event in _events(child.over, set(tails), clock):
+        if event is None:
+            timed_out = True
+            _end(child, command)
+        elif data := os.read(event, _BLOCK):
+            tails[event].take(data)
+    return timed_out
+
+
+def _events(over: int, pipes: set[int], until: float | None) -> Iterator[int | None]:
+    """Pipes that can be read, ``None`` once ``until`` has come.
+
+    Ends when the program is over and the pipes are at their ends, or some time has passed: a daemon
+    that it left may hold them open.
+    """
+    poll = select.poll()
+    for one in (over, *pipes):
+        poll.register(one, select.POLLIN)
+    gone = False
+    while pipes or not gone:
+        left = None if until is None else until - time.monotonic()
+        if left is not None and left <= 0:
+            if gone:
+                return
+            until = None
+            yield None
+            continue
+        for one, state in poll.poll(None if left is None else left * 1000):
+            if one == over:
+                poll.unregister(over)
+                gone, until = True, time.monotonic() + DRAIN
+            elif state & select.POLLIN:
+                yield one
+            else:
+                poll.unregister(one)
+                pipes.discard(one)
+
+
+def _end(child: _Child, command: Command) -> None:
+    """Ends it and its children: they are asked, and after a while no longer."""
+    command.end()
+    child.group(signal.SIGTERM)
+    if not child.wait(GRACE):
+        child.group(signal.SIGKILL)
+        child.wait(GRACE)

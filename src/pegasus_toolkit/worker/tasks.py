@@ -1,0 +1,97 @@
+"""One task: a program in its environment, alone or in a container, told in the node's record."""
+
+# pathlib would cost start-up time
+# ruff: noqa: PTH103, PTH110, PTH118, PTH120
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping
+
+from pegasus_toolkit.planner.model import Task
+from pegasus_toolkit.worker import program
+from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.record import TaskRecord
+from pegasus_toolkit.worker.work import Work
+
+# What the plan gives the worker for its transfers, a variable for each site: none of a program's business.
+_CREDENTIAL = re.compile(
+    r"(PEGASUS_CREDENTIALS|X509_USER_PROXY|SSH_PRIVATE_KEY|BOTO_CONFIG|GOOGLE_PKCS12|IRODS_ENVIRONMENT_FILE)_.+"
+)
+
+
+def run(work: Work, task: Task, directory: str) -> None:
+    """Runs it in the directory. Raises :class:`Failed` unless it ends well."""
+    told = TaskRecord(
+        id=task.id,
+        transformation=task.transformation,
+        program=task.program,
+        arguments=task.arguments,
+        started=time.time(),
+        container=task.container.name if task.container is not None else "",
+    )
+    work.record.tasks.append(told)
+    command = _command(work, task, directory)
+    try:
+        ended = program.run(command)
+    except OSError as error:
+        raise _not_started(task, error, directory) from None
+    finally:
+        told.seconds = round(time.time() - told.started, 6)
+    told.exit, told.signal = ended.exit, ended.signal
+    told.user_seconds, told.system_seconds = ended.usage.ru_utime, ended.usage.ru_stime
+    told.max_rss = ended.usage.ru_maxrss * 1024
+    told.stdout, told.stderr = ended.stdout, ended.stderr
+    if ended.timed_out:
+        raise Failed(f"{task.id} was ended after its walltime of {task.walltime} s", AGAIN)
+    if ended.signal is not None:
+        raise Failed(f"{task.id} was ended by {_name(ended.signal)}", AGAIN)
+    if ended.exit:
+        raise Failed(f"{task.id} ended with exit code {ended.exit}", AGAIN)
+
+
+def _command(work: Work, task: Task, directory: str) -> program.Command:
+    environment = {**_environment(work.environ), **task.environment}
+    words = [f"./{task.program}" if task.staged else task.program, *task.arguments]
+
+    def path(lfn: str) -> str:
+        return f"{directory}/{lfn}" if lfn else ""
+
+    for lfn in (task.stdout, task.stderr):
+        os.makedirs(os.path.dirname(path(lfn)) or directory, exist_ok=True)
+    return program.Command(
+        words=words,
+        directory=directory,
+        environment=environment,
+        stdin=path(task.stdin),
+        stdout=path(task.stdout),
+        stderr=path(task.stderr),
+        walltime=task.walltime,
+    )
+
+
+def _environment(environ: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environ.items() if not _CREDENTIAL.fullmatch(name)}
+
+
+def _not_started(task: Task, error: OSError, directory: str) -> Failed:
+    """A program that is not there, or no program, stays so; what the machine is short of may come back."""
+    never = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+    hopeless = isinstance(error, never) or (error.strerror or "").startswith("Exec format")
+    path = os.path.join(directory, task.program)
+    text = error.strerror or str(error)
+    if isinstance(error, FileNotFoundError) and os.path.exists(path):
+        text = "the interpreter that its first line names is not there"
+        if error.filename == task.stdin:
+            text = f"{task.stdin!r} is not there"
+    return Failed(f"{task.id}: {task.program} cannot be run: {text}", NEVER if hopeless else AGAIN)
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

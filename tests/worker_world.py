@@ -1,0 +1,141 @@
+"""A submit directory run node by node, as HTCondor would, without HTCondor: for the worker's tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.planner_files import read_dag
+from tests.workflows.shapes import World
+
+WORKER = Path(sys.executable).with_name("pegasus-worker")
+PLAN = Path(sys.executable).with_name("pegasus-plan")
+
+
+def plan(world: World, *words: str, sites: str = "condorpool") -> Submitted:
+    """The workflow planned by the command itself."""
+    done = subprocess.run(
+        [PLAN, "-q", "--dir", "submit", "-s", sites, *words, "workflow.yml"],
+        cwd=world.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return Submitted(Path(done.stdout.strip()))
+
+
+class Submitted:
+    """A submit directory. ``environ``: what its jobs find in their environment."""
+
+    def __init__(self, path: Path, **environ: str) -> None:
+        self.path = path
+        (self.file,) = path.glob("*.dag")
+        self.dag = read_dag(self.file.read_text())
+        self.environ = {"PATH": os.environ["PATH"], "USER": "joe", **environ}
+
+    def order(self) -> Iterator[str]:
+        """All nodes, parents first, the last one at the end."""
+        left = dict.fromkeys(name for name in self.dag.jobs if name != "receipt")
+        while left:
+            ready = [name for name in left if not set(self.dag.parents.get(name, ())) & left.keys()]
+            for name in ready:
+                del left[name]
+                yield name
+        yield "receipt"
+
+    def described(self, name: str) -> dict[str, str]:
+        """The commands that HTCondor would take for the node."""
+        found = {}
+        for line in Path(self.dag.jobs[name]).read_text().splitlines():
+            key, equals, value = line.partition(" = ")
+            if equals:
+                found[key] = value
+        found |= self.dag.variables.get(name, {})
+        found["DOLLAR"] = "$"
+        for _ in range(4):
+            expand = re.compile(r"\$\((\w+)\)")
+            found = {key: expand.sub(lambda m, of=found: of[m[1]], value) for key, value in found.items()}
+        return found
+
+    def run(self, name: str) -> int:
+        """One attempt at one node; its exit code."""
+        told = self.described(name)
+        if told["universe"] == "local":
+            return self._started(told, Path(told["initialdir"]), name)
+        sandbox = self.path / "sandboxes" / name
+        shutil.rmtree(sandbox, ignore_errors=True)
+        sandbox.mkdir(parents=True)
+        for file in filter(None, told["transfer_input_files"].split(",")):
+            shutil.copy(file, sandbox)
+        code = self._started(told, sandbox, name)
+        for file in told["transfer_output_files"].split(","):
+            self._bring(sandbox, file, told)
+        return code
+
+    def _started(self, told: Mapping[str, str], directory: Path, name: str) -> int:
+        words = told["arguments"].strip('"').split()
+        with (
+            (self.path / f"logs/{name}.out").open("wb") as out,
+            (self.path / f"logs/{name}.err").open("wb") as err,
+        ):
+            done = subprocess.run(
+                [told["executable"], *words],
+                cwd=directory,
+                env={**self.environ, **_environment(told.get("environment", ""))},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                check=False,
+            )
+        return done.returncode
+
+    def _bring(self, sandbox: Path, file: str, told: Mapping[str, str]) -> None:
+        remaps = told.get("transfer_output_remaps", "").strip('"')
+        to = dict(one.split("=") for one in remaps.split(";") if one)
+        if file.endswith("/"):
+            shutil.copytree(sandbox / file, told["initialdir"], dirs_exist_ok=True)
+        else:
+            shutil.copy(sandbox / file, to.get(file, f"{told['initialdir']}/{file}"))
+
+    def check(self, name: str, code: int, *rest: str) -> int:
+        """The POST script."""
+        words = [str(WORKER), "--check", f"{self.path}/records/{name}.json", str(code), *rest]
+        return subprocess.run(words, env=self.environ, capture_output=True, check=False).returncode
+
+    def go(self, nodes: Sequence[str] | None = None) -> dict[str, int]:
+        """All nodes (or these), each once, those whose parents failed left out; the verdicts."""
+        verdicts: dict[str, int] = {}
+        for name in nodes or self.order():
+            if name == "receipt" or not any(verdicts.get(one, 0) for one in self.dag.parents.get(name, ())):
+                failed = str(sum(map(bool, verdicts.values())))
+                rest = ("1" if failed != "0" else "0", failed) if name == "receipt" else ()
+                verdicts[name] = self.check(name, self.run(name), *rest)
+            else:
+                verdicts[name] = 3
+        return verdicts
+
+    def record(self, name: str) -> Any:
+        """The record of the last attempt."""
+        return json.loads((self.path / f"records/{name}.json").read_bytes())
+
+    def told(self, name: str) -> str:
+        """What the job wrote to its error output."""
+        return (self.path / f"logs/{name}.err").read_text()
+
+    def provenance(self) -> list[Any]:
+        """The lines of the log of all attempts."""
+        return [json.loads(line) for line in (self.path / "provenance.jsonl").read_text().splitlines()]
+
+
+def _environment(text: str) -> dict[str, str]:
+    """HTCondor's new syntax, as far as the tests use it."""
+    words = re.findall(r"'((?:[^']|'')*)'|(\S+)", text.strip('"').replace('""', '"'))
+    return dict((a.replace("''", "'") or b).split("=", 1) for a, b in words)
