@@ -72,7 +72,7 @@ class _Totals:
 
 
 def run(work: Work) -> None:
-    """Writes the receipt into the record. Raises :class:`Failed` unless all outputs are where they should be."""
+    """Writes the receipt. Raises :class:`Failed` unless all outputs are where they should be."""
     work.record.phase = "check"
     wanted: dict[str, list[str]] = {}
     for one in work.node.registrations:

@@ -9,8 +9,11 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+
+TYPE_CHECKING = False  # importing typing would cost 5 ms, after every job
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 LOG = "provenance.jsonl"
 _DAGMAN = {  # what DAGMan says in place of a program's exit code
@@ -28,11 +31,12 @@ _STATUS = {
 }
 
 
-class Verdict(NamedTuple):
+class Verdict:
     """``code``: 0 done, 1 another try may mend it, 2 none will; ``why``: one line, "" for 0."""
 
-    code: int
-    why: str = ""
+    def __init__(self, code: int, why: str = "") -> None:
+        self.code = code
+        self.why = why
 
 
 def check(path: str, code: int, rest: Sequence[str] = ()) -> Verdict:
