@@ -260,7 +260,7 @@ def test_sources_of_bytes(tmp_path: Path) -> None:
 
 def test_from_a_pipe() -> None:
     program = (
-        "import sys; from pegasus_toolkit.transfer import spec\n"
+        "import sys; from pegasus_toolkit.transfer.spec import load as spec\n"
         "print(len(spec.load(sys.stdin.buffer, {})), len(spec.load(b'[]', {})))"
     )
     entries = [entry(f"/a{n}", f"/b{n}") for n in range(2000)]
