@@ -36,6 +36,8 @@ def _main(words: list[str]) -> int:
     options = _options(words)
     if options is not None and options.keys() == {"--bundle", "--node"}:
         return _run(options["--bundle"], options["--node"])
+    if words[:1] == ["--pack"]:
+        return _pack(words)
     if words in (["--help"], ["-h"]):
         print(USAGE)
         return 0
@@ -77,6 +79,35 @@ def _run(bundle: str, node: str) -> int:
     if told.exit:
         print(f"pegasus-worker: {node}: {told.error}", file=sys.stderr)
     return told.exit
+
+
+def _pack(words: list[str]) -> int:
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="pegasus-worker", usage=USAGE, add_help=False, allow_abbrev=False)
+    parser.add_argument("--pack", required=True)
+    parser.add_argument("--extra", action="append", default=[])
+    parser.add_argument("--python", action="append", default=[])
+    try:
+        options = parser.parse_args(words)
+    except SystemExit:
+        return 2
+    try:
+        from pegasus_toolkit.worker.pack import archive
+        from pegasus_toolkit.worker.pack.sources import CannotPack
+    except ModuleNotFoundError:
+        print("pegasus-worker: a packed worker cannot pack another", file=sys.stderr)
+        return 2
+    try:
+        extras = [one for text in options.extra for one in text.split(",") if one]
+        archive.pack(options.pack, extras, [one for text in options.python for one in text.split(",")])
+    except CannotPack as error:
+        print(f"pegasus-worker: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"pegasus-worker: {options.pack} cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _check(record: str, code: int, rest: Sequence[str]) -> int:

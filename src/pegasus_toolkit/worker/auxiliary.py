@@ -14,7 +14,7 @@ from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.model import Checksum, Operation, Outcome, Transfer
-from pegasus_toolkit.transfer.spec.load import SpecificationError, load
+from pegasus_toolkit.transfer.spec.specification import SpecificationError, load
 from pegasus_toolkit.worker import moves
 from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
 from pegasus_toolkit.worker.record import FileRecord

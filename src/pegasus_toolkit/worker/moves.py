@@ -50,7 +50,7 @@ def run(
     except CredentialError as error:
         raise Failed(str(error), NEVER) from None
     gather = _Gather()
-    options = Options(concurrency=_threads(work.environ), algorithm=work.algorithm, directory=work.start)
+    options = Options(concurrency=threads(work.environ), algorithm=work.algorithm, directory=work.start)
     engine = Engine(options, settings, [gather])
     with work.stop.by(engine.cancel):
         summary = engine.run(operations)
@@ -79,7 +79,8 @@ def here(path: str, site: str) -> Location:
     return Location(url.from_path(path), url.endpoint("file", "", site), path)
 
 
-def _threads(environ: Mapping[str, str]) -> int:
+def threads(environ: Mapping[str, str]) -> int:
+    """How many files are in flight."""
     text = environ.get("PEGASUS_TRANSFER_THREADS", "")
     return min(int(text), 64) if text.isdecimal() and int(text) > 0 else _THREADS
 
@@ -89,7 +90,7 @@ def _tell(work: Work, outcomes: Sequence[Outcome], direction: str) -> None:
     for outcome in outcomes:
         if outcome.member:
             continue
-        record.transfers.append(_transfer(outcome, direction))
+        record.transfers.append(transfer_record(outcome, direction))
         if isinstance(outcome.operation, Transfer):
             expected = outcome.operation.checksum is not None
             wrong = isinstance(outcome.error, Corrupted)
@@ -101,7 +102,8 @@ def _tell(work: Work, outcomes: Sequence[Outcome], direction: str) -> None:
                 record.bytes_out += outcome.size if direction in ("out", "move") else 0
 
 
-def _transfer(outcome: Outcome, direction: str) -> TransferRecord:
+def transfer_record(outcome: Outcome, direction: str) -> TransferRecord:
+    """What a node's record tells of one operation."""
     operation, attempts = outcome.operation, outcome.attempts
     last = attempts[-1] if attempts else None
     if isinstance(operation, Transfer):

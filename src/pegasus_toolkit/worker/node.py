@@ -19,6 +19,8 @@ from pegasus_toolkit.worker.work import Work
 _KINDS = {
     "compute": "compute",
     **dict.fromkeys(("create_dir", "stage_in", "inter_site", "stage_out", "cleanup"), "auxiliary"),
+    "transfer": "shard",
+    "transfer_receipt": "shards",
     "register": "registration",
     "final": "receipt",
 }
