@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
+from pegasus_toolkit.transfer.backends.http.behind import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -216,7 +217,7 @@ def test_closed_batch_writes_no_more(odd: Start, world: World) -> None:
     assert closer.is_alive()
     gate.set()
     closer.join()
-    assert sink.size <= 512 << 10, "what was queued was still written"
+    assert sink.size <= BLOCK, "what was queued was still written"
 
 
 def test_closed_backend_is_of_no_use(odd: Start, world: World) -> None:

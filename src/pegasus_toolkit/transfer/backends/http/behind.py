@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 
 from pegasus_toolkit.transfer.interface import Data, Sink
 
-BLOCK = 512 << 10  # bytes handed to a sink at once
+BLOCK = 1 << 20  # bytes handed to a sink at once
 WAITING = 8  # blocks that may wait to be written, of all files together
 
 Free = SimpleQueue[memoryview]

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pegasus_toolkit.transfer.backends.http.ahead import Ahead
 from pegasus_toolkit.transfer.backends.http.core import Exchange, Upload
 from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parents import Made, Parents, parent
@@ -25,6 +26,7 @@ from pegasus_toolkit.transfer.errors import (
 from pegasus_toolkit.transfer.interface import Job, Source
 
 SMALL = 1 << 20  # bytes; such a file is in memory, and verified, before anything of it is sent
+LARGE = 16 << 20  # bytes; from here on a thread to read a local file ahead is worth its while
 WIND_DOWN = 10.0  # seconds that requests under way get when a batch is given up
 
 
@@ -36,7 +38,8 @@ class Stream(Upload):
         self.size = size
         self.sent = 0
         self._first = first
-        self._source = source
+        self._ahead = Ahead(source) if source.file is not None and (size or 0) >= LARGE else None
+        self._source: Source | Ahead = self._ahead or source
 
     def read(self, n: int) -> bytes:
         """Raises ``Corrupted`` where the source ends too early."""
@@ -57,6 +60,11 @@ class Stream(Upload):
     def rewind(self) -> bool:
         """Only while nothing was sent."""
         return not self.sent
+
+    def close(self) -> None:
+        """The source is not read any more."""
+        if self._ahead is not None:
+            self._ahead.close()
 
 
 def body(source: Source) -> Upload:
@@ -84,6 +92,7 @@ class Puts:
         self.session = loop.session
         self.ready: deque[Job[Source]] = deque()
         self.aside: dict[str, Put] = {}
+        self.streams: set[Stream] = set()  # sources that are being read
         self.parents = Parents(self.make)
         self.parents.known = known
         self.under_way = 0
@@ -114,6 +123,8 @@ class Puts:
                     self._wind_down()
                     raise
         finally:
+            for stream in self.streams:
+                stream.close()
             if self.aside:
                 self._clean(list(self.aside))
 
@@ -178,6 +189,8 @@ class Put:
             return self.over(from_oserror(error, url=self.job.path, side="source"))
         except TransferError as error:
             return self.over(error)
+        if isinstance(self.upload, Stream):
+            self.batch.streams.add(self.upload)
         self.prepare()
 
     def prepare(self) -> None:
@@ -238,5 +251,8 @@ class Put:
         self._end(error)
 
     def _end(self, error: TransferError | None) -> None:
+        if isinstance(self.upload, Stream):
+            self.upload.close()
+            self.batch.streams.discard(self.upload)
         self.job.error = error
         self.batch.ready.append(self.job)
