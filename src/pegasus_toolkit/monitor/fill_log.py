@@ -1,0 +1,164 @@
+"""What became of nodes and runs, from HTCondor's event log and DAGMan's own; the local engine writes both.
+
+The event log is read first. Whatever stands in it then, DAGMan's log tells of already: the beginning of
+the run that it is of, the PRE scripts before it.
+"""
+
+# pathlib would cost start-up time
+# ruff: noqa: PTH118, PTH123
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from heapq import merge
+
+from pegasus_toolkit.dag import events, rescue
+from pegasus_toolkit.dag.dagman import Sentence, sentence
+from pegasus_toolkit.dag.events import Event, EventLog
+from pegasus_toolkit.dag.problems import DagError
+from pegasus_toolkit.monitor import sources
+from pegasus_toolkit.monitor.locate import Run
+from pegasus_toolkit.monitor.nodes import Nodes
+
+_MANY = 2000  # events for which all nodes are loaded at once
+# What is of interest in DAGMan's log; the lines that hold none of these are most of it.
+_MARKS = (
+    b" STARTING UP",
+    b"** PID = ",
+    b"Lock file ",
+    b"-DoRecovery",
+    b"Running in RECOVERY",
+    b"USING RESCUE DAG ",
+    b"Bootstrapping",
+    b"PRE script of Node ",
+    b"PRE Script of ",
+    b"EXITING WITH STATUS ",
+)
+
+
+def fill(connection: sqlite3.Connection, run: Run) -> None:
+    """Takes in what the two logs have that is new."""
+    log, said = run.file(".nodes.log"), run.file(".dagman.out")
+    at = sources.position(connection, "events", log)
+    found, reader = [], EventLog(log, at.offset)
+    if at.size > at.offset:
+        found = list(reader)
+    at_said = sources.position(connection, "dagman", said)
+    lines, offset = _sentences(said, at_said.offset, at_said.size)
+    if not found and not lines:
+        return
+    filling = _Filling(connection, run, len(found) > _MANY)
+    # Each log is in its own order, whatever the clock did; at the same second DAGMan's goes first.
+    both: Iterator[Event | Sentence] = merge(lines, found, key=lambda one: one.at)
+    for one in both:
+        if isinstance(one, Event):
+            filling.event(one)
+        else:
+            filling.sentence(one)
+    filling.nodes.write()
+    sources.reached(connection, "events", reader.offset, at.head)
+    sources.reached(connection, "dagman", offset, at_said.head)
+
+
+def _sentences(path: str, offset: int, size: int) -> tuple[list[Sentence], int]:
+    """Those that matter, and how far whole lines go."""
+    found: list[Sentence] = []
+    if size <= offset:
+        return found, offset
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break  # somebody is writing it
+            offset += len(line)
+            if any(mark in line for mark in _MARKS):
+                one = sentence(line.decode("utf-8", "replace"))
+                if one is not None:
+                    found.append(one)
+    return found, offset
+
+
+class _Filling:
+    def __init__(self, connection: sqlite3.Connection, run: Run, many: bool) -> None:
+        self.connection, self.run = connection, run
+        self.nodes = Nodes(connection, many)
+
+    # --- the event log
+
+    def event(self, event: Event) -> None:
+        """One event; what no node is known for is passed over."""
+        job = f"{event.cluster}.{event.proc}.{event.subproc}"
+        if event.kind == events.POST_SCRIPT:
+            self.nodes.checked(event.node, job, event.at, _status(event))
+        elif event.kind == events.PRE_SKIP:
+            self.nodes.skipped(event.node, event.at)
+        elif event.kind == events.SUBMIT and event.node:
+            self.nodes.submitted(event.node, job, event.at)
+        else:
+            self._job(event, job)
+
+    def _job(self, event: Event, job: str) -> None:
+        match event.kind:
+            case events.EXECUTE:
+                self.nodes.started(job, event.at, event.text.partition(": ")[2])
+            case events.TERMINATED:
+                self.nodes.ended(job, event.at, event.returned, event.signal)
+            case events.ABORTED:
+                self.nodes.removed(job, event.at, event.reason)
+            case events.HELD:
+                self.nodes.held(job, event.at, f"{event.reason} (code {event.code})")
+            case events.RELEASED:
+                self.nodes.idle(job, event.at, released=True)
+            case 4 | 7:  # evicted, or its shadow failed
+                self.nodes.idle(job, event.at, released=False)
+
+    # --- DAGMan's log
+
+    def sentence(self, one: Sentence) -> None:
+        """One line of DAGMan's."""
+        text = one.text
+        if text.startswith("Running PRE script of Node "):
+            self.nodes.preparing(one.node, one.at)
+        elif text.startswith("PRE Script of "):
+            self.nodes.prepared(one.node, one.at, text.endswith("completed successfully."))
+        elif " STARTING UP" in text:
+            self.connection.execute("INSERT INTO runs (started) VALUES (?)", (one.at,))
+        elif text.startswith("** PID = "):
+            self._run("pid", text.rpartition(" ")[2])
+        elif text.startswith(("Lock file ", "Running in")):
+            self._run("recovery", 1)
+        elif text.startswith("USING RESCUE DAG "):
+            self._run("rescue", text.removeprefix("USING RESCUE DAG "))
+        elif text.startswith("Bootstrapping"):
+            self._begin(one.at)
+        elif "EXITING WITH STATUS " in text:
+            self._run("ended", one.at)
+            self._run("status", text.rpartition(" ")[2])
+
+    def _run(self, column: str, value: object) -> None:
+        """Of the last run; DAGMan names the process before it says that it starts in no version known."""
+        last = "(SELECT max(id) FROM runs)"
+        self.connection.execute(f"UPDATE runs SET {column} = ? WHERE id = {last}", (value,))
+
+    def _begin(self, at: float) -> None:
+        """One that recovers goes on where the last was; another begins with what its rescue file says."""
+        row = self.connection.execute("SELECT recovery, rescue FROM runs ORDER BY id DESC LIMIT 1").fetchone()
+        if row is not None and not row[0]:
+            self.nodes.begin(self._done(row[1]), at)
+
+    def _done(self, file: str) -> set[str]:
+        if not file:
+            return set()
+        try:
+            return rescue.read(os.path.join(self.run.directory, file))
+        except (OSError, DagError):
+            return self.nodes.done()  # gone since: what was done before it still is
+
+
+def _status(event: Event) -> int:
+    """As a shell tells it, but for signals, which are negative."""
+    if event.signal is not None:
+        return -event.signal
+    return event.returned if event.returned is not None else -1

@@ -1,0 +1,235 @@
+"""What the jobs themselves tell: their records, one line of ``provenance.jsonl`` for each attempt."""
+
+# pathlib would cost start-up time
+# ruff: noqa: PTH123
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+
+from pegasus_toolkit.monitor import sources
+from pegasus_toolkit.monitor.locate import Run
+
+LOG = "provenance.jsonl"
+_SLACK = 2.0  # seconds by which the clocks that wrote the two logs may differ
+
+
+class Task(Struct):
+    """As the worker writes it; ``stdout`` and ``stderr`` are the ends of what the program said."""
+
+    id: str = ""
+    transformation: str = ""
+    program: str = ""
+    arguments: list[str] = []
+    started: float = 0.0
+    seconds: float = 0.0
+    exit: int | None = None
+    signal: int | None = None
+    user_seconds: float = 0.0
+    system_seconds: float = 0.0
+    max_rss: int = 0
+    container: str = ""
+    stdout: str = ""
+    stderr: str = ""
+
+
+class Transfer(Struct):
+    """As the worker writes it."""
+
+    lfn: str = ""
+    kind: str = ""
+    source: str = ""
+    destination: str = ""
+    bytes: int = 0
+    seconds: float = 0.0
+    route: str = ""
+    attempts: int = 0
+    error: str = ""
+
+
+class _File(Struct):
+    lfn: str = ""
+    size: int | None = None
+    algorithm: str = ""
+    digest: str = ""
+    destinations: list[str] = []
+
+
+class _Checks(Struct):
+    made: int = 0
+    failed: int = 0
+    missing: int = 0
+    seconds: float | None = None
+
+
+class Record(Struct):
+    """What became of a node, as far as it is told on."""
+
+    kind: str = ""
+    site: str = ""
+    host: str = ""
+    started: float | None = None
+    seconds: float = 0.0
+    exit: int | None = None
+    phase: str = ""
+    error: str = ""
+    tasks: list[Task] = []
+    transfers: list[Transfer] = []
+    bytes_in: int = 0
+    bytes_out: int = 0
+    checks: _Checks = field(default_factory=_Checks)
+    inputs: list[_File] = []
+    outputs: list[_File] = []
+
+
+class Line(Struct):
+    """One attempt at a node. ``returned``: as DAGMan tells how the job ended."""
+
+    node: str
+    at: float
+    returned: int | None = field(default=None, name="return")
+    verdict: int | None = None
+    why: str = ""
+    attempt: int = 0
+    record: Record | None = None
+
+
+def read(run: Run, offset: int, length: int) -> Record | None:
+    """The record of the line there, with what the database leaves out; ``None`` if it is gone."""
+    try:
+        with open(f"{run.directory}/{LOG}", "rb") as stream:
+            stream.seek(offset)
+            return msgspec.json.decode(stream.read(length), type=Line).record
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def fill(connection: sqlite3.Connection, run: Run) -> None:
+    """Takes in the lines that are new, and joins each to the attempt that it is of."""
+    path = f"{run.directory}/{LOG}"
+    at = sources.position(connection, "provenance", path)
+    if at.offset == at.size:
+        return
+    filling = _Filling(connection)
+    offset = at.offset
+    with open(path, "rb") as stream:
+        stream.seek(offset)
+        for text in stream:
+            if not text.endswith(b"\n"):
+                break  # somebody is writing it
+            filling.line(text, offset)
+            offset += len(text)
+    filling.write()
+    sources.reached(connection, "provenance", offset, at.head)
+
+
+class _Open(NamedTuple):
+    """An attempt that no record is joined to."""
+
+    id: int
+    submitted: float
+    checked: float
+
+
+class _Filling:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.decode = msgspec.json.Decoder(Line).decode
+        self.nodes = dict(connection.execute("SELECT name, id FROM nodes"))
+        self.next = 1 + (connection.execute("SELECT max(id) FROM records").fetchone()[0] or 0)
+        self.open: dict[int, list[_Open]] = {}
+        self.records: list[tuple[object, ...]] = []
+        self.tasks: list[tuple[object, ...]] = []
+        self.transfers: list[tuple[object, ...]] = []
+        self.files: list[tuple[object, ...]] = []
+        self._attempts()
+
+    def _attempts(self) -> None:
+        rows = self.connection.execute(
+            "SELECT id, node, submitted, checked FROM attempts"
+            " WHERE id NOT IN (SELECT attempt FROM records WHERE attempt IS NOT NULL) ORDER BY id"
+        )
+        for id, node, submitted, checked in rows:
+            self.open.setdefault(node, []).append(_Open(id, submitted or 0.0, checked or float("inf")))
+
+    def line(self, text: bytes, offset: int) -> None:
+        """One line, ``offset`` its place; one that cannot be understood is passed over."""
+        try:
+            line = self.decode(text)
+        except msgspec.DecodeError:
+            return
+        node = self.nodes.get(line.node)
+        if node is None:
+            return  # of another DAG in the same directory
+        number, self.next = self.next, self.next + 1
+        record = line.record or Record()
+        attempt = self._attempt(node, line.at)
+        place = (offset, len(text))
+        self.records.append(_record((number, attempt, node), line, record, place))
+        self.tasks += _tasks(number, record.tasks)
+        self.transfers += _transfers(number, record.transfers)
+        for made, files in ((0, record.inputs), (1, record.outputs)):
+            self.files += _files(number, made, files)
+
+    def _attempt(self, node: int, at: float) -> int | None:
+        """Both logs hold a node's attempts in their order; some may be missing in either."""
+        waiting = self.open.get(node, [])
+        for place, one in enumerate(waiting):
+            if one.submitted <= at + _SLACK and one.checked >= at - _SLACK:
+                del waiting[: place + 1]
+                return one.id
+        return None
+
+    def write(self) -> None:
+        """To the tables."""
+        for table, rows in (
+            ("records", self.records),
+            ("tasks", self.tasks),
+            ("transfers", self.transfers),
+            ("files", self.files),
+        ):
+            if rows:
+                marks = ", ".join("?" * len(rows[0]))
+                self.connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
+
+
+def _record(
+    ids: tuple[int, int | None, int], line: Line, record: Record, place: tuple[int, int]
+) -> tuple[object, ...]:
+    checks = record.checks
+    return (
+        *(*ids, line.at, line.attempt, line.returned, line.verdict, line.why, *place),
+        *(record.kind, record.site, record.host, record.started, record.seconds, record.exit),
+        *(record.phase, record.error, record.bytes_in, record.bytes_out),
+        *(checks.made, checks.failed, checks.missing, checks.seconds),
+    )
+
+
+def _tasks(number: int, tasks: Sequence[Task]) -> Iterator[tuple[object, ...]]:
+    encode = msgspec.json.encode
+    for at, one in enumerate(tasks):
+        yield (
+            *(number, at, one.id, one.transformation, one.program, encode(one.arguments).decode()),
+            *(one.container, one.started, one.seconds, one.exit, one.signal),
+            *(one.user_seconds, one.system_seconds, one.max_rss),
+        )
+
+
+def _transfers(number: int, transfers: Sequence[Transfer]) -> Iterator[tuple[object, ...]]:
+    for at, one in enumerate(transfers):
+        yield (
+            *(number, at, one.lfn, one.kind, one.source, one.destination, one.bytes, one.seconds),
+            *(one.route, one.attempts, one.error),
+        )
+
+
+def _files(number: int, made: int, files: Sequence[_File]) -> Iterator[tuple[object, ...]]:
+    encode = msgspec.json.encode
+    for one in files:
+        places = encode(one.destinations).decode()
+        yield (number, made, one.lfn, one.size, one.algorithm, one.digest, places)
