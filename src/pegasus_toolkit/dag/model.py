@@ -65,7 +65,7 @@ class Dag(NamedTuple):
 
     ``nodes``: in the order of the file, the final one among them. ``descriptions``: of SUBMIT-DESCRIPTION.
     ``config``: a file of DAGMan's settings, "" if there is none. ``environment``: to be set for DAGMan,
-    ``inherited`` what it takes from its user. ``ignored``: words that a run elsewhere does without, for a warning.
+    ``inherited`` what it takes from its user. ``ignored``: words that a run elsewhere does without.
     """
 
     file: str

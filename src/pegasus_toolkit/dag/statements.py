@@ -176,7 +176,7 @@ def _done(draft: Draft, words: Words) -> None:
 
 
 def _maxjobs(draft: Draft, words: Words) -> None:
-    category, most = words.wanted("the category"), words.number("the limit", 0)
+    category, most = words.wanted("the category"), words.number("the limit", 1)
     words.end()
     draft.limits[category] = most
 

@@ -1,0 +1,158 @@
+"""``pegasus-run``: runs a planned workflow, on HTCondor or on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.console import Console
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.engines.local.engine import Settings
+
+DESCRIPTION = """\
+Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. With the
+local engine it runs here and now, as many jobs at a time as there are cores: Ctrl-C ends the jobs and
+keeps what is done, and the same command goes on."""
+
+EPILOG = """\
+exit codes of a run that ended: 0 all is done; 1 something failed; 2 it was ended by a signal.
+Also 2: the directory cannot be run, and nothing was begun."""
+
+_REFUSED = 2
+
+
+class Wanted(NamedTuple):
+    """What is to be run, and how. ``dag``: the path of the DAG file; ``jobs``: 0 for the number of cores."""
+
+    directory: str
+    dag: str
+    jobs: int
+    json: bool
+    console: Console
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = _parser()
+    try:
+        arguments = parser.parse_args(argv)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else _REFUSED
+    console = Console(sys.stderr, debug=bool(arguments.verbose), quiet=arguments.quiet)
+    directory = os.path.abspath(arguments.directory)  # noqa: PTH100  symbolic links stay what they are
+    dag = _dag(directory)
+    if not dag:
+        return _refuse(f"{directory} holds no planned workflow: no .dag file, or several")
+    engine = ENGINES[arguments.engine]
+    try:
+        return engine(Wanted(directory, dag, arguments.jobs, arguments.json, console))
+    finally:
+        console.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="pegasus-run",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("directory", nargs="?", default=".", metavar="SUBMITDIR", help="default: the working directory")
+    add("--engine", choices=ENGINES, default="local", help="what runs it (default: %(default)s)")
+    add(
+        "--jobs", type=_positive, default=0, metavar="N", help="local engine: jobs at a time (default: cores)"
+    )
+    add("--json", action="store_true", help="tell of the run as a JSON object at the end")
+    add("-v", "--verbose", action="count", default=0, help="tell more")
+    add("-q", "--quiet", action="store_true", help="tell of warnings and errors alone")
+    add("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, found {text!r}")
+    return value
+
+
+def _dag(directory: str) -> str:
+    """The directory's DAG, as the plan names it, else the only one; "" if there is none."""
+    try:
+        names = sorted(one.name for one in Path(directory).iterdir() if one.name.endswith(".dag"))
+    except OSError:
+        return ""
+    named = _plan(directory).get("dag")
+    if isinstance(named, str) and named in names:
+        return f"{directory}/{named}"
+    return f"{directory}/{names[0]}" if len(names) == 1 else ""
+
+
+def _plan(directory: str) -> Mapping[str, object]:
+    import json
+
+    try:
+        known = json.loads(Path(directory, "plan.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _refuse(text: str) -> int:
+    print(f"pegasus-run: {text}", file=sys.stderr)
+    return _REFUSED
+
+
+def _local(wanted: Wanted) -> int:
+    from pegasus_toolkit.cli.workflow_progress import Progress
+    from pegasus_toolkit.dag.problems import DagError
+    from pegasus_toolkit.engines.local.lock import Running
+    from pegasus_toolkit.engines.local.records import finished
+    from pegasus_toolkit.engines.local.run import execute
+    from pegasus_toolkit.engines.spawner import Gone
+
+    if finished(wanted.dag):
+        wanted.console.info(f"{wanted.directory}: all is done already")
+        return 0
+    progress = Progress(wanted.console, wanted.directory)
+    try:
+        code = execute(wanted.dag, _settings(wanted), progress)
+    except DagError as error:
+        for problem in error.problems:
+            print(f"pegasus-run: {problem}", file=sys.stderr)
+        return _refuse(f"{len(error.problems)} found wrong, nothing was begun")
+    except Running as running:
+        return _refuse(f"{wanted.dag} {running}")
+    except Gone as gone:
+        return _refuse(f"{gone}; pegasus-run {wanted.directory} goes on")
+    progress.summary(code, wanted.json)
+    return code
+
+
+def _settings(wanted: Wanted) -> Settings:
+    from pegasus_toolkit.engines.local.engine import Settings
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    jobs = wanted.jobs or len(os.sched_getaffinity(0))
+    return Settings(jobs, memory, os.environ, _entries(wanted.directory))
+
+
+def _entries(directory: str) -> dict[str, str]:
+    """The worker, where it is this very installation's, is not started anew for each job."""
+    named = _plan(directory).get("workers", [])
+    ours = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
+    ours.append(str(Path(sys.executable).parent / "pegasus-worker"))
+    return dict.fromkeys(ours, "pegasus_toolkit.cli.worker:main")
+
+
+ENGINES: Mapping[str, Callable[[Wanted], int]] = {"local": _local}
+
+if __name__ == "__main__":
+    sys.exit(main())

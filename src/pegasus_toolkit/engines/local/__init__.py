@@ -1,0 +1,1 @@
+"""The engine that runs a DAG on this machine alone."""
