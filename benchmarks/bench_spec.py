@@ -17,7 +17,7 @@ from pathlib import Path
 
 MEASURE = """
 import resource, sys, time
-from pegasus_toolkit.transfer.spec import load as spec
+from pegasus_toolkit.transfer import spec
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 start = time.perf_counter()
 loaded = spec.load(sys.argv[1], {"PWD": "/scratch"})

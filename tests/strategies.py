@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.model import Operation
-from pegasus_toolkit.transfer.spec import load as spec
 
 # Every letter that a name may hold: no control characters, and no halves of surrogate pairs.
 LETTERS = st.characters(exclude_categories=("Cc", "Cs"))

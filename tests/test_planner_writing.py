@@ -15,7 +15,7 @@ from pegasus_toolkit.planner.compile import compile
 from pegasus_toolkit.planner.model import CONFIGURATIONS
 from pegasus_toolkit.planner.reading.load import load
 from pegasus_toolkit.planner.writing import quoting
-from pegasus_toolkit.transfer.spec import load as spec
+from pegasus_toolkit.transfer import spec
 from tests.planner_files import (
     AWKWARD,
     EVERYTHING,

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Remove, Transfer
-from pegasus_toolkit.transfer.spec import load as spec
+from pegasus_toolkit.transfer.spec.specification import WARNINGS
 from tests import strategies
 
 SHA = "ab" * 32
@@ -223,7 +224,7 @@ def test_mkdir_and_remove_twice() -> None:
 def test_many_warnings_are_counted() -> None:
     found = load(*[entry()] * 500)
     assert len(found) == 1
-    assert len(found.warnings) == spec.WARNINGS + 1
+    assert len(found.warnings) == WARNINGS + 1
     assert found.warnings[-1] == "... and 399 more"
 
 
@@ -260,7 +261,7 @@ def test_sources_of_bytes(tmp_path: Path) -> None:
 
 def test_from_a_pipe() -> None:
     program = (
-        "import sys; from pegasus_toolkit.transfer.spec import load as spec\n"
+        "import sys; from pegasus_toolkit.transfer import spec\n"
         "print(len(spec.load(sys.stdin.buffer, {})), len(spec.load(b'[]', {})))"
     )
     entries = [entry(f"/a{n}", f"/b{n}") for n in range(2000)]

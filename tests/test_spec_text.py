@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.model import Transfer
-from pegasus_toolkit.transfer.spec import load as spec
 from tests import strategies
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.errors import BadSpecification
-from pegasus_toolkit.transfer.spec import load as spec
 from pegasus_toolkit.transfer.spec import problems as spec_problems
 from tests import strategies
 from tests.test_spec import SHA, entry, place

@@ -16,11 +16,11 @@ from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Outputs, Refused, run_name
 from pegasus_toolkit.cli.progress import Lines, Live
 from pegasus_toolkit.credentials import CredentialError, Credentials
+from pegasus_toolkit.transfer import spec
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Summary
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
-from pegasus_toolkit.transfer.spec import load as spec
-from pegasus_toolkit.transfer.spec.load import Specification
+from pegasus_toolkit.transfer.spec.specification import Specification
 
 PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever hangs
 

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Plan, Progress, Summary
     from pegasus_toolkit.transfer.interface import Settings
     from pegasus_toolkit.transfer.model import Attempt, Checksum, Location, Mkdir, Outcome, Remove, Transfer
-    from pegasus_toolkit.transfer.spec.load import Specification, SpecificationError, encode, load, transfer
+    from pegasus_toolkit.transfer.spec.specification import (
+        Specification,
+        SpecificationError,
+        encode,
+        load,
+        transfer,
+    )
 
 __all__ = [
     "Attempt", "Checksum", "Engine", "Location", "Mkdir", "Observer", "Options", "Outcome", "Plan",
@@ -29,7 +35,7 @@ _HOMES = {
     "engine.engine": ("Engine", "Observer", "Options", "Plan", "Progress", "Summary"),
     "interface": ("Settings",),
     "model": ("Attempt", "Checksum", "Location", "Mkdir", "Outcome", "Remove", "Transfer"),
-    "spec.load": ("Specification", "SpecificationError", "encode", "load", "transfer"),
+    "spec.specification": ("Specification", "SpecificationError", "encode", "load", "transfer"),
 }
 
 

@@ -65,6 +65,11 @@ class Specification(Sequence[Operation]):
         kept = [msgspec.structs.replace(one, id=index) for index, one in enumerate(operations)]
         return Specification(len(kept), kept.__getitem__, lambda id: _entry(kept[id]))
 
+    @property
+    def ids(self) -> Sequence[int]:
+        """Of all operations, in the order of execution; told without making them."""
+        return self._order
+
     def raw(self, id: int) -> bytes:
         """The entry with that index as JSON: as it stands in the file, or as it would."""
         return self._raw(id)
