@@ -25,6 +25,21 @@ exit codes of a run that ended: 0 all is done; 1 something failed; 2 it was ende
 Also 2: the directory cannot be run, and nothing was begun."""
 
 _REFUSED = 2
+_WORKER = "pegasus_toolkit.cli.worker:main"
+# What the worker imports when it needs it, for nearly every job: the engine's jobs begin with it imported.
+_PRELOAD = (
+    "pegasus_toolkit.cli.worker",
+    "pegasus_toolkit.worker.node",
+    "pegasus_toolkit.worker.auxiliary",
+    "pegasus_toolkit.worker.compute",
+    "pegasus_toolkit.worker.registration",
+    "pegasus_toolkit.worker.receipt",
+    "pegasus_toolkit.worker.verdict",
+    "pegasus_toolkit.transfer.engine.engine",
+    "pegasus_toolkit.transfer.spec.build",
+    "pegasus_toolkit.transfer.backends.local.backend",
+    "hashlib",
+)
 
 
 class Wanted(NamedTuple):
@@ -141,7 +156,7 @@ def _settings(wanted: Wanted) -> Settings:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     jobs = wanted.jobs or len(os.sched_getaffinity(0))
-    return Settings(jobs, memory, os.environ, _entries(wanted.directory))
+    return Settings(jobs, memory, os.environ, _entries(wanted.directory), _PRELOAD)
 
 
 def _entries(directory: str) -> dict[str, str]:
@@ -149,7 +164,7 @@ def _entries(directory: str) -> dict[str, str]:
     named = _plan(directory).get("workers", [])
     ours = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
     ours.append(str(Path(sys.executable).parent / "pegasus-worker"))
-    return dict.fromkeys(ours, "pegasus_toolkit.cli.worker:main")
+    return dict.fromkeys(ours, _WORKER)
 
 
 ENGINES: Mapping[str, Callable[[Wanted], int]] = {"local": _local}

@@ -19,19 +19,19 @@ from pegasus_toolkit.engines.spawner import Gone, Program, Spawner
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
-PRELOAD = ("pegasus_toolkit.cli.worker",)
 _NOTICE = 0.1  # seconds between two looks at how far it is
 
 
 class Settings(NamedTuple):
     """``jobs``: how many run at a time; ``memory``: MiB for those that ask for some; ``environ``: of the
     engine; ``entries``: functions of ours (``module:name``) by the path of the program that they are;
-    ``grace``: seconds between SIGTERM and SIGKILL."""
+    ``preload``: modules that these use; ``grace``: seconds between SIGTERM and SIGKILL."""
 
     jobs: int
     memory: int
     environ: Mapping[str, str]
     entries: Mapping[str, str]
+    preload: tuple[str, ...] = ()
     grace: float = 5.0
 
 
@@ -95,7 +95,7 @@ class Engine:
         self.slots = Slots(settings.jobs, settings.memory)
         self.tasks: list[Task] = []
         self.scratch = tempfile.mkdtemp(prefix="pegasus-run-")
-        self._spawner = Spawner(PRELOAD, self.scratch)
+        self._spawner = Spawner(settings.preload, self.scratch)
         self._waiting: dict[int, tuple[OnEnd, OnRefused]] = {}
         self._timers: list[tuple[float, int, Callable[[], None]]] = []
         self._finished: deque[Callable[[], None]] = deque()

@@ -62,7 +62,7 @@ class Run:
         done = rescue.read(begun) if begun else set()
         unknown = sorted(done - set(self.nodes.of))
         if unknown:
-            raise DagError(Problem(str(begun), 0, f"node {name!r} is not in the DAG") for name in unknown)
+            raise DagError(Problem(str(begun), 0, f"there is no node {name!r}") for name in unknown)
         if left is None:
             left = Left(self.records.offset, str(begun or ""))
         self.lock.tell(left)
@@ -358,8 +358,10 @@ def _check(nodes: Nodes, descriptions: Descriptions) -> None:
 
 
 def execute(file: str, settings: Settings, observer: Observer) -> int:
-    """Runs the DAG in ``file`` and gives its exit code: 0 all is done, 1 something failed, 2 it was ended by a
-    signal; or what ``ABORT-DAG-ON`` says. To be called in the main thread, as it handles signals.
+    """Runs the DAG in ``file``; to be called in the main thread, as it handles signals.
+
+    Gives the exit code: 0 all is done, 1 something failed, 2 it was ended by a signal; or what
+    ``ABORT-DAG-ON`` says.
 
     Raises :class:`DagError`, or :class:`Running` if another engine is at it; then nothing was begun.
     Raises :class:`Gone` if the process that starts jobs was killed: another call goes on then.
