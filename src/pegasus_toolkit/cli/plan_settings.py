@@ -83,10 +83,10 @@ def settings(
         profiles=reading.profiles(values),
         environ={"UID": str(os.getuid()), **environ},
         exists=None if arguments.no_check_replicas else _exists,
-        secret=_secret,
-        section=_sections(environ),
-        worker=arguments.worker or _beside("pegasus-worker"),
-        planner=_beside("pegasus-plan"),
+        secret=secret,
+        section=sections(environ),
+        worker=arguments.worker or beside("pegasus-worker"),
+        planner=beside("pegasus-plan"),
     )
     return settings, [*check.problems, *wrong]
 
@@ -167,7 +167,8 @@ def _exists(pfn: Pfn) -> bool | None:
     return Path(pfn.url[7:]).exists()
 
 
-def _secret(path: str) -> str:
+def secret(path: str) -> str:
+    """What is wrong with a credential file, "" for nothing."""
     from pegasus_toolkit.credentials.errors import CredentialError
     from pegasus_toolkit.credentials.files import check_private
 
@@ -178,7 +179,7 @@ def _secret(path: str) -> str:
     return ""
 
 
-def _sections(environ: Mapping[str, str]) -> Callable[[Pfn], bool]:
+def sections(environ: Mapping[str, str]) -> Callable[[Pfn], bool]:
     """Whether the credentials file has a section for a URL's server. A broken file is told when used."""
 
     def section(pfn: Pfn) -> bool:
@@ -193,7 +194,7 @@ def _sections(environ: Mapping[str, str]) -> Callable[[Pfn], bool]:
     return section
 
 
-def _beside(program: str) -> str:
+def beside(program: str) -> str:
     """The program as it is installed with this one."""
     here = Path(sys.executable).parent / program
     return str(here) if here.exists() else shutil.which(program) or str(here)

@@ -133,7 +133,8 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     ``scratch``: the part of the scratch path that this run has for itself; it ends with ``run``, which no
     other run has. ``output_directory``: a local path, in place of the output site's storage.
-    ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``.
+    ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``
+    of the submit host; ``workers``: that of each site ("" for all others: a file that goes with the jobs).
     ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
     to be checked at all. ``secret``: what is wrong with a credential file (missing, too open), or "".
     ``section``: whether the credentials file has something to show to an HTTP server.
@@ -160,13 +161,22 @@ class Settings(Struct, frozen=True, kw_only=True):
     secret: Callable[[str], str] = lambda path: ""
     section: Callable[[Pfn], bool] = lambda pfn: False
     worker: str = "pegasus-worker"
+    workers: Mapping[str, str] = {}
     planner: str = "pegasus-plan"
 
 
 # --- the executable workflow ------------------------------------------------------------------------
 
 NodeKind = Literal[
-    "create_dir", "stage_in", "compute", "inter_site", "stage_out", "register", "cleanup", "subworkflow"
+    "create_dir",
+    "stage_in",
+    "compute",
+    "inter_site",
+    "stage_out",
+    "register",
+    "cleanup",
+    "transfer",
+    "subworkflow",
 ]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import msgspec
 from msgspec import Struct
@@ -102,9 +103,9 @@ class _Left:
         return self
 
     def add(self, entries: Iterator[bytes]) -> None:
-        for entry in entries:
-            self._file.write((b",\n" if self.count else b"\n") + entry)
-            self.count += 1
+        while some := list(islice(entries, 1000)):
+            self._file.write((b",\n" if self.count else b"\n") + b",\n".join(some))
+            self.count += len(some)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.write(b"\n]\n")

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,9 +22,13 @@ from pegasus_toolkit.planner.writing.submit import submits
 _PLAIN = re.compile(r"[^\s,;=\"'\\$%#@]+")
 
 
-def write(dag: Dag, name: str) -> str:
+Content = bytes | Iterable[bytes]
+
+
+def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = None) -> str:
     """Makes the submit directory, with ``name``.dag in it, and gives the DAG's path.
 
+    ``contents``: what to write in place of ``files(dag, name)``.
     It is written aside and renamed, so that it is there as a whole or not at all. Raises
     :class:`PlanError` where it cannot be: it is there, or its path is not for DAGMan.
     """
@@ -39,8 +43,9 @@ def write(dag: Dag, name: str) -> str:
         Path(aside).chmod(0o755 & ~_umask())
         for directory in ("submit", "jobs", "records", "logs"):
             Path(aside, directory).mkdir()
-        for path, content in files(dag, name):
-            Path(aside, path).write_bytes(content)
+        for path, content in files(dag, name) if contents is None else contents:
+            with Path(aside, path).open("wb") as file:
+                file.writelines((content,) if isinstance(content, bytes) else content)
         os.rename(aside, target)  # noqa: PTH104  onto an empty directory, but onto no other
     except OSError as error:
         message = f"cannot be written: {error.strerror}"
@@ -82,8 +87,8 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
         yield f"submit/{file}", text.encode()
     yield f"{name}.dag", render(dag, made).encode()
     yield "dagman.config", config(dag).encode()
-    yield "braindump.yml", _braindump(dag, name)
-    yield "plan.json", _facts(dag, name)
+    yield "braindump.yml", braindump(dag, name)
+    yield "plan.json", msgspec.json.encode(facts(dag, name)) + b"\n"
     yield "pegasus.properties", _properties(dag)
 
 
@@ -93,7 +98,7 @@ def _properties(dag: Dag) -> bytes:
     return "\n".join((*lines, "")).replace("\\", "\\\\").encode()
 
 
-def _braindump(dag: Dag, name: str) -> bytes:
+def braindump(dag: Dag, name: str) -> bytes:
     """What Pegasus' own API and commands look up, with their keys alone; in JSON, which is YAML."""
     settings = dag.settings
     known = {
@@ -114,10 +119,10 @@ def _braindump(dag: Dag, name: str) -> bytes:
     return msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n"
 
 
-def _facts(dag: Dag, name: str) -> bytes:
+def facts(dag: Dag, name: str) -> dict[str, object]:
     """What the plan is, for programs of ours."""
     settings = dag.settings
-    known = {
+    return {
         "version": jobs.VERSION,
         "workflow": dag.workflow.name,
         "run": settings.run,
@@ -130,4 +135,3 @@ def _facts(dag: Dag, name: str) -> bytes:
         "outputs": dag.outputs,
         "warnings": dag.warnings,
     }
-    return msgspec.json.encode(known) + b"\n"

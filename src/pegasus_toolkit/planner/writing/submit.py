@@ -119,7 +119,7 @@ def _described(dag: Dag, node: Node, bundle: str) -> tuple[dict[str, str], dict[
         commands["environment"] = quoting.environment(_environment(dag, node, remote=False))
     else:
         _remote(dag, node, site, commands, variables)
-    if node.kind == "compute":
+    if node.kind in ("compute", "transfer"):
         commands |= _wishes(node.profiles)
     own = commands.pop("periodic_remove", "")
     commands["periodic_remove"] = f"{_HELD} || ({own})" if own else _HELD
@@ -131,9 +131,12 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
         files.append(f"$(bundles)/{node.name}.json")
+    if node.kind == "transfer":
+        files.append(f"$(records)/{node.name}.journal")  # what attempts before have done
     files += [f"$(records)/{name}.meta" for name in node.metas]
     secrets = [quoting.macro(one.path) for one in node.credentials]
     back = "$(nodename).json,$(nodename).meta"
+    back += ",$(nodename).journal" if node.kind == "transfer" else ""
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
         files += [quoting.macro(path) for path in paths if path]
@@ -146,7 +149,9 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
     commands |= _universe(site)
     commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
     commands["environment"] = quoting.environment(_environment(dag, node, remote=True))
-    commands["transfer_executable"] = "true"
+    workers = dag.settings.workers
+    commands["executable"] = quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
+    commands["transfer_executable"] = "false" if node.site in workers else "true"
     commands["should_transfer_files"] = "YES"
     commands["when_to_transfer_output"] = "ON_EXIT"
     commands["transfer_input_files"] = "$(files)"
@@ -176,11 +181,12 @@ def _universe(site: Site) -> dict[str, str]:
 
 def _environment(dag: Dag, node: Node, remote: bool) -> dict[str, str]:
     """On the submit host what a login has; elsewhere only credentials, by the names they arrive with."""
+    own = node.profiles.get("env", {}) if node.kind == "transfer" else {}
     if remote:
-        return {one.variable: one.path.rpartition("/")[2] for one in node.credentials}
+        return {**own, **{one.variable: one.path.rpartition("/")[2] for one in node.credentials}}
     environ = dag.settings.environ
     inherited = {name: environ[name] for name in (*_INHERITED, *_PROXIES) if name in environ}
-    return {**inherited, **{one.variable: one.path for one in node.credentials}}
+    return {**inherited, **own, **{one.variable: one.path for one in node.credentials}}
 
 
 def _wishes(profiles: Profiles) -> dict[str, str]:
