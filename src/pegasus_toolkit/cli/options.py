@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.transfer import units
 
 DEFAULT_THREADS = 8
 MOST_THREADS = 1000
+# Each shard has its own journal and record, and runs with the defaults of these.
+_NOT_SHARED = (
+    *("symlink", "dry_run", "check", "journal", "report", "manifest", "progress", "max_attempts"),
+    *("bandwidth", "per_host", "streams", "connect_timeout", "stall_timeout"),
+)
 
 DESCRIPTION = """\
 Moves files between storage systems, and proves that they arrived: a digest is taken of every
@@ -44,6 +49,7 @@ recipes:
                                   pegasus-transfer -f left.json
   a report for a program          pegasus-transfer -f spec.json --report report.jsonl
   leave room for others           pegasus-transfer -f spec.json -n 4 --per-host 2 --bandwidth 50MB
+  on many machines at once        pegasus-transfer -f spec.json --submit --shards 20
   checksums of what was fetched   pegasus-transfer -f spec.json --manifest SHA256SUMS
                                   sha256sum -c SHA256SUMS
 
@@ -91,12 +97,21 @@ class Arguments(NamedTuple):
     connect_timeout: float
     stall_timeout: float
     streams: int
+    submit: bool = False
+    shards: int = 0  # 0: not said
+    directory: str = ""
+    shared: bool = False
+    worker: str = ""
+    engine: str = ""
 
 
 def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
+    if got.named and got.file != "-":
+        parser.error("the specification is named twice")
+    got.file = got.named or got.file
     if (got.dry_run or got.check) and (got.failed or got.manifest):
         parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
     if got.dry_run and got.check:
@@ -127,7 +142,27 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         connect_timeout=got.connect_timeout,
         stall_timeout=got.stall_timeout,
         streams=got.streams,
+        **_of_shards(parser, got),
     )
+
+
+def _of_shards(parser: argparse.ArgumentParser, got: argparse.Namespace) -> dict[str, Any]:
+    """What belongs to ``--submit`` and ``--shards``; and what does not go with them."""
+    own = {"directory": got.dir or "", "worker": got.worker or "", "engine": got.engine}
+    own |= {"shared": got.shared_filesystem, "submit": got.submit, "shards": got.shards}
+    if not (got.submit or got.shards):
+        for key, name in (("dir", "dir"), ("shared_filesystem", "shared-filesystem")):
+            if getattr(got, key):
+                parser.error(f"--{name} goes with --submit or --shards")
+        if got.worker or got.engine:
+            parser.error("--worker and --engine go with --submit or --shards")
+        return {}
+    for name in _NOT_SHARED:
+        if getattr(got, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} cannot be had with --submit or --shards")
+    if got.digest == "blake3":
+        parser.error("shards take sha256 or, with --digest none, no digests")
+    return own
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -145,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
+    add("named", nargs="?", default="", metavar="FILE", help=argparse.SUPPRESS)
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
     add(
         "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
@@ -161,6 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--version", action="version", version=f"%(prog)s {__version__}")
     _add_outputs(parser)
     _add_limits(parser)
+    _add_shards(parser)
     return parser
 
 
@@ -185,6 +222,22 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="digests of all files moved to this machine, as sha256sum writes them")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",
         help="the live line (default auto: on a terminal)")  # fmt: skip
+
+
+def _add_shards(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("on many machines (docs/howto-bulk-transfer.md)")
+    add = group.add_argument
+    add("--submit", action="store_true",
+        help="run it as a DAG of shards, on HTCondor or here; the exit code is the run's")  # fmt: skip
+    add("--shards", type=_whole(1, 10_000), default=0, metavar="N",
+        help="so many (default 8); without --submit they are only planned, for pegasus-run")  # fmt: skip
+    add("--dir", type=_path, metavar="DIR",
+        help="the submit directory; the same again goes on with it (default: FILE-run0001)")  # fmt: skip
+    add("--shared-filesystem", action="store_true",
+        help="all machines have the files of this one at the same paths")  # fmt: skip
+    add("--worker", type=_path, metavar="FILE",
+        help="the program pegasus-worker for the other machines")  # fmt: skip
+    add("--engine", default="", metavar="NAME", help="what runs the shards, as for pegasus-run")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:

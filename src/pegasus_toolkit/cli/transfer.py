@@ -35,9 +35,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(arguments: options.Arguments, console: Console) -> int:
     from pegasus_toolkit.cli.outputs import Refused
-    from pegasus_toolkit.cli.run import execute
 
     try:
+        if arguments.submit or arguments.shards:
+            from pegasus_toolkit.cli.shards import submit
+
+            return submit(arguments, os.environ, console)
+        from pegasus_toolkit.cli.run import execute
+
         return execute(arguments, os.environ, console)
     except Refused as refusal:
         for line in str(refusal).splitlines():

@@ -25,6 +25,13 @@ PIECES = 32  # at least so many to a shard, so that they come out alike within 3
 PORTION = 5000  # directories or removals to a node, at least
 TOGETHER = "4"  # shards at the submit host that run at the same time
 
+CATALOGS = Catalogs(
+    sites={site: Site(name=site) for site in (LOCAL, POOL)},
+    replicas=ReplicaCatalog(),
+    transformations={},
+    containers={},
+)
+
 Positions = array  # of entries, in the order of execution
 
 
@@ -132,12 +139,11 @@ def plan(
     shards: Sequence[Shard], entries: Entries, settings: Settings, workflow: Workflow, *, threads: int
 ) -> Dag:
     """The DAG. Raises ``PlanError`` where a node needs a credential that is not there or too open."""
-    sites = {site: Site(name=site) for site in (LOCAL, POOL)}
     nodes = tuple(_node(shard, entries, threads) for shard in shards)
     done = give_credentials(
         Plan(
             workflow=workflow,
-            catalogs=Catalogs(sites=sites, replicas=ReplicaCatalog(), transformations={}, containers={}),
+            catalogs=CATALOGS,
             settings=settings,
             nodes=nodes,
         )
@@ -148,7 +154,7 @@ def plan(
     return Dag(
         workflow=workflow,
         settings=replace(settings, profiles=limits),
-        sites=sites,
+        sites=CATALOGS.sites,
         nodes=done.nodes,
         parents=dict(_parents(shards)),
     )
