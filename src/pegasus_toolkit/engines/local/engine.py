@@ -171,9 +171,10 @@ class Engine:
 
     def _turn(self) -> bool:
         """Lets each task go on; true if there is to be another turn at once."""
-        for task in tuple(self.tasks):
+        known = tuple(self.tasks)
+        for task in known:
             task.dispatch()
-        again = False
+        again = len(self.tasks) > len(known)  # a sub-DAG has begun
         for task in tuple(self.tasks):
             state = task.settle()
             again = again or state != "wait"
