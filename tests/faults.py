@@ -18,6 +18,8 @@ CHUNK = 1 << 16
 class SourceLayer:
     """A source that hands on what the inner one gives, all through ``readinto``."""
 
+    mode: int | None = None
+
     def __init__(self, inner: Source, after: int = 0) -> None:
         self.inner = inner
         self.after = after  # bytes before the fault
@@ -111,6 +113,8 @@ class Stalled(SourceLayer):
 
 class SinkLayer:
     """A sink that hands everything on."""
+
+    mode: int | None = None
 
     def __init__(self, inner: Sink, after: int = 0) -> None:
         self.inner = inner

@@ -75,6 +75,39 @@ def test_up_and_down_and_away_again(site: Site, tmp_path: Path) -> None:
     assert names(site.area) == {"d1", "d2", "d3", "d4", "new"}
 
 
+def test_files_keep_their_mode_bits(site: Site, tmp_path: Path) -> None:
+    modes = {"program": 0o755, "private": 0o600, "fixed": 0o444}
+    for name, mode in modes.items():
+        (tmp_path / name).write_bytes(name.encode())
+        (tmp_path / name).chmod(mode)
+    up = [move(n, f"file://{tmp_path}/{name}", site.url(site.area / name)) for n, name in enumerate(modes)]
+    down = [
+        move(n, site.url(site.area / name), f"file://{tmp_path}/to/{name}") for n, name in enumerate(modes)
+    ]
+    assert site.run(*up)[0].exit_code == site.run(*down)[0].exit_code == 0
+    umask = os.umask(0)
+    os.umask(umask)
+    for place in (site.area, tmp_path / "to"):
+        assert {n: (place / n).stat().st_mode & 0o777 for n in modes} == {
+            name: mode & ~umask for name, mode in modes.items()
+        }
+
+
+def test_many_directories_that_are_missing(site: Site, tmp_path: Path) -> None:
+    made = {f"a/{n % 7}/{n % 90}/{n % 200}/file{n}": content(100 + n, n) for n in range(600)}
+    for name, data in made.items():
+        (tmp_path / "from" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "from" / name).write_bytes(data)
+    up = [
+        move(n, f"file://{tmp_path}/from/{name}", site.url(site.area / name)) for n, name in enumerate(made)
+    ]
+    for _ in range(2):  # the second time all of it stands there
+        summary, told = site.run(*up)
+        assert (summary.done, summary.attempts, summary.exit_code) == (600, 600, 0), told.outcomes
+        assert {name: (site.area / name).read_bytes() for name in made} == made
+        assert sum(1 for path in site.area.rglob("*") if path.is_file()) == 600
+
+
 def test_a_directory(site: Site, tmp_path: Path) -> None:
     for n in range(20):
         path = site.area / "tree" / f"d{n % 3}" / f"f{n}"
@@ -207,7 +240,8 @@ def test_a_cut_in_the_middle_of_a_run_is_made_good(tmp_path: Path) -> None:
         settings = Settings(Credentials.load(environ), environ, stall_timeout=20)
         recorder = Cutting()
         moves = [move(n, f"file://{tmp_path}/{name}", site.url(area / name)) for n, name in enumerate(made)]
-        summary = Engine(Options(first_delay=0.01), settings, [recorder]).run(moves)
+        options = Options(first_delay=0.01, bandwidth=20_000_000)  # so that the cut comes in the middle
+        summary = Engine(options, settings, [recorder]).run(moves)
     assert (summary.done, summary.exit_code) == (120, 0), recorder.outcomes
     assert summary.attempts > 120
     assert {name: (area / name).read_bytes() for name in made} == made

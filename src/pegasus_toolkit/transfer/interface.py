@@ -81,7 +81,13 @@ class Abilities(NamedTuple):
 
 
 class Sink(Protocol):
-    """Where a ``get`` puts bytes, in order from the first to the last."""
+    """Where a ``get`` puts bytes, in order from the first to the last.
+
+    ``mode``: permission bits of the source, set before the first byte by a backend that knows them;
+    a new local file gets them, less the umask.
+    """
+
+    mode: int | None
 
     @property
     def size(self) -> int:
@@ -130,6 +136,10 @@ class Source(Protocol):
     @property
     def file(self) -> str | None:
         """Path of a local file that holds it all, for whole-file tools."""
+
+    @property
+    def mode(self) -> int | None:
+        """Permission bits that a new copy should have, less the umask there; ``None``: not told."""
 
     @property
     def digest(self) -> str:

@@ -92,6 +92,7 @@ class NullSink:
     """A sink that checks what comes and keeps nothing: for reading back what was stored."""
 
     file: str | None = None
+    mode: int | None = None
 
     def __init__(self, name: str, want: Want, control: Control) -> None:
         self.check = Check(name, want, control)
@@ -154,6 +155,7 @@ class MemorySource:
     """Content that is in memory; verified as a whole before its last byte is handed out."""
 
     file: str | None = None
+    mode: int | None = None
 
     def __init__(self, name: str, content: Data, want: Want, control: Control) -> None:
         self.check = Check(name, want, control)

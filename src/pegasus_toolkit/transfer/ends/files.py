@@ -60,6 +60,7 @@ class FileSink:
         self._fd = -1
         self._temporary = ""  # "" also while a device is written to
         self._lent = False  # a tool was told the temporary name
+        self.mode: int | None = None  # of the source, where it is known
         self._mode: int | None = None  # of the file that is replaced
 
     @property
@@ -162,7 +163,8 @@ class FileSink:
         if self._stand() is not None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
             return
-        self._fd, self._temporary = create_aside(self.path, self._control.run)
+        mode = 0o666 if self.mode is None else self.mode & 0o777 | 0o400
+        self._fd, self._temporary = create_aside(self.path, self._control.run, mode=mode)
 
     def _adopt(self, validator: str) -> None:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""
@@ -170,7 +172,7 @@ class FileSink:
 
         mark = sha256(validator.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         partial = aside(self.path, mark, "partial")
-        fd = locked(partial)
+        fd = locked(partial, 0o666 if self.mode is None else self.mode & 0o777 | 0o600)
         if fd < 0:
             return
         self._fd, self._temporary, self.partial = fd, partial, partial
@@ -202,12 +204,12 @@ class FileSink:
             os.close(fd)
 
 
-def locked(partial: str) -> int:
+def locked(partial: str, mode: int = 0o666) -> int:
     """The partial file, made when missing, for us alone; -1: another run has it, or we did not make it."""
     import fcntl
 
     try:
-        fd = create(partial, os.O_RDWR)
+        fd = create(partial, os.O_RDWR, mode)
     except FileExistsError:
         try:
             fd = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -264,6 +266,7 @@ class FileSource:
             raise failure(error, path, "source") from error
         self.size: int | None = self._info.st_size
         self.file: str | None = path
+        self.mode: int | None = self._info.st_mode & 0o777
         self.digest = ""
         self._ended = False
         self._error: TransferError | None = None

@@ -52,6 +52,7 @@ class Pipe:
 
 class _PipeSink:
     file = None
+    mode: int | None = None
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
@@ -109,6 +110,7 @@ class _PipeSink:
 
 class _PipeSource:
     file = None
+    mode: int | None = None
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe

@@ -70,7 +70,9 @@ class MemorySpool:
 
     def source(self) -> Source:
         """Its content; verified again as it is read, since memory is not proof either."""
-        return MemorySource(self.name, self._sink.content, self.want, Control(self.control.run))
+        source = MemorySource(self.name, self._sink.content, self.want, Control(self.control.run))
+        source.mode = self._sink.mode
+        return source
 
 
 class FileSpool:
@@ -83,7 +85,9 @@ class FileSpool:
 
     def source(self) -> Source:
         """Its content; closing it removes the file."""
-        return _Staged(self.path, self.want, Control(self.control.run))
+        source = _Staged(self.path, self.want, Control(self.control.run))
+        source.mode = self.sink.mode  # the spool's own are private, not the origin's
+        return source
 
 
 class _Staged(FileSource):

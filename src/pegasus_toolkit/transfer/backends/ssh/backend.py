@@ -40,7 +40,7 @@ from pegasus_toolkit.transfer.interface import (
     Want,
 )
 
-IN_FLIGHT = 64  # files on one connection
+IN_FLIGHT = 128  # files on one connection
 SOON = 5.0  # seconds to connect for what is only a help
 WORTH_A_COMMAND = 8 << 20  # bytes: smaller files are sooner read back than a command is started
 SLOWEST = 100_000_000  # bytes per second that a server's command digests at least
@@ -86,7 +86,7 @@ class Sftp:
     # -- files -------------------------------------------------------------------------------------
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
-        """Keeps 64 files in flight, 8 MiB asked for ahead."""
+        """Keeps 128 files in flight, 8 MiB asked for ahead."""
         with self._use() as session:
             yield from Gets(session, self._url, IN_FLIGHT).run(jobs)
 

@@ -19,7 +19,7 @@ class Batch(ABC, Generic[E]):
     def __init__(self, session: Session, url: str, width: int) -> None:
         self.session = session
         self.url = url  # scheme://authority, for errors
-        self.width = width
+        self.width = min(width, session.limits.handles)
         self.files: set[Transferring[E]] = set()
         self.done: list[Job[E]] = []
         self.prepare()
@@ -79,14 +79,19 @@ class Batch(ABC, Generic[E]):
 class Transferring(Generic[E]):
     """One file under way."""
 
+    __slots__ = ("job", "over", "owner")
     side: Side = ""  # whose fault it is when an end raises an ``OSError``
 
     def __init__(self, batch: Batch[E], job: Job[E]) -> None:
         self.job: Job[E] = job
         self.owner: Batch[E] = batch
-        self.name = batch.url + job.path
         self.over = False  # it failed: nothing more goes to its end
         batch.files.add(self)
+
+    @property
+    def name(self) -> str:
+        """Its URL, for errors."""
+        return self.owner.url + self.job.path
 
     def fail(self, error: TransferError | OSError) -> None:
         """The first error is the job's; what was begun is undone."""

@@ -72,6 +72,7 @@ class _Download(Transferring[Sink]):
         try:
             self._check(found)
             self.job.end.announce(self.size)
+            self.job.end.mode = found.mode
             if self.size >= RESUMED and found.modified and found.modified < time.time() - AT_REST:
                 self.next = self.job.end.resume(f"{self.name} {self.size} {found.modified}")
                 if self.next > self.size:

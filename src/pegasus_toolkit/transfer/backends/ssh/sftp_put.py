@@ -22,6 +22,7 @@ from pegasus_toolkit.transfer.interface import Job, Source
 
 WINDOW = 8 << 20  # bytes that were sent and are not acknowledged
 MARGIN = 1 << 20  # bytes free, below which a failure to write is taken for a full disk
+RENAMES = wire.string(wire.POSIX_RENAME)
 
 
 class Puts(Batch[Source]):
@@ -33,6 +34,9 @@ class Puts(Batch[Source]):
         self.writing: deque[_Upload] = deque()  # those with a handle and bytes still to be sent
         self.unacknowledged = 0  # bytes
         self.made: set[str] = set()  # directories that were made just now, so that nothing is in them
+        self.known: set[str] = set()  # directories that were asked for or written to
+        self.missed = False  # a directory was missing: the next ones are made before they are missed
+        self.renames = wire.POSIX_RENAME in self.session.offers
         self.making: dict[str, list[Callable[[], None]]] = {}  # directories, and who waits for them
 
     def begin(self, job: Job[Source]) -> None:
@@ -81,10 +85,15 @@ class _Upload(Transferring[Source]):
     """One file: STAT of what it replaces, OPEN aside, WRITEs, CLOSE, rename."""
 
     side = "source"
+    __slots__ = (
+        "aside", "batch", "dirty", "ended", "failure", "handle", "mode", "offset", "parent",
+        "parents_made", "replaces", "target", "there", "waits",
+    )  # fmt: skip
 
     def __init__(self, batch: Puts, job: Job[Source], aside_: str) -> None:
         super().__init__(batch, job)
         self.batch = batch
+        self.parent = job.path.rpartition("/")[0]
         self.aside = aside_
         self.there, self.target = wire.encode(aside_), wire.encode(job.path)
         self.handle = b""
@@ -102,10 +111,15 @@ class _Upload(Transferring[Source]):
         if not self.job.path or self.job.path.endswith("/"):
             self.fail(IsDirectory("names a directory", url=self.name, side="destination"))
             return
+        batch, parent = self.batch, self.parent
+        if parent not in batch.known:
+            batch.known.add(parent)
+            if batch.missed and parent and parent not in batch.making:
+                batch.make(parent, _nothing)
         self.waits = 1
-        if self.job.path.rpartition("/")[0] not in self.batch.made:
+        if parent not in batch.made:
             self.waits = 2
-            self.batch.session.request(wire.STAT, self.target, self._standing)
+            batch.session.request(wire.STAT, self.target, self._standing)
         self._open()
 
     def _open(self) -> None:
@@ -115,11 +129,8 @@ class _Upload(Transferring[Source]):
 
     def _attributes(self) -> bytes:
         """The mode bits of a local file, as ``scp`` gives them; the server's umask takes its part."""
-        file = self.job.end.file
-        try:
-            return wire.permissions(os.stat(file).st_mode & 0o777) if file else wire.NO_ATTRIBUTES  # noqa: PTH116
-        except OSError:
-            return wire.NO_ATTRIBUTES
+        mode = self.job.end.mode
+        return wire.NO_ATTRIBUTES if mode is None else wire.permissions(mode)
 
     def _standing(self, kind: int, body: memoryview) -> None:
         """What stands at the destination."""
@@ -140,11 +151,10 @@ class _Upload(Transferring[Source]):
             self.handle, _ = wire.text(body)
         else:
             self.dirty = False
-            parent = self.job.path.rpartition("/")[0]
             missing = wire.code(kind, body) in (wire.NO_SUCH_FILE, wire.NO_SUCH_PATH)
-            if missing and parent and not self.parents_made and not self.over:
-                self.parents_made = True
-                self.batch.make(parent, self._retry)
+            if missing and self.parent and not self.parents_made and not self.over:
+                self.batch.missed = self.parents_made = True
+                self.batch.make(self.parent, self._retry)
                 return
             self._refused(kind, body, "make a file there")
         self._ready()
@@ -169,10 +179,11 @@ class _Upload(Transferring[Source]):
     def send(self, block: bytearray) -> bool:
         """Sends the next bytes; whether nothing is left to be sent."""
         session = self.batch.session
+        size = self.job.end.size
         count = 0
         if not self.over:
             try:
-                count = self._fill(block)
+                count = self._fill(block, size)
             except (TransferError, OSError) as error:
                 self.fail(error)
         if count:
@@ -184,7 +195,6 @@ class _Upload(Transferring[Source]):
             session.drop_block(block)
         if self.over:
             return True
-        size = self.job.end.size
         if count and (size is None or self.offset < size):
             return False
         self.ended = True
@@ -192,9 +202,8 @@ class _Upload(Transferring[Source]):
         session.request(wire.CLOSE, wire.string(self.handle), self._acknowledged)
         return True
 
-    def _fill(self, block: bytearray) -> int:
+    def _fill(self, block: bytearray, size: int | None) -> int:
         """Reads the next bytes of the source into the block; 0 at its end."""
-        size = self.job.end.size
         room = self.batch.session.limits.write
         if size is not None:
             room = min(room, max(1, size - self.offset))
@@ -223,8 +232,8 @@ class _Upload(Transferring[Source]):
         session = self.batch.session
         names = self.there + self.target
         self.waits = 1
-        if wire.POSIX_RENAME in session.offers:
-            session.extended(wire.POSIX_RENAME, names, self._renamed)
+        if self.batch.renames:
+            session.request(wire.EXTENDED, RENAMES + names, self._renamed)
             return
         if self.replaces:  # version 3 renames over nothing; between the two requests the name is missing
             session.request(wire.REMOVE, self.target, lambda kind, body: None)
@@ -250,7 +259,7 @@ class _Upload(Transferring[Source]):
             self.fail(self.failure)
             return
         self.waits += 1
-        session.extended(wire.STATVFS, wire.encode(self.job.path.rpartition("/")[0] or "/"), self._space)
+        session.extended(wire.STATVFS, wire.encode(self.parent or "/"), self._space)
 
     def _space(self, kind: int, body: memoryview) -> None:
         self.waits -= 1
@@ -291,3 +300,7 @@ class _Write:
 
     def __call__(self, kind: int, body: memoryview) -> None:
         self.file.written(self.count, kind, body)
+
+
+def _nothing() -> None:
+    """Nobody waits for that directory."""

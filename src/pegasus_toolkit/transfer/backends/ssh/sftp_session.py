@@ -28,6 +28,7 @@ from pegasus_toolkit.transfer.errors import (
 
 BUFFER = 1 << 20  # bytes taken from the socket at a time, and the longest packet that is taken
 BLOCKS = 4  # blocks of payload that may wait to be sent
+TOGETHER = 32  # small requests that are sent at once; with more of them the server would wait for us
 TIDY = 2.0  # seconds that what was given up may take to remove what it left
 BLOCK_HEAD = 512  # bytes of a block kept free for the head of its packet
 
@@ -100,10 +101,10 @@ class Session:
     # -- asking ------------------------------------------------------------------------------------
 
     def request(self, kind: int, body: bytes, answer: Answer) -> None:
-        """Queues a request; ``answer`` is called in a later turn."""
+        """Queues a request; ``answer`` is called in a later turn. Raises what a broken link says."""
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         self._pending[number] = answer
-        self._small.append(wire.HEADER.pack(len(body) + 5, kind, number) + body)
+        self._queue(wire.HEADER.pack(len(body) + 5, kind, number) + body)
 
     def extended(self, name: bytes, body: bytes, answer: Answer) -> None:
         """Queues a request of an extension."""
@@ -148,7 +149,13 @@ class Session:
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         self._reads[number] = read
         body = wire.string(handle) + wire.READ_TAIL.pack(offset, read.asked)
-        self._small.append(wire.HEADER.pack(len(body) + 5, wire.READ, number) + body)
+        self._queue(wire.HEADER.pack(len(body) + 5, wire.READ, number) + body)
+
+    def _queue(self, packet: bytes) -> None:
+        small = self._small
+        small.append(packet)
+        if len(small) >= TOGETHER:
+            self.flush()
 
     # -- blocks of payload -------------------------------------------------------------------------
 
@@ -172,8 +179,8 @@ class Session:
         middle = wire.string(handle) + wire.READ_TAIL.pack(offset, count)
         head = wire.HEADER.pack(5 + len(middle) + count, wire.WRITE, number) + middle
         if count <= wire.DEFAULT_BLOCK:  # small ones travel together
-            self._small.append(head + block[BLOCK_HEAD : BLOCK_HEAD + count])
             self._blocks.append(block)
+            self._queue(head + block[BLOCK_HEAD : BLOCK_HEAD + count])
             return
         self._join()
         start = BLOCK_HEAD - len(head)
@@ -203,19 +210,21 @@ class Session:
             self._join()
         waiting = self._waiting
         while waiting:
-            view, block = waiting[0]
             try:
-                sent = self._sock.send(view)
+                sent = self._sock.sendmsg([view for view, _ in waiting])
             except BlockingIOError:
                 return
             except OSError:
                 raise self._lost() from None
-            if sent < len(view):
-                waiting[0] = (view[sent:], block)
-                return
-            waiting.popleft()
-            if block is not None:
-                self._blocks.append(block)
+            while sent:
+                view, block = waiting[0]
+                if sent < len(view):
+                    waiting[0] = (view[sent:], block)
+                    break
+                sent -= len(view)
+                waiting.popleft()
+                if block is not None:
+                    self._blocks.append(block)
 
     def interrupt(self) -> None:
         """From any thread: a turn that waits, and every later one, raises ``Cancelled``."""
