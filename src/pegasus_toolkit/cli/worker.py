@@ -38,6 +38,11 @@ def _main(words: list[str]) -> int:
         return _run(options["--bundle"], options["--node"])
     if words[:1] == ["--pack"]:
         return _pack(words)
+    return _other(words)
+
+
+def _other(words: list[str]) -> int:
+    """What no node asks for."""
     if words in (["--help"], ["-h"]):
         print(USAGE)
         return 0
@@ -46,6 +51,11 @@ def _main(words: list[str]) -> int:
 
         print(f"pegasus-toolkit {__version__}")
         return 0
+    if words[:1] in (["-classad"], ["-infile"], ["-outfile"], ["-upload"]):
+        # HTCondor's words: the packed file serves as its file-transfer plugin, too.
+        from pegasus_toolkit.cli.plugin import main as plugin
+
+        return plugin(words)
     print(USAGE, file=sys.stderr)
     return 2
 

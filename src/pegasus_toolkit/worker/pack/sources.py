@@ -23,6 +23,7 @@ ROOT = Path(pegasus_toolkit.__file__).parent
 _OURS = (
     "__init__.py",
     "cli/__init__.py",
+    "cli/plugin*.py",
     "cli/worker.py",
     "planner/__init__.py",
     "planner/model.py",
