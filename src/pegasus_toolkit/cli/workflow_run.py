@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from pegasus_toolkit.engines.local.engine import Settings
 
 DESCRIPTION = """\
-Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. With the
-local engine it runs here and now, as many jobs at a time as there are cores: Ctrl-C ends the jobs and
-keeps what is done, and the same command goes on."""
+Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. Where
+HTCondor is, DAGMan gets it, and the command returns. Else it runs here and now, as many jobs at a time as
+there are cores: Ctrl-C ends the jobs and keeps what is done, and the same command goes on."""
 
 EPILOG = """\
-exit codes of a run that ended: 0 all is done; 1 something failed; 2 it was ended by a signal.
-Also 2: the directory cannot be run, and nothing was begun."""
+exit codes: 0 submitted to HTCondor. Of a run that ended: 0 all is done; 1 something failed; 2 it was ended
+by a signal or removed. Also 2: the directory cannot be run, and nothing was begun."""
 
+ENGINES = ("auto", "htcondor", "local")
 _REFUSED = 2
 _WORKER = "pegasus_toolkit.cli.worker:main"
 # What the worker imports when it needs it, for nearly every job: the engine's jobs begin with it imported.
@@ -50,6 +51,8 @@ class Wanted(NamedTuple):
     jobs: int
     json: bool
     console: Console
+    engine: str = "auto"
+    wait: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,11 +67,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     dag = _dag(directory)
     if not dag:
         return _refuse(f"{directory} holds no planned workflow: no .dag file, or several")
-    engine = ENGINES[arguments.engine]
+    wanted = Wanted(directory, dag, arguments.jobs, arguments.json, console, arguments.engine, arguments.wait)
     try:
-        return engine(Wanted(directory, dag, arguments.jobs, arguments.json, console))
+        return run(wanted)
     finally:
         console.close()
+
+
+def run(wanted: Wanted) -> int:
+    """Runs or submits it, by the engine that is wanted; gives the exit code."""
+    from pegasus_toolkit.engines.choose import choose
+    from pegasus_toolkit.engines.htcondor.schedd import NoPool
+    from pegasus_toolkit.engines.local.records import finished
+
+    if finished(wanted.dag):
+        wanted.console.info(f"{wanted.directory}: all is done already")
+        return 0
+    try:
+        choice = choose(wanted.engine, wanted.dag, os.environ)
+    except NoPool as error:
+        return _refuse(str(error))
+    wanted.console.info(choice.why)
+    if choice.schedd is None:
+        return _local(wanted)
+    from pegasus_toolkit.cli.workflow_submit import submit
+
+    return submit(choice.schedd, wanted.dag, wanted.console, as_json=wanted.json, wait=wanted.wait)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,11 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("directory", nargs="?", default=".", metavar="SUBMITDIR", help="default: the working directory")
-    add("--engine", choices=ENGINES, default="local", help="what runs it (default: %(default)s)")
+    add("--engine", choices=ENGINES, default="auto", help="what runs it (default: HTCondor if it is there)")
+    add("-w", "--wait", action="store_true", help="HTCondor: wait for the end, the exit code is the run's")
     add(
         "--jobs", type=_positive, default=0, metavar="N", help="local engine: jobs at a time (default: cores)"
     )
-    add("--json", action="store_true", help="tell of the run as a JSON object at the end")
+    add("--json", action="store_true", help="tell of the run as a JSON object")
+    add("--grid", action="store_true", help=argparse.SUPPRESS)  # Pegasus' API may say it; nothing to do
     add("-v", "--verbose", action="count", default=0, help="tell more")
     add("-q", "--quiet", action="store_true", help="tell of warnings and errors alone")
     add("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
@@ -129,13 +155,9 @@ def _local(wanted: Wanted) -> int:
     from pegasus_toolkit.cli.workflow_progress import Progress
     from pegasus_toolkit.dag.problems import DagError
     from pegasus_toolkit.engines.local.lock import Running
-    from pegasus_toolkit.engines.local.records import finished
     from pegasus_toolkit.engines.local.run import execute
     from pegasus_toolkit.engines.spawner import Gone
 
-    if finished(wanted.dag):
-        wanted.console.info(f"{wanted.directory}: all is done already")
-        return 0
     progress = Progress(wanted.console, wanted.directory)
     try:
         code = execute(wanted.dag, _settings(wanted), progress)
@@ -166,8 +188,6 @@ def _entries(directory: str) -> dict[str, str]:
     ours.append(str(Path(sys.executable).parent / "pegasus-worker"))
     return dict.fromkeys(ours, _WORKER)
 
-
-ENGINES: Mapping[str, Callable[[Wanted], int]] = {"local": _local}
 
 if __name__ == "__main__":
     sys.exit(main())

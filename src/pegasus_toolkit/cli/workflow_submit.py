@@ -1,0 +1,103 @@
+"""The part of ``pegasus-run`` that gives a workflow to HTCondor."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.workflow_progress import Progress
+from pegasus_toolkit.engines.htcondor import dagman
+from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd
+from pegasus_toolkit.engines.local.lock import Running
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.engines.htcondor.dagman import Given
+
+_REFUSED = 2
+_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+# As Pegasus says it: there are tools that look for these lines.
+_STARTED = """\
+Your workflow has been started and is running in the base directory:
+
+  {directory}
+
+*** To monitor the workflow you can run ***
+
+  pegasus-status -l {directory}
+
+*** To remove your workflow run ***
+
+  pegasus-remove {directory}
+"""
+
+
+def submit(schedd: Schedd, dag: str, console: Console, *, as_json: bool, wait: bool) -> int:
+    """Submits it, tells how to watch it, and with ``wait`` waits for its end. Gives the exit code."""
+    directory = str(Path(dag).parent)
+    try:
+        given = dagman.submit(schedd, dag)
+    except (Running, NoPool) as error:
+        print(f"pegasus-run: {dag}: {error}", file=sys.stderr)
+        return _REFUSED
+    if given.rescue:
+        console.info(f"goes on from {given.rescue}")
+    console.info(f"submitted as job {given.cluster}")
+    if as_json:
+        known = {"submit_dir": directory, "engine": "htcondor", "cluster": given.cluster}
+        print(json.dumps({**_braindump(directory), **known}), flush=True)
+    elif not console.quiet:
+        print(_STARTED.format(directory=directory), flush=True)
+    return _wait(schedd, dag, given, console) if wait else 0
+
+
+def _braindump(directory: str) -> Mapping[str, object]:
+    """What Pegasus' own command prints."""
+    try:
+        known = json.loads(Path(directory, "braindump.yml").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:
+    directory = str(Path(dag).parent)
+    progress = Progress(console, directory)
+    look = _looking(dag, progress)
+    try:
+        ended = dagman.wait(schedd, dag, given, look)
+    except KeyboardInterrupt:
+        console.warning(f"not waited for any longer; it goes on: pegasus-remove {directory} ends it")
+        return _INTERRUPTED
+    except NoPool as error:
+        console.error(f"{error}; the run itself goes on, if HTCondor does")
+        return 1
+    look()
+    if ended.why:
+        console.warning(ended.why)
+    progress.summary(ended.code, False)
+    return ended.code
+
+
+def _looking(dag: str, progress: Progress) -> Callable[[], None]:
+    """What tells ``progress`` how far the run is, each time that it is called."""
+    import sqlite3
+
+    from pegasus_toolkit.dag.problems import DagError
+    from pegasus_toolkit.monitor.locate import Run
+    from pegasus_toolkit.monitor.status import status
+    from pegasus_toolkit.monitor.tree import walk
+
+    run = Run(str(Path(dag).parent), dag)
+
+    def look() -> None:
+        try:
+            for branch, connection in walk(run, deep=False):
+                progress.progress(status(connection, branch.run).counts._asdict())
+        except (OSError, DagError, sqlite3.Error) as error:
+            progress.console.debug(f"how far it is cannot be told: {error}")
+
+    return look

@@ -1,0 +1,1 @@
+"""The engine that gives a DAG to HTCondor's DAGMan."""

@@ -1,0 +1,80 @@
+"""The queue that DAGMan and its jobs stand in: what is asked of it, and by which way it is reached."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+SUBMIT = "condor_submit_dag"
+_CONFIGURATIONS = ("/etc/condor/condor_config", "/usr/local/etc/condor_config")
+
+
+class NoPool(Exception):
+    """HTCondor is not here, or does not do what it was asked; the message says what it said."""
+
+
+class Job(NamedTuple):
+    """A job in the queue. ``log``: the file of its events."""
+
+    cluster: int
+    log: str = ""
+
+
+class Submission(NamedTuple):
+    """``dag``: the absolute path of the DAG file. ``attributes``: text, for the ad of the job that DAGMan is.
+    ``inherited``: names of variables that DAGMan and its scripts get beside those that they always get."""
+
+    dag: str
+    attributes: Mapping[str, str]
+    inherited: tuple[str, ...] = ()
+
+
+class Schedd(Protocol):
+    """The local queue. All calls raise :class:`NoPool`."""
+
+    way: str
+    """How it is reached, in words for people."""
+
+    def submit(self, submission: Submission) -> int:
+        """Puts DAGMan into the queue, and gives its number there."""
+
+    def jobs(self, constraint: str) -> list[Job]:
+        """Those for which the ClassAd expression is true."""
+
+    def remove(self, cluster: int) -> None:
+        """Asks for the end of a job, and does not wait for it."""
+
+
+def find(environ: Mapping[str, str]) -> Schedd:
+    """The local queue, which has answered. Raises :class:`NoPool`."""
+    schedd: Schedd
+    if shutil.which(SUBMIT, path=environ.get("PATH")):
+        from pegasus_toolkit.engines.htcondor.commands import Commands
+
+        schedd = Commands(environ)
+    elif not any(_configurations(environ)):
+        raise NoPool(f"{SUBMIT} is not on PATH, and HTCondor is not configured here")
+    else:
+        from pegasus_toolkit.engines.htcondor.bindings import Bindings
+
+        schedd = Bindings()
+    schedd.jobs("false")
+    return schedd
+
+
+def _configurations(environ: Mapping[str, str]) -> Iterator[bool]:
+    """Whether it is in one of the places where HTCondor looks. To ask the bindings would take a second."""
+    yield bool(environ.get("CONDOR_CONFIG"))
+    yield from (Path(one).exists() for one in _CONFIGURATIONS)
+    try:
+        yield Path("~condor/condor_config").expanduser().exists()
+    except RuntimeError:  # no such user
+        yield False
+
+
+def text(value: str) -> str:
+    """A string in a ClassAd expression."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
