@@ -83,7 +83,7 @@ def _function(
     if name.upper() in ("BASENAME", "DIRNAME"):
         base = os.path.basename(path)  # noqa: PTH119  a text, not a file
         if name.upper() == "DIRNAME":
-            return path[: len(path) - len(base)].rstrip("/")
+            return path[: len(path) - len(base)]
         return base.removesuffix(parts[1]) if len(parts) > 1 else base
     if name[0] == "F" and set(name[1:]) <= set("pdnxqbfw"):
         return _path_parts(path, name[1:])

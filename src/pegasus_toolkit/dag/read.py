@@ -48,7 +48,7 @@ class _Reading:
     def __init__(self, file: str) -> None:
         self.draft = Draft(file)
         self.problems: list[Problem] = []
-        self.later: list[tuple[str, int, str]] = []
+        self.later: list[tuple[str, int, str, Words]] = []
         self.including: list[str] = []
 
     def file(self, file: str) -> None:
@@ -69,12 +69,12 @@ class _Reading:
 
     def about_nodes(self) -> None:
         """All the rest, now that the nodes are known."""
-        for file, number, line in self.later:
-            words = Words(line)
+        for file, number, word, words in self.later:
             try:
-                STATEMENTS[_keyword(words)](self.draft, words)
+                STATEMENTS[word](self.draft, words)
             except Wrong as wrong:
                 self.problems.append(Problem(file, number, str(wrong)))
+        self.draft.apply()
 
     def _line(self, file: str, number: int, line: str, lines: _Lines) -> None:
         words = Words(line)
@@ -88,7 +88,7 @@ class _Reading:
         elif word == "INCLUDE":
             self._include(words, file)
         elif word in STATEMENTS:
-            self.later.append((file, number, line))
+            self.later.append((file, number, word, words))
         else:
             raise Wrong(f"{line.split(maxsplit=1)[0]!r} is no word of DAGMan's")
 

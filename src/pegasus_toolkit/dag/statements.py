@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from pegasus_toolkit.dag.model import Edge, Node, Script, Variable
@@ -19,6 +19,7 @@ class Draft:
     def __init__(self, file: str) -> None:
         self.file = file
         self.nodes: dict[str, Node] = {}
+        self._changes: dict[str, dict[str, Any]] = {}
         self.edges: list[Edge] = []
         self.final = ""
         self.limits: dict[str, int] = {}
@@ -30,8 +31,18 @@ class Draft:
         self.ignored: dict[str, None] = {}
 
     def change(self, name: str, **fields: Any) -> None:
-        """Sets fields of a node, or with ``ALL_NODES`` of all but the final one."""
+        """Sets fields of a node, or with ``ALL_NODES`` of all but the final one; :meth:`apply` makes it so."""
         for one in self.named(name):
+            self._changes.setdefault(one, {}).update(fields)
+
+    def variables(self, name: str, found: Sequence[Variable]) -> None:
+        """Adds to a node's variables, or with ``ALL_NODES`` to those of all but the final one."""
+        for one in self.named(name):
+            self.change(one, variables=(*self._changes.get(one, {}).get("variables", ()), *found))
+
+    def apply(self) -> None:
+        """Once for all lines about a node, since each makes it anew."""
+        for one, fields in self._changes.items():
             self.nodes[one] = self.nodes[one]._replace(**fields)
 
     def named(self, name: str) -> list[str]:
@@ -145,8 +156,7 @@ def _vars(draft: Draft, words: Words) -> None:
         found.append(Variable(f"My.{key[1:]}" if key.startswith("+") else key, value, append))
     if not found:
         raise Wrong("expected key=value")
-    for one in draft.named(name):
-        draft.change(one, variables=(*draft.nodes[one].variables, *found))
+    draft.variables(name, found)
 
 
 def _priority(draft: Draft, words: Words) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 _PIECE = re.compile(r"""([^ \t\r"']+)|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
+_PLAIN = re.compile(r"""[ \t\r]*(?:([^ \t\r"']+)(?![^ \t\r])|\Z)""")  # a word without quotes, or the end
 _SPACE = re.compile(r"[ \t\r]*")
 _PAIR = re.compile(r"""[ \t\r]*([^ \t\r"'=]+)[ \t\r]*=[ \t\r]*(?=[^ \t\r=])""")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -24,6 +25,10 @@ class Words:
 
     def next(self, trim: bool = False) -> str:
         """The next word, "" at the end. Its quotes stay unless ``trim``; escapes in them are undone."""
+        plain = _PLAIN.match(self.text, self.at)
+        if plain is not None:
+            self.at = plain.end()
+            return plain[1] or ""
         text, found = self.text, []
         at = _space(text, self.at)
         while at < len(text) and text[at] not in " \t\r":
