@@ -127,8 +127,9 @@ class Submitted:
         return json.loads((self.path / f"records/{name}.json").read_bytes())
 
     def told(self, name: str) -> str:
-        """What the job wrote to its error output."""
-        return (self.path / f"logs/{name}.err").read_text()
+        """What the job wrote to its error output; "" if it never ran."""
+        path = self.path / f"logs/{name}.err"
+        return path.read_text() if path.exists() else ""
 
     def provenance(self) -> list[Any]:
         """The lines of the log of all attempts."""

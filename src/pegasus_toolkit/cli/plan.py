@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--no-check-replicas", action="store_true", help="believe the catalog, look for no local file")
     add("--input-dir", action="append", default=[], metavar="DIR", help="its files are replicas")
     add("-O", "--output-dir", metavar="DIR", help="where outputs go, in place of the site's storage")
-    add("--worker", metavar="FILE", help="the program pegasus-worker, as jobs are to be given it")
+    add("--worker", metavar="FILE", help="goes with jobs as their pegasus-worker, in place of one packed now")
     add("--if-missing", action="store_true", help="do nothing where --relative-dir is planned already")
     add("-v", "--verbose", action="count", default=0, help="also warnings that are seldom of use")
     add("-q", "--quiet", action="count", default=0, help="print the submit directory and nothing else")
@@ -118,7 +118,7 @@ def _places(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> int:
-    from pegasus_toolkit.cli import plan_settings
+    from pegasus_toolkit.cli import plan_settings, plan_worker
     from pegasus_toolkit.planner.compile import compile
     from pegasus_toolkit.planner.reading.load import load
     from pegasus_toolkit.planner.writing import directory
@@ -136,7 +136,9 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     loaded = loaded._replace(problems=(*found.problems, *problems, *loaded.problems))
     dag = compile(loaded, settings)
     name = arguments.basename or f"{plan_settings.plain(loaded.workflow.name)}-0"
-    directory.write(dag, name)
+    named = str(Path(cwd, arguments.worker)) if arguments.worker else ""
+    dag, packed = plan_worker.give(dag, named, loaded.catalogs, environ)
+    directory.write(dag, name, (*directory.files(dag, name), *packed))
     _tell(dag, name, arguments)
     return 0
 

@@ -85,7 +85,7 @@ def settings(
         exists=None if arguments.no_check_replicas else _exists,
         secret=secret,
         section=sections(environ),
-        worker=arguments.worker or beside("pegasus-worker"),
+        worker=beside("pegasus-worker"),
         planner=beside("pegasus-plan"),
     )
     return settings, [*check.problems, *wrong]

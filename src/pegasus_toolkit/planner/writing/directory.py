@@ -24,6 +24,8 @@ _PLAIN = re.compile(r"[^\s,;=\"'\\$%#@]+")
 
 Content = bytes | Iterable[bytes]
 
+WORKER = "pegasus-worker"  # the file that goes with jobs, where one does
+
 
 def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = None) -> str:
     """Makes the submit directory, with ``name``.dag in it, and gives the DAG's path.
@@ -46,6 +48,8 @@ def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = 
         for path, content in files(dag, name) if contents is None else contents:
             with Path(aside, path).open("wb") as file:
                 file.writelines((content,) if isinstance(content, bytes) else content)
+            if path == WORKER:
+                Path(aside, path).chmod(0o777 & ~_umask())
         os.rename(aside, target)  # noqa: PTH104  onto an empty directory, but onto no other
     except OSError as error:
         message = f"cannot be written: {error.strerror}"
@@ -57,7 +61,8 @@ def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = 
 
 
 def _problems(dag: Dag, target: Path, name: str) -> Iterator[Problem]:
-    for path in (str(target), dag.settings.worker, dag.settings.planner, name):
+    settings = dag.settings
+    for path in (str(target), settings.worker, *settings.workers.values(), settings.planner, name):
         if not _PLAIN.fullmatch(path):
             message = "a path in a DAG cannot hold spaces or any of , ; = \" ' \\ $ % # @"
             yield Problem(path, (), message)
@@ -129,6 +134,7 @@ def facts(dag: Dag, name: str) -> dict[str, object]:
         "dag": f"{name}.dag",
         "configuration": settings.configuration,
         "catalog": jobs.catalog(dag),
+        "workers": tuple(dict.fromkeys((settings.worker, *settings.workers.values()))),
         "nodes": Counter(node.kind for node in dag.nodes),
         "tasks": sum(len(node.tasks) for node in dag.nodes),
         "reused": dag.reused,

@@ -41,9 +41,9 @@ def main():  # type: () -> int
         sys.meta_path.insert(0, libraries)
         for group in packed["always"]:
             libraries.unpack(group)
-        from pegasus_toolkit.cli.worker import main as command
-
-        return command(sys.argv[1:])
+        # By its name: what is packed is not of this package.
+        command = __import__("pegasus_toolkit.cli.worker", fromlist=["main"]).main
+        return int(command(sys.argv[1:]))
     finally:
         clear(libraries.place)
 
