@@ -23,11 +23,12 @@ _DAGMAN = {  # what DAGMan says in place of a program's exit code
     -1004: "its PRE script failed",
 }
 _STATUS = {
-    "1": "nodes failed",
-    "2": "a node aborted the DAG",
-    "3": "the DAG was removed",
-    "4": "a cycle",
-    "5": "the DAG was halted",
+    "1": "DAGMan met an error",
+    "2": "nodes failed",
+    "3": "a node aborted the DAG",
+    "4": "the DAG was removed",
+    "5": "a cycle",
+    "6": "the DAG was halted",
 }
 
 
