@@ -11,10 +11,12 @@ that yields whenever it waits for an answer::
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
+from threading import get_ident
 from typing import Any, TypeVar
 
 from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError, from_oserror
@@ -42,16 +44,18 @@ class Task:
 
         Raises ``ServerFault`` for a file that the library has closed, as its connection is gone.
         """
-        arrived = self.loop.arrived
+        loop = self.loop
 
         def callback(status: Any, response: Any, hosts: Any) -> None:
-            arrived.put((self, tag, status, response))
+            if get_ident() not in loop.kept:
+                loop.keep()
+            loop.arrived.put((self, tag, status, response))
 
         with broken_off():
-            status = method(*arguments, timeout=self.loop.patience, callback=callback)
+            status = method(*arguments, timeout=loop.patience, callback=callback)
         self.waiting += 1
         if not status.ok:  # it was not even sent: then nobody calls back
-            arrived.put((self, tag, status, None))
+            loop.arrived.put((self, tag, status, None))
 
 
 @contextmanager
@@ -71,7 +75,17 @@ class Loop:
         self.arrived: SimpleQueue[tuple[Task, Any, Any, Any] | None] = SimpleQueue()
         self.closed = False
         self.over: list[Task] = []
+        self.kept: set[int] = set()  # threads of the library that Python remembers
         self._active: set[Task] = set()
+
+    def keep(self) -> None:
+        """Has Python remember the library's thread that called back.
+
+        Else it makes and forgets all that belongs to a thread with every answer, which takes as much
+        processor time as what is done for a small file.
+        """
+        ctypes.pythonapi.PyGILState_Ensure()  # never released
+        self.kept.add(get_ident())
 
     def interrupt(self) -> None:
         """From any thread: who waits gets ``Cancelled``, from now on."""
