@@ -49,9 +49,9 @@ def test_specifications_are_what_pegasus_transfer_reads(configuration: str, tmp_
         files, nodes = contents(dag), {node.name: node for node in dag.nodes}
         seen = set()
         for name, text in files.items():
-            if name.startswith("jobs/") and name.endswith(".json"):
+            if name.startswith("jobs/") and name.endswith(".spec.json"):
                 loaded = spec.load(text.encode(), {})
-                node = nodes[name[5:-5]]
+                node = nodes[name[5:-10]]
                 assert len(loaded) == len(node.operations) and loaded.warnings == ()
                 seen.add(node.name)
         assert seen == {node.name for node in dag.nodes if node.operations}

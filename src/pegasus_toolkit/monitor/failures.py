@@ -178,7 +178,7 @@ def _files(run: Run, node: str, submit: str) -> dict[str, str]:
         "output": (f"{logs}/{node}.out", f"{run.directory}/{node}.out.000", f"{run.directory}/{node}.out"),
         "error": (f"{logs}/{node}.err", f"{run.directory}/{node}.err.000", f"{run.directory}/{node}.err"),
         "record": (f"{run.directory}/records/{node}.json",),
-        "operations": (f"{run.directory}/jobs/{node}.json",),
+        "operations": (f"{run.directory}/jobs/{node}.spec.json",),
         "submit file": (os.path.join(run.directory, submit),),
         "event log": (run.file(".nodes.log"),),
     }

@@ -23,6 +23,7 @@ STEPS = ("mkdir", "transfer", "remove")  # in the order of execution
 FILE = 1 << 20  # what a file costs beside its bytes, in bytes that could be moved in that time
 PIECES = 32  # at least so many to a shard, so that they come out alike within 3 %
 PORTION = 5000  # directories or removals to a node, at least
+MEMORY = "512"  # MB that HTCondor is asked for
 TOGETHER = "4"  # shards at the submit host that run at the same time
 
 CATALOGS = Catalogs(
@@ -164,7 +165,10 @@ def _node(shard: Shard, entries: Entries, threads: int) -> Node:
     """``operations`` name each server and site once: they tell which credentials it needs."""
     seen = {entries.places[position] for position in shard.positions}
     places = sorted({pfn for one in seen for pfn in entries.known[one]}, key=lambda one: (one.url, one.site))
-    profiles: dict[str, Mapping[str, str]] = {"env": {"PEGASUS_TRANSFER_THREADS": str(threads)}}
+    profiles: dict[str, Mapping[str, str]] = {
+        "pegasus": {"memory": MEMORY},
+        "env": {"PEGASUS_TRANSFER_THREADS": str(threads)},
+    }
     profiles["dagman"] = {"category": "here"} if shard.site == LOCAL else {}
     return Node(
         name=shard.name,

@@ -28,7 +28,7 @@ def files(
         content = _receipt(bundle.content) if jobs.FINAL in bundle.nodes else bundle.content
         yield f"jobs/{bundle.name}", content
     for node, specification in specifications.items():
-        yield f"jobs/{node}.json", specification
+        yield f"jobs/{jobs.specification_file(node)}", specification
         yield f"records/{node}.journal", b""  # HTCondor brings it in from the first attempt on
     made = submits(dag, bundle_of)
     for file, text in made.files.items():

@@ -25,6 +25,7 @@ from pegasus_toolkit.worker.shard import read
 from pegasus_toolkit.worker.work import Work
 
 LEFT = "left.json"
+SPEC = ".spec.json"
 
 
 class _Record(Struct):
@@ -40,7 +41,7 @@ def run(work: Work) -> None:
     """Writes the receipt into the record. Raises :class:`Failed` where anything is left."""
     work.record.phase = "check"
     jobs, submit = os.path.dirname(work.bundle), os.path.dirname(work.start)
-    names = sorted(name.removesuffix(".json") for name in os.listdir(jobs) if name.endswith(".json"))
+    names = sorted(name.removesuffix(SPEC) for name in os.listdir(jobs) if name.endswith(SPEC))
     sums: Counter[str] = Counter()
     shards: Counter[str] = Counter()
     with _Left(f"{submit}/{LEFT}") as left:
@@ -50,7 +51,7 @@ def run(work: Work) -> None:
             shards["not begun" if found is None else "failed" if found.exit else "done"] += 1
             sums.update({key: value for key, value in receipt.items() if isinstance(value, int)})
             if found is None or found.exit or receipt.get("left"):
-                left.add(_left(work, f"{jobs}/{name}.json", name, receipt))
+                left.add(_left(work, f"{jobs}/{name}{SPEC}", name, receipt))
     work.record.receipt = {"shards": dict(shards), **sums, "left": left.count}
     if left.count:
         text = f"{left.count} entries are left to do, see {submit}/{LEFT}"

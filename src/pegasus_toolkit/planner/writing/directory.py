@@ -84,7 +84,7 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
         yield f"jobs/{bundle.name}", bundle.content
     for node in dag.nodes:
         if node.operations:
-            yield f"jobs/{node.name}.json", specification(node)
+            yield f"jobs/{jobs.specification_file(node.name)}", specification(node)
         if node.subdag is not None and node.subdag.plan:
             yield f"jobs/{node.name}.args", "\n".join((*node.subdag.plan[1:], "")).encode()
     made = submits(dag, bundle_of)

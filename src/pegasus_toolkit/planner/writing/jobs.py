@@ -18,6 +18,11 @@ FINAL = "receipt"  # the name of the node that comes last, whatever became of th
 _NODES, _BYTES = 100, 256 * 1024  # in a bundle, which travels with each of its jobs
 
 
+def specification_file(node: str) -> str:
+    """Its specification's name, also in the sandbox of its job, where ``NODE.json`` is its record."""
+    return f"{node}.spec.json"
+
+
 class Bundle(NamedTuple):
     """``name``: of the file; ``nodes``: whose lines it holds."""
 
@@ -69,7 +74,7 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
         outputs=node.outputs or (),
         outbox=OUTBOX if carried(dag, node) else "",
         tasks=node.tasks or (),
-        specification=f"{node.name}.json" if node.operations else "",
+        specification=specification_file(node.name) if node.operations else "",
         metas=node.metas or (),
         catalog=catalog(dag) if node.registrations else "",
         registrations=node.registrations or (),

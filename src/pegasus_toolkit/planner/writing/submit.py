@@ -130,7 +130,7 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
     """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
-        files.append(f"$(bundles)/{node.name}.json")
+        files.append(f"$(bundles)/{jobs.specification_file(node.name)}")
     if node.kind == "transfer":
         files.append(f"$(records)/{node.name}.journal")  # what attempts before have done
     files += [f"$(records)/{name}.meta" for name in node.metas]
