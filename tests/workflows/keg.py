@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A stand-in for a scientific code: reads its inputs, writes outputs that depend on every byte of them.
 
-keg -n NAME -i IN [IN ...] -o OUT [OUT ...] [-k KIB] [--fail-once FILE] [--stdout]
+keg -n NAME -i IN [IN ...] -o OUT [OUT ...] [-k KIB] [--fail-once FILE] [--fail-while FILE] [--stdout] [--spoil BELOW NAME]
 """
 
 import argparse
@@ -15,12 +15,18 @@ parser.add_argument("-i", nargs="*", default=[])
 parser.add_argument("-o", nargs="*", default=[])
 parser.add_argument("-k", type=int, default=1)
 parser.add_argument("--fail-once")
+parser.add_argument("--fail-while", help="fails as long as that file is there")
 parser.add_argument("--stdout", action="store_true", help="the last output is what is printed")
+parser.add_argument("--spoil", nargs=2, metavar=("BELOW", "NAME"), help="changes a byte of each")
 arguments = parser.parse_args()
 
 if arguments.fail_once and not Path(arguments.fail_once).exists():
     Path(arguments.fail_once).touch()
     sys.exit("failing this once, as asked")
+if arguments.fail_while and Path(arguments.fail_while).exists():
+    sys.exit("failing for now, as asked")
+for path in Path(arguments.spoil[0]).rglob(arguments.spoil[1]) if arguments.spoil else ():
+    path.write_bytes(b"?" + path.read_bytes()[1:])
 seed = hashlib.sha256(arguments.n.encode())
 for name in arguments.i:
     seed.update(hashlib.sha256(Path(name).read_bytes()).digest())

@@ -193,6 +193,24 @@ def awkward(world: World, n: int) -> None:
     world.job("print", made, ["extra.out", "printed #1.out"], stdout=True)
 
 
+def spoilt(world: World, n: int) -> None:
+    """What one job made is spoilt on its way to the next, which must not begin."""
+    (made,) = world.job("make", [world.raw("f.a")], ["spoilt.out"], stage=False)
+    more = ("--spoil", str(world.root / "scratch"), "spoilt.out")
+    (other,) = world.job("spoil", [world.raw("f.b"), made], ["other.out"], stage=False, more=more)
+    world.job("use", [made, other], ["used.out"])
+
+
+def stuck(world: World, n: int) -> None:
+    """The last but one job of a pipeline fails as long as there is a file ``stuck`` beside the catalogs."""
+    flag = world.root / "stuck"
+    flag.touch()
+    file = world.raw("in.txt")
+    for i in range(n):
+        more = ("--fail-while", str(flag)) if i == n - 2 else ()
+        (file,) = world.job("step", [file], [f"stage{i}.txt"], stage=i == n - 1, more=more)
+
+
 def shared(world: World, n: int) -> None:
     """Some of the outputs of a job are kept, others are for its children, some for nobody."""
     one, two, _ = world.job("make", [world.raw("f.a")], ["kept", "passed", "dropped"], stage=False)
@@ -218,11 +236,14 @@ SHAPES: dict[str, Callable[[World, int], None]] = {
 }
 
 
+UNSOUND: dict[str, Callable[[World, int], None]] = {"spoilt": spoilt, "stuck": stuck}
+
+
 def make(shape: str, root: Path, configuration: str, n: int = 8, **properties: str) -> World:
     """Writes a workflow with its catalogs below ``root``. ``properties``: ``_`` stands for ``.``"""
     world = World(root, configuration)
     world.workflow = Workflow(shape)
-    SHAPES[shape](world, n)
+    {**SHAPES, **UNSOUND}[shape](world, n)
     return world.write(**properties)
 
 

@@ -1,0 +1,144 @@
+"""Workflows as Pegasus' API writes them, planned and run to the end here by the installed commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.workflows.shapes import SHAPES, World, found, make, sha256
+
+BIN = Path(sys.executable).parent
+CONFIGURATIONS = ("condorio", "nonsharedfs", "sharedfs")
+
+
+def environ(root: Path) -> dict[str, str]:
+    """Commands of this environment first, nothing of the user's own."""
+    return {"PATH": f"{BIN}:{os.environ['PATH']}", "HOME": str(root), "USER": "scientist", "LANG": "C.UTF-8"}
+
+
+def command(root: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    """Runs one of ours in ``root``."""
+    return subprocess.run(
+        [str(BIN / argv[0]), *argv[1:]],
+        cwd=root,
+        env=environ(root),
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+
+
+def plan(world: World, *more: str) -> Path:
+    """The submit directory."""
+    argv = (
+        "pegasus-plan",
+        "-q",
+        "-s",
+        world.pool,
+        "-o",
+        "local",
+        "--relative-dir",
+        "submit",
+        *more,
+        "workflow.yml",
+    )
+    planned = command(world.root, *argv)
+    assert planned.returncode == 0, planned.stderr
+    return Path(planned.stdout.strip())
+
+
+def run(world: World, submit: Path) -> subprocess.CompletedProcess[str]:
+    """To the end, on this machine."""
+    return command(world.root, "pegasus-run", "--engine", "local", str(submit))
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_ends_with_the_expected_digests(tmp_path: Path, shape: str, configuration: str) -> None:
+    world = make(shape, tmp_path, configuration, 4)
+    done = run(world, plan(world))
+    assert done.returncode == 0, done.stderr
+    assert dict(found(world.outputs)) == world.expected
+    left = [path for path in (tmp_path / "scratch").rglob("*") if path.is_file()]
+    assert left == []  # cleanup took what the run had put there
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+@pytest.mark.parametrize("kind", ["horizontal", "label"])
+def test_clustered_jobs_end_with_the_same(tmp_path: Path, kind: str, configuration: str) -> None:
+    world = make("split", tmp_path, configuration, 6, pegasus_clusters_size="3", pegasus_label="one")
+    done = run(world, plan(world, "-C", kind))
+    assert done.returncode == 0, done.stderr
+    assert dict(found(world.outputs)) == world.expected
+
+
+def test_what_is_there_already_is_not_made_again(tmp_path: Path) -> None:
+    world = make("diamond", tmp_path, "condorio")
+    submit = plan(world)
+    assert run(world, submit).returncode == 0
+    catalog = tmp_path / "replicas.yml"
+    catalog.write_text(catalog.read_text() + "".join(_registered(submit)))
+    again = command(tmp_path, "pegasus-plan", "-s", world.pool, "--relative-dir", "again", "workflow.yml")
+    assert "4 of them need not run" in again.stdout, again.stdout + again.stderr
+
+
+def _registered(submit: Path) -> list[str]:
+    lines = (submit / "replicas-output.yml").read_text().splitlines(keepends=True)
+    return lines[lines.index("replicas:\n") + 1 :]
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_wrong_checksum_in_the_catalog_ends_it(tmp_path: Path, configuration: str) -> None:
+    world = make("pipeline", tmp_path, configuration, 3)
+    source = tmp_path / "data" / "in.txt"
+    catalog = tmp_path / "replicas.yml"
+    right = sha256(source.read_bytes())
+    assert right in catalog.read_text()
+    catalog.write_text(catalog.read_text().replace(right, "0" * 64))
+    submit = plan(world)
+    done = run(world, submit)
+    assert done.returncode == 1
+    assert dict(found(world.outputs)) == {}
+    told = command(tmp_path, "pegasus-analyzer", str(submit))
+    assert told.returncode == 2
+    assert "in.txt" in told.stdout and "0000" in told.stdout
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_file_spoilt_between_two_jobs_is_never_used(tmp_path: Path, configuration: str) -> None:
+    world = make("spoilt", tmp_path, configuration)
+    submit = plan(world)
+    done = run(world, submit)
+    assert done.returncode == 1
+    assert dict(found(world.outputs)) == {}
+    told = command(tmp_path, "pegasus-analyzer", str(submit))
+    assert "spoilt.out" in told.stdout
+
+
+def test_a_run_that_failed_goes_on_where_it_was(tmp_path: Path) -> None:
+    world = make("stuck", tmp_path, "condorio", 4)
+    submit = plan(world)
+    assert run(world, submit).returncode == 1
+    assert list(submit.glob("*.dag.rescue001"))
+    assert "step00003" in command(tmp_path, "pegasus-analyzer", str(submit)).stdout
+    began = _attempts(submit)
+    (tmp_path / "stuck").unlink()
+    done = run(world, submit)
+    assert done.returncode == 0, done.stderr
+    assert dict(found(world.outputs)) == world.expected
+    assert {node for node, count in _attempts(submit).items() if count > began.get(node, 0)} >= {
+        "keg_step00003"
+    }
+    assert _attempts(submit)["keg_step00001"] == began["keg_step00001"] == 1
+
+
+def _attempts(submit: Path) -> Counter[str]:
+    """How often each node was tried, by the run's own log."""
+    lines = (submit / "provenance.jsonl").read_text().splitlines()
+    return Counter(json.loads(line)["node"] for line in lines)
