@@ -343,7 +343,7 @@ def _check(nodes: Nodes, descriptions: Descriptions) -> None:
     problems: list[Problem] = []
     for one in nodes:
         file = descriptions.file(one)
-        if one.node.noop or one.node.subdag or (file and file in seen):
+        if one.node.noop or one.node.done or one.node.subdag or (file and file in seen):
             continue
         seen.add(file)
         later = one.node.pre is not None or one.waits or one is nodes.final

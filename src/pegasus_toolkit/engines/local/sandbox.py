@@ -104,13 +104,16 @@ def _bring(source: Path, target: Path) -> None:
         for one in source.iterdir():
             _bring(one, target / one.name)
         return
-    if not source.is_symlink():
-        with contextlib.suppress(OSError):  # on another file system, most often
-            source.replace(target)
-            return
     aside = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        shutil.copy(source, aside)
+        # It stays where it is, too: a symbolic link that is still to come may mean it.
+        linked = False
+        if not source.is_symlink():
+            with contextlib.suppress(OSError):  # on another file system, most often
+                os.link(source, aside)
+                linked = True
+        if not linked:
+            shutil.copy(source, aside)
         aside.replace(target)
     finally:
         aside.unlink(missing_ok=True)
