@@ -1,6 +1,6 @@
 # Two commands set up all they need on a fresh Debian machine: `make demo` and `make test`.
 #
-#   make demo         installs the package, moves real files between local disk, a web server and S3
+#   make demo         installs the package, moves real files between disk, web and S3, runs a small workflow
 #   make test         installs servers and tools where missing, checks the code, passes every test
 #   make lint         only the checks of the code
 #   make bench        our command beside cp, rclone, s5cmd, curl and pegasus-wms (20 minutes, quiet machine)

@@ -1,10 +1,11 @@
-"""`make demo`: real transfers between this disk, a web server and an S3 server, all on loopback.
+"""`make demo`: transfers between this disk, a web server and an S3 server, all on loopback; then a workflow.
 
 Three runs of pegasus-transfer, each on a specification that is left in build/demo to be read:
   1. stage-in   local files and files of a web site into a scratch directory
   2. two-stage  from the web site to S3 without a temporary file, and scratch files to S3
   3. stage-out  from S3 back to local disk
 Every file has its expected sha256 in the specification; at the end `sha256sum -c` looks again.
+The workflow is examples/diamond, planned by pegasus-plan and run on this machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 from benchmarks import sets
 from benchmarks.servers import ACCESS, S3, SECRET, seaweedfs
+from examples.workflow import plan_and_run
 
 HOME = Path("build/demo").absolute()
 SHAPES = {"disk": sets.Shape(200, 64 << 10, 10), "site": sets.Shape(100, 256 << 10, 5)}
@@ -157,8 +159,9 @@ def main() -> None:
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=HOME, check=True)
     total = sum(map(len, files.values()))
     print(f"   all {total} files went disk or web -> scratch -> S3 -> results, and are what they were.")
-    print(f"\nspecifications, reports and results: {HOME.relative_to(Path.cwd())}/")
     shutil.rmtree(HOME / "seaweedfs", ignore_errors=True)
+    plan_and_run(HOME)
+    print(f"\nspecifications, reports, results and the workflow: {HOME.relative_to(Path.cwd())}/")
 
 
 if __name__ == "__main__":
