@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 SUBMIT = 0
 EXECUTE = 1
@@ -18,16 +18,20 @@ POST_SCRIPT = 16
 PRE_SKIP = 34
 CLUSTER_SUBMIT = 35
 
-_END = b"...\n"
+_END = b"\n...\n"
+_BLOCK = 1 << 20
 _HEAD = re.compile(
     r"(\d+) \((-?\d+)\.(-?\d+)\.(-?\d+)\) "
     r"(?:(\d{4})-(\d\d)-(\d\d)|(\d\d)/(\d\d))[ T](\d\d):(\d\d):(\d\d)(\.\d+)?(Z?) ?(.*)"
 )
-_NODE = re.compile(r"\s*DAG Node: (.*)")
-_NORMAL = re.compile(r"\s*\(1\) Normal termination \(return value (-?\d+)\)")
-_SIGNAL = re.compile(r"\s*\(0\) Abnormal termination \(signal (\d+)\)")
-_CODES = re.compile(r"\s*Code (\d+) Subcode (-?\d+)")
-_USAGE = re.compile(r"\s*Usr (\d+) (\d+):(\d+):(\d+), Sys (\d+) (\d+):(\d+):(\d+)  -  Run Remote Usage")
+# DAGMan names the node in the one way, the schedd for a job that DAGMan submits directly in the other.
+_NODE = re.compile(r'^\s*(?:DAG Node: (.*)|\[.*\bDAGNodeName = "((?:[^"\\]|\\.)*)")', re.MULTILINE)
+_NORMAL = re.compile(r"^\s*\(1\) Normal termination \(return value (-?\d+)\)", re.MULTILINE)
+_SIGNAL = re.compile(r"^\s*\(0\) Abnormal termination \(signal (\d+)\)", re.MULTILINE)
+_CODES = re.compile(r"^\s*Code (\d+) Subcode (-?\d+)", re.MULTILINE)
+_USAGE = re.compile(
+    r"^\s*Usr (\d+) (\d+):(\d+):(\d+), Sys (\d+) (\d+):(\d+):(\d+)  -  Run Remote Usage", re.MULTILINE
+)
 
 
 class Event(NamedTuple):
@@ -72,48 +76,64 @@ class EventLog:
             return
         with stream:
             stream.seek(self.offset)
-            lines: list[bytes] = []
-            at = self.offset
-            for line in stream:
-                at += len(line)
-                if not line.endswith(b"\n"):
-                    return  # somebody is writing it
-                if line == _END:
-                    self.offset = at
-                    event = _parse(b"".join(lines).decode("utf-8", "replace"))
+            rest = b""
+            while block := stream.read(_BLOCK):
+                # What follows the last end is being written, or goes on in the next block.
+                *whole, rest = (rest + block).split(_END)
+                for one in whole:
+                    self.offset += len(one) + len(_END)
+                    event = _parse(one.decode("utf-8", "replace"))
                     if event is not None:
                         yield event
-                    lines = []
-                else:
-                    lines.append(line)
 
 
 def _parse(text: str) -> Event | None:
-    first, *rest = text.rstrip("\n").split("\n")
+    first, _, rest = text.removeprefix("...\n").partition("\n")
     head = _HEAD.fullmatch(first)
     if head is None:
         return None
     kind, cluster, proc, subproc = int(head[1]), int(head[2]), int(head[3]), int(head[4])
     event = Event(kind, cluster, proc, subproc, _seconds(head), head[15])
-    return _with_details(event, rest)
+    detail = _DETAILS.get(kind)
+    return detail(event, rest) if detail is not None else event
 
 
-def _with_details(event: Event, lines: list[str]) -> Event:
-    fields: dict[str, Any] = {}
-    for line in lines:
-        if match := _NODE.match(line):
-            fields["node"] = match[1].strip()
-        elif match := _NORMAL.match(line):
-            fields["returned"] = int(match[1])
-        elif match := _SIGNAL.match(line):
-            fields["signal"] = int(match[1])
-        elif match := _CODES.match(line):
-            fields["code"] = int(match[1])
-        elif match := _USAGE.match(line):
-            fields["user"], fields["system"] = _days(match, 1), _days(match, 5)
-        elif event.kind in (ABORTED, HELD) and "reason" not in fields:
-            fields["reason"] = line.strip()
-    return event._replace(**fields) if fields else event
+def _of_node(event: Event, text: str) -> Event:
+    return event._replace(node=_node(text))
+
+
+def _node(text: str) -> str:
+    match = _NODE.search(text)
+    return (match[1] or match[2] or "").strip() if match else ""
+
+
+def _of_end(event: Event, text: str) -> Event:
+    normal = _NORMAL.search(text)
+    signal = _SIGNAL.search(text) if normal is None else None
+    usage = _USAGE.search(text)
+    return event._replace(
+        node=_node(text) if event.kind == POST_SCRIPT else "",
+        returned=int(normal[1]) if normal else None,
+        signal=int(signal[1]) if signal else None,
+        user=_days(usage, 1) if usage else 0.0,
+        system=_days(usage, 5) if usage else 0.0,
+    )
+
+
+def _of_reason(event: Event, text: str) -> Event:
+    codes = _CODES.search(text)
+    return event._replace(reason=text.partition("\n")[0].strip(), code=int(codes[1]) if codes else 0)
+
+
+_DETAILS = {
+    SUBMIT: _of_node,
+    CLUSTER_SUBMIT: _of_node,
+    PRE_SKIP: _of_node,
+    TERMINATED: _of_end,
+    POST_SCRIPT: _of_end,
+    ABORTED: _of_reason,
+    HELD: _of_reason,
+}
 
 
 def _days(match: re.Match[str], at: int) -> float:
