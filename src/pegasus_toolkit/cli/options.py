@@ -237,7 +237,8 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
         help="all machines have the files of this one at the same paths")  # fmt: skip
     add("--worker", type=_path, metavar="FILE",
         help="the program pegasus-worker for the other machines")  # fmt: skip
-    add("--engine", default="", metavar="NAME", help="what runs the shards, as for pegasus-run")
+    add("--engine", default="", choices=("auto", "htcondor", "local"),
+        help="what runs the shards (default: HTCondor if it is there)")  # fmt: skip
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.errors import TransferError
 
 SHARDS = 8
+_INTERRUPTED = 130
 LEFT = "left.json"  # what is left to do, in the submit directory
 
 
@@ -113,7 +114,8 @@ def _plan(
         console.warning(warning)
     if not len(operations):
         raise Refused(f"{name}: nothing to do")
-    cut = Cut(operations, os.getcwd(), arguments.shared)  # noqa: PTH109
+    alone = arguments.submit and _alone(arguments.engine, target, environ)
+    cut = Cut(operations, os.getcwd(), shared=arguments.shared, alone=alone)  # noqa: PTH109
     shards = planning.divide(cut.entries, arguments.shards or SHARDS)
     settings = _settings(arguments, target, environ)
     workflow = Workflow(name=plan_settings.plain(Path(target).name), file=name, jobs=())
@@ -123,7 +125,18 @@ def _plan(
     specifications = {shard.name: cut.raw(shard.positions) for shard in shards}
     facts = {"specification": {"file": name, "sha256": digest, "entries": len(operations)}}
     directory.write(dag, "transfer", chain(files(dag, "transfer", specifications, facts), packed))
-    _tell(shards, cut.here, console)
+    _tell(shards, 0 if alone else cut.here, console)
+
+
+def _alone(engine: str, target: str, environ: Mapping[str, str]) -> bool:
+    """Whether this machine does all: then no worker has to be packed, and nothing be carried."""
+    from pegasus_toolkit.engines.choose import choose
+    from pegasus_toolkit.engines.htcondor.schedd import NoPool
+
+    try:
+        return choose(engine or "auto", f"{target}/transfer.dag", environ).schedd is None
+    except NoPool as error:
+        raise Refused(str(error)) from None
 
 
 def _settings(arguments: Arguments, target: str, environ: Mapping[str, str]) -> Settings:
@@ -160,10 +173,12 @@ def _run(target: str, arguments: Arguments, console: Console) -> int:
     from pegasus_toolkit.cli import workflow_run
 
     began = time.time()
-    words = [target]
+    words = [target, "--wait"]
     words += ["--engine", arguments.engine] if arguments.engine else []
     words += ["-q"] if arguments.quiet else []
     code = workflow_run.main(words)
+    if code == _INTERRUPTED:  # told already; the run goes on
+        return code
     receipt = _receipt(target)
     if receipt is None or (code and receipt["started"] < began - 1):
         console.critical(f"the run did not come to its end; the same command goes on with it: {target}")

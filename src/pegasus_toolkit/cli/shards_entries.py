@@ -40,8 +40,11 @@ class _Entry(Struct, gc=False):
 class Cut:
     """A specification taken apart. ``entries`` tells of all, ``raw`` gives those of one shard."""
 
-    def __init__(self, operations: Specification, cwd: str, shared: bool) -> None:
-        """``cwd``: where relative names begin; ``shared``: all machines have the files of this one."""
+    def __init__(
+        self, operations: Specification, cwd: str, *, shared: bool = False, alone: bool = False
+    ) -> None:
+        """``cwd``: where relative names begin; ``shared``: all machines have the files of this one;
+        ``alone``: there are no others."""
         self._operations = operations
         self._cwd = cwd
         self._named = bytearray(len(operations))  # those that name something of this machine
@@ -52,7 +55,9 @@ class Cut:
             size, found = self._look(position, operations.raw(id), decoder)
             sizes.append(size)
             places.append(self._known.setdefault(found, len(self._known)))
-        here = bytearray(len(operations)) if shared else self._named
+        here = self._named
+        if shared or alone:
+            here = bytearray([alone]) * len(operations)
         self.entries = Entries(operations.counts, sizes, here, places, list(self._known))
 
     @property
