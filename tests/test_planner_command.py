@@ -66,7 +66,7 @@ def test_plans_and_says_what_it_planned(here: Path) -> None:
 def test_each_run_has_directories_of_its_own(here: Path) -> None:
     runs = [plan("-q", cwd=here).stdout.strip() for _ in range(2)]
     assert [run.rpartition("/")[2] for run in runs] == ["run0001", "run0002"]
-    made = [Path(run, "jobs", "create_dir_0_local.json").read_text() for run in runs]
+    made = [Path(run, "jobs", "create_dir_0_local.spec.json").read_text() for run in runs]
     assert made[0] != made[1]
 
 
@@ -201,7 +201,7 @@ def test_what_upstream_assumes_without_a_site_catalog(here: Path) -> None:
     done = plan("-q", cwd=here)
     assert done.returncode == 0
     submit = Path(done.stdout.strip())
-    assert f"file://{here}/wf-output/f.d" in (submit / "jobs" / "stage_out_0.json").read_text()
+    assert f"file://{here}/wf-output/f.d" in (submit / "jobs" / "stage_out_0.spec.json").read_text()
     assert (submit / "submit" / "compute-condorpool.sub").exists()
 
 
@@ -229,7 +229,7 @@ def test_a_sub_workflow_is_planned_by_what_its_parent_says(here: Path) -> None:
         assert plan(f"@{options}", cwd=submit).returncode == 0
     below = submit / "subworkflow_S" / "plan"
     assert f"SUBDAG EXTERNAL subworkflow_S {below}/workflow.dag" in (submit / "w-0.dag").read_text()
-    moved = json.loads((below / "jobs" / "stage_out_0.json").read_text())
+    moved = json.loads((below / "jobs" / "stage_out_0.spec.json").read_text())
     assert moved[0]["dest_urls"][0]["url"] == f"file://{staged.parent}/f.c"
     specifications = [path.read_text() for path in (submit / "jobs").glob("*.json")]
     assert sum(f'"file://{staged.parent}/f.c"' in text for text in specifications) == 2  # taken on, removed

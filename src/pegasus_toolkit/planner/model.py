@@ -128,6 +128,9 @@ Exists = Callable[[Pfn], bool | None]
 """Whether a replica is there; ``None`` where that cannot be told."""
 
 
+ROOT = "pegasus.workflow.root.uuid"  # the property that tells a sub-workflow what it is a part of
+
+
 class Settings(Struct, frozen=True, kw_only=True):
     """How to plan: the command line and the properties, decided.
 
@@ -163,6 +166,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker: str = "pegasus-worker"
     workers: Mapping[str, str] = {}
     planner: str = "pegasus-plan"
+
+    @property
+    def root(self) -> str:
+        """The id of the run that this one is a part of; its own, if of none."""
+        return self.properties.get(ROOT, self.run)
 
 
 # --- the executable workflow ------------------------------------------------------------------------

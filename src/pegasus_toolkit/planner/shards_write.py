@@ -30,7 +30,7 @@ def files(
     for node, specification in specifications.items():
         yield f"jobs/{jobs.specification_file(node)}", specification
         yield f"records/{node}.journal", b""  # HTCondor brings it in from the first attempt on
-    made = submits(dag, bundle_of)
+    made = submits(dag, name, bundle_of)
     for file, text in made.files.items():
         yield f"submit/{file}", text.encode()
     yield f"{name}.dag", render(dag, made).encode()

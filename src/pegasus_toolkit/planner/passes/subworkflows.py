@@ -8,7 +8,7 @@ this workflow like any other.
 from __future__ import annotations
 
 from pegasus_toolkit.planner.catalogs import LOCAL
-from pegasus_toolkit.planner.model import Job, Problem, SubDag
+from pegasus_toolkit.planner.model import ROOT, Job, Problem, SubDag
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import Plan
 
@@ -44,5 +44,6 @@ def sub_dag(plan: Plan, places: Places, job: Job, name: str) -> tuple[SubDag | N
     if "--conf" not in own and settings.properties:
         options["--conf"] = [f"{settings.submit}/pegasus.properties"]
     words = [word for option, value in options.items() if option not in own for word in (option, *value)]
+    words += ["-D", f"{ROOT}={settings.root}"]
     command = (settings.planner, *words, *given, "--if-missing", f"{scratch}/{job.file}")
     return SubDag(f"{directory}/plan/{DAG}", "", command), problems

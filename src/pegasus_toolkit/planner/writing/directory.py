@@ -87,7 +87,7 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
             yield f"jobs/{jobs.specification_file(node.name)}", specification(node)
         if node.subdag is not None and node.subdag.plan:
             yield f"jobs/{node.name}.args", "\n".join((*node.subdag.plan[1:], "")).encode()
-    made = submits(dag, bundle_of)
+    made = submits(dag, name, bundle_of)
     for file, text in made.files.items():
         yield f"submit/{file}", text.encode()
     yield f"{name}.dag", render(dag, made).encode()
@@ -108,11 +108,11 @@ def braindump(dag: Dag, name: str) -> bytes:
     settings = dag.settings
     known = {
         "user": settings.environ.get("USER", ""),
-        "root_wf_uuid": settings.run,
+        "root_wf_uuid": settings.root,
         "wf_uuid": settings.run,
         "dax": dag.workflow.file,
         "dax_label": dag.workflow.name,
-        "pegasus_wf_name": dag.workflow.name,
+        "pegasus_wf_name": name,
         "basedir": str(Path(settings.submit).parent),
         "submit_dir": settings.submit,
         "planner": "pegasus-plan",

@@ -10,6 +10,12 @@ def macro(text: str) -> str:
     return text.replace("$", "$(DOLLAR)")
 
 
+def string(text: str) -> str:
+    """The value of an attribute that is text."""
+    escaped = macro(text).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def vars_value(text: str) -> str:
     """A value of DAGMan's ``VARS``, with its quotes. Macros in it stay macros. No line ends."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

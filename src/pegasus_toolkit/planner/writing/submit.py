@@ -22,6 +22,8 @@ _REQUESTS = {
     "diskspace": "request_disk",
     "gpus": "request_gpus",
 }
+# Pegasus' names for what auxiliary jobs do; all others transfer.
+_PROGRAMS = {"create_dir": "dirmanager", "cleanup": "cleanup", "register": "rc-client"}
 _OURS = ("priority",)  # condor profiles that the DAG takes
 
 
@@ -39,12 +41,16 @@ class Submits(NamedTuple):
     of: Mapping[str, Submission]
 
 
-def submits(dag: Dag, bundle_of: Mapping[str, str]) -> Submits:
-    """Submit files for all nodes; ``bundle_of``: the bundle that holds a node's line."""
+def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
+    """Submit files for all nodes.
+
+    ``name``: of the DAG; ``bundle_of``: the bundle that holds a node's line.
+    """
+    known = _known(dag, name)
     groups: dict[tuple[object, ...], list[tuple[str, dict[str, str], dict[str, str]]]] = {}
     for node in dag.nodes:
         if node.subdag is None:
-            commands, variables = _described(dag, node, bundle_of[node.name])
+            commands, variables = _described(dag, node, bundle_of[node.name], known)
             key = (_group(node), node.site, tuple(commands))
             groups.setdefault(key, []).append((node.name, commands, variables))
     files: dict[str, str] = {}
@@ -52,7 +58,7 @@ def submits(dag: Dag, bundle_of: Mapping[str, str]) -> Submits:
     for (kind, site, _), members in groups.items():
         _shared(f"{kind}-{_safe(str(site))}", members, files, of)
     final = Node(name=jobs.FINAL, kind="register", site=LOCAL)
-    commands, variables = _described(dag, final, bundle_of[jobs.FINAL])
+    commands, variables = _described(dag, final, bundle_of[jobs.FINAL], known)
     files["final.sub"] = _text(commands)
     of[jobs.FINAL] = Submission("final.sub", variables)
     return Submits(files, of)
@@ -95,7 +101,19 @@ def _safe(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", text)
 
 
-def _described(dag: Dag, node: Node, bundle: str) -> tuple[dict[str, str], dict[str, str]]:
+def _known(dag: Dag, name: str) -> dict[str, str]:
+    """What condor_q and Pegasus' own tools can ask of every job."""
+    return {
+        "MY.pegasus_wf_uuid": quoting.string(dag.settings.run),
+        "MY.pegasus_root_wf_uuid": quoting.string(dag.settings.root),
+        "MY.pegasus_wf_name": quoting.string(name),
+        "MY.pegasus_wf_dag_job_id": '"$(nodename)"',
+    }
+
+
+def _described(
+    dag: Dag, node: Node, bundle: str, known: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     """Commands and variables of one node."""
     site = dag.sites[node.site]
     submit = dag.settings.submit
@@ -121,6 +139,13 @@ def _described(dag: Dag, node: Node, bundle: str) -> tuple[dict[str, str], dict[
         _remote(dag, node, site, commands, variables)
     if node.kind in ("compute", "transfer"):
         commands |= _wishes(node.profiles)
+    commands |= known
+    commands["MY.pegasus_site"] = quoting.string(node.site)
+    if node.tasks:  # of several, the first
+        commands["MY.pegasus_wf_xformation"] = quoting.string(node.tasks[0].transformation)
+    else:
+        commands["MY.pegasus_wf_xformation"] = '"pegasus::$(program)"'
+        variables["program"] = _PROGRAMS.get(node.kind, "transfer")
     own = commands.pop("periodic_remove", "")
     commands["periodic_remove"] = f"{_HELD} || ({own})" if own else _HELD
     return commands, variables
