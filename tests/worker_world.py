@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +141,80 @@ def _environment(text: str) -> dict[str, str]:
     """HTCondor's new syntax, as far as the tests use it."""
     words = re.findall(r"'((?:[^']|'')*)'|(\S+)", text.strip('"').replace('""', '"'))
     return dict((a.replace("''", "'") or b).split("=", 1) for a, b in words)
+
+
+@dataclass
+class Done:
+    """One node that ran alone. ``record``: what it left, ``None`` for nothing."""
+
+    code: int
+    start: Path
+    record: Any
+    error: str
+    output: bytes
+
+    def file(self, lfn: str) -> bytes:
+        """An output, where it was brought."""
+        return (self.start.parent / "scratch" / lfn).read_bytes()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Attributes of each file in the ``.meta`` file."""
+        found = json.loads((self.start / "n.meta").read_bytes())
+        return {one["_id"]: one["_attributes"] for one in found}
+
+
+def node(root: Path, **more: Any) -> dict[str, Any]:
+    """The line of a compute node at the site ``pool``; ``inputs``: LFN to content, put into scratch."""
+    scratch = root / "scratch"
+    scratch.mkdir(parents=True, exist_ok=True)
+    executable = more.pop("executable", ())
+    inputs = []
+    for lfn, content in more.pop("inputs", {}).items():
+        (scratch / lfn).parent.mkdir(parents=True, exist_ok=True)
+        (scratch / lfn).write_bytes(content)
+        inputs.append({"lfn": lfn, "executable": lfn in executable, "sources": [place(scratch / lfn)]})
+    outputs = [{"lfn": lfn, "destinations": [place(scratch / lfn)]} for lfn in more.pop("outputs", ())]
+    known = {"version": 1, "node": "n", "kind": "compute", "workflow": "w", "run": "r", "site": "pool"}
+    known |= {"configuration": "nonsharedfs", "verify": True, "inputs": inputs, "outputs": outputs}
+    return {**known, **more}
+
+
+def place(path: Path | str) -> dict[str, str]:
+    """A file of the site ``pool``."""
+    return {"site": "pool", "url": path if isinstance(path, str) else f"file://{path}"}
+
+
+def bundle(root: Path, *nodes: Mapping[str, Any]) -> Path:
+    """A file with these lines."""
+    path = root / "bundle.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in nodes))
+    return path
+
+
+def started(root: Path, path: Path, environ: Mapping[str, str], **more: Any) -> subprocess.Popen[bytes]:
+    """The worker, at its work."""
+    (root / "start").mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [WORKER, "--bundle", path, "--node", "n"],
+        cwd=root / "start",
+        env={"PATH": os.environ["PATH"], "USER": "joe", **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **more,
+    )
+
+
+def ended(root: Path, process: subprocess.Popen[bytes]) -> Done:
+    """What it left."""
+    output, error = process.communicate(timeout=100)
+    record = root / "start/n.json"
+    told = json.loads(record.read_bytes()) if record.exists() else None
+    return Done(process.returncode, root / "start", told, error.decode(), output)
+
+
+def one_node(root: Path, *, environ: Mapping[str, str] = {}, limits: Any = None, **more: Any) -> Done:
+    """Runs one node; ``more``: of its line. ``limits``: called in the worker's process before it begins."""
+    path = bundle(root, node(root, **more))
+    return ended(root, started(root, path, environ, preexec_fn=limits))

@@ -9,7 +9,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pegasus_toolkit.planner.model import Task
 from pegasus_toolkit.worker import program
@@ -21,6 +21,8 @@ from pegasus_toolkit.worker.work import Work
 _CREDENTIAL = re.compile(
     r"(PEGASUS_CREDENTIALS|X509_USER_PROXY|SSH_PRIVATE_KEY|BOTO_CONFIG|GOOGLE_PKCS12|IRODS_ENVIRONMENT_FILE)_.+"
 )
+
+_NO_PROGRAM = (126, 127)  # what starts containers says so of programs in them
 
 
 def run(work: Work, task: Task, directory: str) -> None:
@@ -34,7 +36,7 @@ def run(work: Work, task: Task, directory: str) -> None:
         container=task.container.name if task.container is not None else "",
     )
     work.record.tasks.append(told)
-    command = _command(work, task, directory)
+    command, broken = _command(work, task, directory)
     try:
         ended = program.run(command)
     except OSError as error:
@@ -45,24 +47,44 @@ def run(work: Work, task: Task, directory: str) -> None:
     told.user_seconds, told.system_seconds = ended.usage.ru_utime, ended.usage.ru_stime
     told.max_rss = ended.usage.ru_maxrss * 1024
     told.stdout, told.stderr = ended.stdout, ended.stderr
+    _judge(task, ended, broken)
+
+
+def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
+    """Raises :class:`Failed` unless all is well."""
     if ended.timed_out:
         raise Failed(f"{task.id} was ended after its walltime of {task.walltime} s", AGAIN)
     if ended.signal is not None:
         raise Failed(f"{task.id} was ended by {_name(ended.signal)}", AGAIN)
+    if ended.exit in broken:
+        raise Failed(f"the container of {task.id} could not be started: exit code {ended.exit}", AGAIN)
+    if task.container is not None and ended.exit in _NO_PROGRAM:
+        raise Failed(f"{task.program} cannot be run in the container: exit code {ended.exit}", NEVER)
     if ended.exit:
         raise Failed(f"{task.id} ended with exit code {ended.exit}", AGAIN)
 
 
-def _command(work: Work, task: Task, directory: str) -> program.Command:
-    environment = {**_environment(work.environ), **task.environment}
-    words = [f"./{task.program}" if task.staged else task.program, *task.arguments]
+def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, Collection[int]]:
+    """What to run, and which exit codes say that it was not run at all."""
+    words: Sequence[str] = (f"./{task.program}" if task.staged else task.program, *task.arguments)
+    environment = _environment(work.environ)
+    end: Callable[[], None] = _nothing
+    broken: Collection[int] = ()
+    if task.container is None:
+        environment |= task.environment
+    else:
+        from pegasus_toolkit.worker.containers import Wanted, contain
+
+        wanted = Wanted(task.container, words, directory, task.environment, bool(task.stdin))
+        words, more, end, broken = contain(wanted, environment)
+        environment |= more
 
     def path(lfn: str) -> str:
         return f"{directory}/{lfn}" if lfn else ""
 
     for lfn in (task.stdout, task.stderr):
         os.makedirs(os.path.dirname(path(lfn)) or directory, exist_ok=True)
-    return program.Command(
+    command = program.Command(
         words=words,
         directory=directory,
         environment=environment,
@@ -70,7 +92,13 @@ def _command(work: Work, task: Task, directory: str) -> program.Command:
         stdout=path(task.stdout),
         stderr=path(task.stderr),
         walltime=task.walltime,
+        end=end,
     )
+    return command, broken
+
+
+def _nothing() -> None:
+    """Where nothing runs elsewhere."""
 
 
 def _environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pegasus_toolkit.planner.catalogs import Catalogs, Pfn, Site, Transformation, TransformationSite
 from pegasus_toolkit.planner.passes.plan import Raw
 
-_REGISTRIES = ("docker://", "library://", "shub://", "oras://")
+_REGISTRIES = ("docker://", "library://", "shub://", "oras://", "shifter://")
 
 
 class Programs:
