@@ -1,4 +1,4 @@
-"""A job finds what it would find on HTCondor: directory, files, environment; its output comes home as there."""
+"""A job finds what HTCondor would give it: directory, files, environment; its output comes home as there."""
 
 from __future__ import annotations
 

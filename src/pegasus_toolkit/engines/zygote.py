@@ -31,6 +31,7 @@ _SUBREAPER = 36  # prctl: orphans among our descendants become our children, so 
 
 def main(fd: int, preload: Sequence[str], scratch: str) -> None:
     """Serves the engine at the other end of the socket ``fd`` until that is closed."""
+    os.set_inheritable(fd, False)  # who has it would seem to be us
     os.setsid()  # not killed with the engine's terminal or process group: somebody has to clean up
     for module in preload:
         with contextlib.suppress(ImportError):

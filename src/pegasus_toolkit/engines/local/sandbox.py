@@ -80,9 +80,12 @@ def remove(directory: str) -> None:
 def _put(path: str, directory: str) -> None:
     if not Path(path).is_dir():
         shutil.copy(path, directory)
-        return
-    name = path.rpartition("/")[2]  # "" with a slash at its end
-    shutil.copytree(path, Path(directory, name), dirs_exist_ok=True, copy_function=shutil.copy)
+    elif path.endswith("/"):
+        for one in Path(path).iterdir():
+            _put(str(one), directory)
+    else:
+        target = Path(directory, path.rpartition("/")[2])
+        shutil.copytree(path, target, dirs_exist_ok=True, copy_function=shutil.copy)
 
 
 def _take(directory: str, path: str, carried: Carried) -> None:
