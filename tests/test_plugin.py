@@ -84,6 +84,13 @@ def test_it_says_what_it_can() -> None:
     assert not {"file", "memory", "moveto", "symlink"} & set(methods)
 
 
+def test_the_worker_is_the_plugin_too() -> None:
+    """So that the one packed file serves as both."""
+    words = [str(Path(PROGRAM).with_name("pegasus-worker")), "-classad"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert classad2.parseOne(done.stdout)["PluginType"] == "FileTransfer"
+
+
 def test_a_library_that_is_not_there_is_not_promised() -> None:
     code = "import sys; sys.modules['pycurl'] = None\nfrom pegasus_toolkit.cli.plugin import schemes\n"
     done = subprocess.run(
