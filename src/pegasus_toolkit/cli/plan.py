@@ -25,7 +25,8 @@ EPILOG = """\
 files, where no property names others, are looked for in the working directory: pegasus.properties,
 sites.yml, replicas.yml, transformations.yml. What stands inline in the workflow goes before them.
 
-exit codes: 0 planned; 2 something is wrong with workflow, catalogs or options: nothing was written."""
+exit codes: 0 planned; 2 something is wrong with workflow, catalogs or options: nothing was written.
+With --submit and a plan: those of pegasus-run."""
 
 _CLEANUPS = ("none", "inplace", "leaf")
 
@@ -42,18 +43,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pegasus_toolkit.planner.model import PlanError
 
     try:
-        code = _plan(arguments, os.environ, str(Path.cwd()))
+        planned, code = _plan(arguments, os.environ, str(Path.cwd())), 0
     except PlanError as error:
         for line in map(str, error.problems):
             print(f"pegasus-plan: {line}", file=sys.stderr)
         print(f"pegasus-plan: {len(error.problems)} found wrong, nothing was planned", file=sys.stderr)
-        code = 2
+        planned, code = "", 2
+    gc.enable()
+    if planned and arguments.submit:
+        code = _run(planned, arguments)
     if argv is None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
-    gc.enable()
     return code
+
+
+def _run(directory: str, arguments: argparse.Namespace) -> int:
+    from pegasus_toolkit.cli import workflow_run
+    from pegasus_toolkit.cli.console import Console
+
+    console = Console(sys.stderr, debug=bool(arguments.verbose), quiet=bool(arguments.quiet))
+    # Who reads JSON takes one object, and has it.
+    return workflow_run.start(directory, console, out="nothing" if arguments.json else "text")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-O", "--output-dir", metavar="DIR", help="where outputs go, in place of the site's storage")
     add("--worker", metavar="FILE", help="goes with jobs as their pegasus-worker, in place of one packed now")
     add("--if-missing", action="store_true", help="do nothing where --relative-dir is planned already")
+    add("--submit", action="store_true", help="run it then, as pegasus-run does")
     add("-v", "--verbose", action="count", default=0, help="also warnings that are seldom of use")
     add("-q", "--quiet", action="count", default=0, help="print the submit directory and nothing else")
     add("--json", action="store_true", help="print submit_dir and message as a JSON object")
@@ -117,7 +130,8 @@ def _places(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> int:
+def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> str:
+    """Plans, and gives the submit directory."""
     from pegasus_toolkit.cli import plan_settings, plan_worker
     from pegasus_toolkit.planner.compile import compile
     from pegasus_toolkit.planner.reading.load import load
@@ -128,7 +142,7 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
         planned = Path(cwd, arguments.dir, arguments.relative_dir)
         if (planned / "braindump.yml").exists():
             print(planned)
-            return 0
+            return str(planned)
     found = plan_settings.properties(arguments.conf, arguments.define, environ, cwd)
     inputs = [one for value in arguments.input_dir for one in value.split(",")]
     loaded = load(arguments.workflow, found.values, environ, cwd, inputs)
@@ -139,16 +153,16 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     named = str(Path(cwd, arguments.worker)) if arguments.worker else ""
     dag, packed = plan_worker.give(dag, named, loaded.catalogs, environ)
     directory.write(dag, name, (*directory.files(dag, name), *packed))
-    _tell(dag, name, arguments)
-    return 0
+    _tell(dag, arguments)
+    return settings.submit
 
 
-def _tell(dag: Dag, name: str, arguments: argparse.Namespace) -> None:
+def _tell(dag: Dag, arguments: argparse.Namespace) -> None:
     submit = dag.settings.submit
     for warning in () if arguments.quiet else dag.warnings:
         if arguments.verbose or "left alone" not in warning:
             print(f"pegasus-plan: warning: {warning}", file=sys.stderr)
-    message = "\n".join(_summary(dag, name))
+    message = "\n".join(_summary(dag, arguments.submit))
     if arguments.json:
         import json
 
@@ -157,7 +171,7 @@ def _tell(dag: Dag, name: str, arguments: argparse.Namespace) -> None:
         print(submit if arguments.quiet else message)
 
 
-def _summary(dag: Dag, name: str) -> Iterator[str]:
+def _summary(dag: Dag, submitted: bool) -> Iterator[str]:
     submit = dag.settings.submit
     counts = Counter(node.kind for node in dag.nodes)
     tasks = sum(len(node.tasks) for node in dag.nodes)
@@ -167,7 +181,8 @@ def _summary(dag: Dag, name: str) -> Iterator[str]:
         yield f"  {kind:<12} {count:>8}{more}"
     yield f"  {'all nodes':<12} {len(dag.nodes):>8}"
     yield f"submit directory: {submit}"
-    yield f"to run it on HTCondor: condor_submit_dag {submit}/{name}.dag"
+    if not submitted:
+        yield f"to run it: pegasus-run {submit}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli.console import Console
@@ -25,6 +25,7 @@ exit codes: 0 submitted to HTCondor. Of a run that ended: 0 all is done; 1 somet
 by a signal or removed. Also 2: the directory cannot be run, and nothing was begun."""
 
 ENGINES = ("auto", "htcondor", "local")
+Out = Literal["text", "json", "nothing"]
 _REFUSED = 2
 _WORKER = "pegasus_toolkit.cli.worker:main"
 # What the worker imports when it needs it, for nearly every job: the engine's jobs begin with it imported.
@@ -44,13 +45,17 @@ _PRELOAD = (
 
 
 class Wanted(NamedTuple):
-    """What is to be run, and how. ``dag``: the path of the DAG file; ``jobs``: 0 for the number of cores."""
+    """What is to be run, and how.
+
+    ``dag``: the path of the DAG file; ``jobs``: 0 for the number of cores; ``out``: what is told to standard
+    output; ``wait``: for the end of what was submitted.
+    """
 
     directory: str
     dag: str
-    jobs: int
-    json: bool
     console: Console
+    jobs: int = 0
+    out: Out = "text"
     engine: str = "auto"
     wait: bool = False
 
@@ -64,18 +69,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         return end.code if isinstance(end.code, int) else _REFUSED
     console = Console(sys.stderr, debug=bool(arguments.verbose), quiet=arguments.quiet)
     directory = os.path.abspath(arguments.directory)  # noqa: PTH100  symbolic links stay what they are
-    dag = _dag(directory)
-    if not dag:
-        return _refuse(f"{directory} holds no planned workflow: no .dag file, or several")
-    wanted = Wanted(directory, dag, arguments.jobs, arguments.json, console, arguments.engine, arguments.wait)
+    wanted = Wanted(
+        directory,
+        _dag(directory),
+        console,
+        jobs=arguments.jobs,
+        out="json" if arguments.json else "text",
+        engine=arguments.engine,
+        wait=arguments.wait,
+    )
     try:
         return run(wanted)
     finally:
         console.close()
 
 
+def start(directory: str, console: Console, out: Out) -> int:
+    """Runs or submits what was just planned into ``directory``; gives the exit code."""
+    return run(Wanted(directory, _dag(directory), console, out=out))
+
+
 def run(wanted: Wanted) -> int:
     """Runs or submits it, by the engine that is wanted; gives the exit code."""
+    if not wanted.dag:
+        return _refuse(f"{wanted.directory} holds no planned workflow: no .dag file, or several")
     from pegasus_toolkit.engines.choose import choose
     from pegasus_toolkit.engines.htcondor.schedd import NoPool
     from pegasus_toolkit.engines.local.records import finished
@@ -92,7 +109,7 @@ def run(wanted: Wanted) -> int:
         return _local(wanted)
     from pegasus_toolkit.cli.workflow_submit import submit
 
-    return submit(choice.schedd, wanted.dag, wanted.console, as_json=wanted.json, wait=wanted.wait)
+    return submit(choice.schedd, wanted.dag, wanted.console, out=wanted.out, wait=wanted.wait)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -169,7 +186,7 @@ def _local(wanted: Wanted) -> int:
         return _refuse(f"{wanted.dag} {running}")
     except Gone as gone:
         return _refuse(f"{gone}; pegasus-run {wanted.directory} goes on")
-    progress.summary(code, wanted.json)
+    progress.summary(code, wanted.out == "json")
     return code
 
 

@@ -35,8 +35,11 @@ Your workflow has been started and is running in the base directory:
 """
 
 
-def submit(schedd: Schedd, dag: str, console: Console, *, as_json: bool, wait: bool) -> int:
-    """Submits it, tells how to watch it, and with ``wait`` waits for its end. Gives the exit code."""
+def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) -> int:
+    """Submits it, tells how to watch it, and with ``wait`` waits for its end. Gives the exit code.
+
+    ``out``: what is told to standard output: text, json, nothing.
+    """
     directory = str(Path(dag).parent)
     try:
         given = dagman.submit(schedd, dag)
@@ -46,10 +49,10 @@ def submit(schedd: Schedd, dag: str, console: Console, *, as_json: bool, wait: b
     if given.rescue:
         console.info(f"goes on from {given.rescue}")
     console.info(f"submitted as job {given.cluster}")
-    if as_json:
+    if out == "json":
         known = {"submit_dir": directory, "engine": "htcondor", "cluster": given.cluster}
         print(json.dumps({**_braindump(directory), **known}), flush=True)
-    elif not console.quiet:
+    elif out == "text" and not console.quiet:
         print(_STARTED.format(directory=directory), flush=True)
     return _wait(schedd, dag, given, console) if wait else 0
 
