@@ -178,7 +178,8 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
     commands["executable"] = quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
     commands["transfer_executable"] = "false" if node.site in workers else "true"
     commands["should_transfer_files"] = "YES"
-    commands["when_to_transfer_output"] = "ON_EXIT"
+    # What is evicted goes on elsewhere with the journal that it had, not with the one that it began with.
+    commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if node.kind == "transfer" else "ON_EXIT"
     commands["transfer_input_files"] = "$(files)"
     commands["transfer_output_files"] = back
     if secrets:
