@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from pegasus_toolkit.cli.early import Early
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.ssh.backend import WORTH_A_COMMAND, Sftp, open_backend
+from pegasus_toolkit.transfer.backends.ssh.program import Child
 from pegasus_toolkit.transfer.engine.engine import Engine, Options, Summary
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, NotFound
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
@@ -272,3 +274,25 @@ def test_who_is_there_and_how_much_room(site: Site) -> None:
         assert abs(room - there.f_bavail * there.f_frsize) < 1 << 30
     finally:
         backend.close()
+
+
+def test_a_login_that_was_begun_early_is_used_or_ended(site: Site, tmp_path: Path) -> None:
+    environ = {"PATH": os.environ["PATH"], "PEGASUS_CREDENTIALS": str(site.credentials)}
+    settings = Settings(Credentials.load(environ), environ, stall_timeout=20)
+    (tmp_path / "file").write_bytes(b"x")
+    operation = move(0, f"file://{tmp_path}/file", site.url(site.area / "file"))
+    begun = []
+    for used in (True, False):
+        with Early(lambda: settings) as early:
+            early.begin(operation)
+            assert early.pool is not None
+            backend = early.pool.sample(operation.destinations[0].endpoint)
+            assert isinstance(backend, Sftp)
+            session = backend._session
+            assert session is not None
+            assert isinstance(session.link, Child)
+            begun.append(session.link.process)
+            if used:
+                summary = Engine(Options(), settings, pool=early.pool).run([operation])
+                assert (summary.done, session.open) == (1, True)
+    assert all(process.returncode is not None for process in begun)

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any
 
 from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.early import Early
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Outputs, Refused, run_name
 from pegasus_toolkit.cli.progress import Lines, Live
@@ -27,8 +28,8 @@ PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever 
 
 def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) -> int:
     """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
-    with Interrupts(console) as interrupts:
-        operations = _load(arguments, environ, console)
+    with Interrupts(console) as interrupts, Early(lambda: _settings(arguments, environ)) as early:
+        operations = _load(arguments, environ, console, early)
         settings = _settings(arguments, environ)
         if arguments.check:
             from pegasus_toolkit.cli.check import check_all
@@ -39,7 +40,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
 
             return plan_all(operations, Engine(_options(arguments, run_name()), settings), arguments, console)
         outputs = Outputs(arguments, environ, console)
-        engine = Engine(_options(arguments, outputs.run), settings, [outputs])
+        engine = Engine(_options(arguments, outputs.run), settings, [outputs], pool=early.pool)
         interrupts.aim(engine, outputs)
         summary, code = _move(operations, engine, outputs, _live(arguments, environ))
     if summary.abandoned:  # a thread that hangs in a call would keep the interpreter from its end
@@ -64,17 +65,18 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     return summary, outputs.finish(summary, spec.encode)
 
 
-def _load(arguments: Arguments, environ: Mapping[str, str], console: Console) -> Specification:
+def _load(arguments: Arguments, environ: Mapping[str, str], console: Console, early: Early) -> Specification:
+    begin = None if arguments.check or arguments.dry_run else early.begin
     try:
         if arguments.file != "-":
             console.info(f"Reading transfer specification from {arguments.file}")
-            operations = spec.load(arguments.file, environ)
+            operations = spec.load(arguments.file, environ, begin)
         elif sys.stdin is None:
             raise Refused("standard input is closed; name the specification with -f FILE")
         else:
             terminal = sys.stdin.isatty()
             console.info("Reading URL pairs from stdin" + ("; end with Ctrl-D" if terminal else ""))
-            operations = spec.load(sys.stdin.buffer, environ)
+            operations = spec.load(sys.stdin.buffer, environ, begin)
     except (spec.SpecificationError, TransferError, UnicodeError) as error:
         name = "standard input" if arguments.file == "-" else arguments.file
         raise Refused("\n".join(f"{name}: {line}" for line in str(error).splitlines())) from error

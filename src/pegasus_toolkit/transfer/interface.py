@@ -282,6 +282,14 @@ class Identified(Protocol):
 
 
 @runtime_checkable
+class Connects(Protocol):
+    """Can begin to connect before there is work."""
+
+    def begin(self) -> None:
+        """Returns at once; what goes wrong is told by the first verb."""
+
+
+@runtime_checkable
 class Spacious(Protocol):
     """Can say how much room there is."""
 
@@ -294,10 +302,11 @@ class Control:
 
     ``bytes`` counts payload bytes moved (all attempts); the engine's watchdog and progress read it.
     ``check`` raises ``Cancelled`` (or the stall's ``TimedOut``) once ``stop`` is set; ``spend``
-    is called by ends for each block and waits where a bandwidth limit says so.
+    is called by ends for each block and waits where a bandwidth limit says so. ``made``: local
+    directories that were made for this batch, so that nothing is in them that could be replaced.
     """
 
-    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "partials", "run", "stop")
+    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "made", "partials", "run", "stop")
 
     def __init__(
         self,
@@ -307,6 +316,7 @@ class Control:
         partials: set[str] | None = None,
     ) -> None:
         self.bytes = 0
+        self.made: set[str] = set()
         self.run = run  # unique for each run; part of temporary names
         self.stop: TransferError | None = None
         self.limiter = limiter

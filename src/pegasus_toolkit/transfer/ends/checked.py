@@ -33,7 +33,7 @@ class Check:
         self.control = control
         self.count = 0  # bytes seen
         self.hasher = _hasher(want.algorithm) if want.algorithm else None
-        self.extra = [(_hasher(a), a, d) for a, d in want.also]
+        self.extra = [(_hasher(a), a, d) for a, d in want.also] if want.also else []
 
     def expect(self, algorithm: str, digest: str) -> None:
         """A further digest (lower-case hex) that must hold; call before the first byte."""

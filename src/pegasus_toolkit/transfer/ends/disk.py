@@ -137,8 +137,17 @@ def room(path: str, size: int) -> None:
         raise NoSpace(f"{size} bytes wanted, {free} free", url=path, side="destination")
 
 
-def create(path: str, access: int = os.O_WRONLY, mode: int = 0o666, dir_fd: int | None = None) -> int:
-    """A new file, its parents made when they are missing. Raises ``FileExistsError``."""
+def create(
+    path: str,
+    access: int = os.O_WRONLY,
+    mode: int = 0o666,
+    dir_fd: int | None = None,
+    made: set[str] | None = None,
+) -> int:
+    """A new file, its parents made when they are missing. Raises ``FileExistsError``.
+
+    ``made`` gets the directory that it stands in, if that was missing.
+    """
     flags = access | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         return os.open(path, flags, mode, dir_fd=dir_fd)
@@ -146,16 +155,24 @@ def create(path: str, access: int = os.O_WRONLY, mode: int = 0o666, dir_fd: int 
         if dir_fd is not None:
             raise
         make_parent(path)
+        if made is not None:
+            made.add(path.rpartition("/")[0])
         return os.open(path, flags, mode)
 
 
 def create_aside(
-    path: str, run: str, access: int = os.O_WRONLY, mode: int = 0o666, dir_fd: int | None = None
+    path: str,
+    run: str,
+    access: int = os.O_WRONLY,
+    mode: int = 0o666,
+    dir_fd: int | None = None,
+    *,
+    made: set[str] | None = None,
 ) -> tuple[int, str]:
     """A new file next to ``path`` and its name, which is unique for each run and attempt."""
     temporary = aside(path, run)
     try:
-        return create(temporary, access, mode, dir_fd), temporary
+        return create(temporary, access, mode, dir_fd, made), temporary
     except FileExistsError:  # another attempt at the same file is not over yet
         temporary = aside(path, f"{run}-{os.urandom(4).hex()}")
         return create(temporary, access, mode, dir_fd), temporary

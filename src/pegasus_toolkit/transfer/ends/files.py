@@ -160,11 +160,13 @@ class FileSink:
         return None
 
     def _open(self) -> None:
-        if self._stand() is not None:
+        made = self._control.made
+        known_empty = self.path.rpartition("/")[0] in made and not self.path.endswith("/")
+        if not known_empty and self._stand() is not None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
             return
         mode = 0o666 if self.mode is None else self.mode & 0o777 | 0o400
-        self._fd, self._temporary = create_aside(self.path, self._control.run, mode=mode)
+        self._fd, self._temporary = create_aside(self.path, self._control.run, mode=mode, made=made)
 
     def _adopt(self, validator: str) -> None:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""

@@ -121,11 +121,13 @@ class Engine:
         settings: Settings,
         observers: Sequence[Observer] = (),
         opener: Opener = open_backend,
+        pool: Pool | None = None,
     ) -> None:
+        """``pool``: where something was opened already, with the same settings; closed by ``run``."""
         self.options = options
         self.settings = settings
         self.observers = observers
-        self.pool = Pool(settings, opener)
+        self.pool = pool or Pool(settings, opener)
         self.limiter = Bandwidth(options.bandwidth) if options.bandwidth else None
         self.partials: set[str] = set()  # of interrupted files, until the end of the run
         self.cancelled: Cancelled | None = None

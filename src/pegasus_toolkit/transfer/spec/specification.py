@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Any, overload
 
@@ -28,6 +29,7 @@ from pegasus_toolkit.transfer.spec.problems import Collector, Problem, Specifica
 __all__ = ["Problem", "Specification", "SpecificationError", "encode", "load", "mkdir", "remove", "transfer"]
 
 KEPT = 20_000  # so many operations stay in memory (about 1 KB each); more are read again when asked for
+MANY = 1000  # entries, whose check takes longer than to begin something else
 WARNINGS = 100  # lines kept; what is more is counted
 
 _KINDS: dict[type[Operation], int] = {Mkdir: 0, Transfer: 1, Remove: 2}  # in the order of execution
@@ -93,10 +95,12 @@ class Specification(Sequence[Operation]):
 def load(
     source: str | os.PathLike[str] | bytes | bytearray | memoryview | spec_json.Readable,
     environ: Mapping[str, str],
+    first: Callable[[Operation], None] | None = None,
 ) -> Specification:
     """Reads and checks a specification: JSON, or the older text form that begins ``# src``.
 
     ``source``: the path of a file, its bytes, or a stream. ``environ``: for ``$NAME`` in local paths.
+    ``first``: told of the first entry, before the others are checked, where these are ``MANY``.
     Raises ``SpecificationError`` with all that is wrong; ``NotFound``, ``Denied`` or ``IsDirectory``
     when the file cannot be read.
     """
@@ -115,6 +119,9 @@ def load(
 
     if len(entries) <= KEPT:
         operation = cache(operation)
+    if first is not None and len(entries) >= MANY:
+        with suppress(SpecificationError):  # told with all others that are wrong
+            first(operation(0))
     return Specification(len(entries), operation, entries.__getitem__)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Protocol
 
 from pegasus_toolkit.credentials import SshCredential
@@ -25,6 +25,7 @@ from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferErro
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
+    Connects,
     Control,
     Copies,
     Endpoint,
@@ -53,6 +54,9 @@ Stopped = Callable[[], bool]
 
 class Connector(Protocol):
     """How a server is reached and logged in to."""
+
+    waits: bool
+    """Whether ``sftp`` comes back only when it is connected."""
 
     def sftp(self, timeout: float) -> Link:
         """Begins to connect to its SFTP subsystem. Raises what is wrong at once."""
@@ -245,8 +249,15 @@ class Sftp:
             if session is not None and (self._closed or session.broken is not None):
                 self._drop()
 
+    def begin(self) -> None:
+        """Starts ``ssh``, which logs in by itself meanwhile."""
+        if self.connector.waits or self._session is not None:
+            return
+        with suppress(TransferError, OSError):
+            self._session = self._new(self._settings.connect_timeout)
+
     def _connected(self, timeout: float) -> Session:
-        if self._session is not None:
+        if self._session is not None and self._session.open:
             return self._session
         try:
             return self._connect(timeout)
@@ -257,7 +268,7 @@ class Sftp:
             return self._connect(timeout)
 
     def _connect(self, timeout: float) -> Session:
-        session = Session(self.connector.sftp(timeout), timeout + 5)
+        session = self._session or self._new(timeout)
         with self._lock:
             self._session = session
             if self._closed:
@@ -265,6 +276,9 @@ class Sftp:
         session.hello()
         session.patience = self._settings.stall_timeout
         return session
+
+    def _new(self, timeout: float) -> Session:
+        return Session(self.connector.sftp(timeout), timeout + 5)
 
     def _drop(self) -> None:
         with self._lock:
@@ -309,3 +323,4 @@ _copies: type[Copies] = Sftp
 _inspects: type[Inspects] = Sftp
 _identified: type[Identified] = Sftp
 _spacious: type[Spacious] = Sftp
+_connects: type[Connects] = Sftp

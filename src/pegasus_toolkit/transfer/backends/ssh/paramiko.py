@@ -42,6 +42,8 @@ Stopped = Callable[[], bool]
 class Library:
     """Logs in with paramiko."""
 
+    waits = True
+
     def __init__(self, address: Address, credential: SshCredential, environ: Mapping[str, str]) -> None:
         self.address = address
         self.credential = credential

@@ -36,6 +36,8 @@ Stopped = Callable[[], bool]
 class Program:
     """Starts ``ssh`` for one server."""
 
+    waits = False
+
     def __init__(
         self, binary: str, address: Address, credential: SshCredential, environ: Mapping[str, str]
     ) -> None:

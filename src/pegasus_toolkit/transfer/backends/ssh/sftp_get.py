@@ -24,6 +24,7 @@ from pegasus_toolkit.transfer.interface import Job, Sink
 WINDOW = 8 << 20  # bytes that were asked for and have not come
 AHEAD = 16 << 20  # bytes of files that were opened and have not come
 RESUMED = 16 << 20  # bytes; smaller files are not worth keeping in part
+TO_READ = wire.U32.pack(wire.FOR_READING) + wire.NO_ATTRIBUTES
 AT_REST = 60  # seconds since its last change: what changes after that has another time
 
 
@@ -51,6 +52,8 @@ class Gets(Batch[Sink]):
 class _Download(Transferring[Sink]):
     """One file: STAT, OPEN, READs, CLOSE."""
 
+    __slots__ = ("batch", "early", "handle", "next", "next_ask", "outstanding", "path", "size")
+
     def __init__(self, batch: Gets, job: Job[Sink]) -> None:
         super().__init__(batch, job)
         self.batch: Gets = batch
@@ -60,7 +63,8 @@ class _Download(Transferring[Sink]):
         self.next = 0  # offset of the next byte that the sink wants
         self.outstanding = 0  # reads
         self.early: dict[int, bytes] = {}  # what came before its turn, by offset
-        batch.session.request(wire.STAT, wire.encode(job.path), self._found)
+        self.path = wire.encode(job.path)
+        batch.session.request(wire.STAT, self.path, self._found)
 
     def _found(self, kind: int, body: memoryview) -> None:
         if self.over:
@@ -83,8 +87,7 @@ class _Download(Transferring[Sink]):
             return
         self.next_ask = self.next
         self.batch.ahead += self.size
-        body_ = wire.encode(self.job.path) + wire.U32.pack(wire.FOR_READING) + wire.NO_ATTRIBUTES
-        self.batch.session.request(wire.OPEN, body_, self._opened)
+        self.batch.session.request(wire.OPEN, self.path + TO_READ, self._opened)
 
     def _check(self, found: wire.Attributes) -> None:
         if found.directory:
@@ -136,7 +139,7 @@ class _Download(Transferring[Sink]):
             self.fail(error)
             return
         self.next += len(data)
-        while (early := self.early.pop(self.next, None)) is not None:
+        while self.early and (early := self.early.pop(self.next, None)) is not None:
             self.came(self.next, memoryview(early))
 
     def read_over(self, read: _Read, got: int) -> None:

@@ -35,7 +35,7 @@ HEADER = Struct(">IBI")  # length of what follows it, kind, number of the reques
 U32 = Struct(">I")
 U64 = Struct(">Q")
 READ_TAIL = Struct(">QI")  # offset, length
-READ_PACKET = Struct(">IBI")
+ALL_ATTRIBUTES = Struct(">QIIIII")  # size, user, group, mode, accessed, modified
 NO_ATTRIBUTES = b"\0\0\0\0"
 DEFAULT_BLOCK = 32768  # bytes that every server takes and gives in one packet
 
@@ -97,6 +97,9 @@ def attributes(body: memoryview | bytes, at: int = 0) -> tuple[Attributes, int]:
     """Attributes at that place, and where they end. Raises ``ValueError`` or ``struct.error``."""
     (flags,) = U32.unpack_from(body, at)
     at += 4
+    if flags == 15:  # what OpenSSH tells, of every file
+        size, _, _, mode, _, modified = ALL_ATTRIBUTES.unpack_from(body, at)
+        return Attributes(size, mode, modified), at + ALL_ATTRIBUTES.size
     size = mode = modified = None
     if flags & 1:
         (size,) = U64.unpack_from(body, at)
