@@ -58,6 +58,7 @@ def _directory(work: Work) -> Iterator[str]:
     try:
         yield path
     finally:
+        work.stop.hold()  # what is left to do is short, and half of it is worse than all
         _remove(path)
 
 

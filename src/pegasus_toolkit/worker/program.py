@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from resource import struct_rusage
 from typing import IO, NamedTuple
 
@@ -71,11 +71,10 @@ class _Tail:
         return self.kept[-TAIL:].decode("utf-8", "replace")
 
 
-def run(command: Command) -> Ended:
-    """Runs it as the leader of its own session, and waits.
+def run(command: Command, stop: int) -> Ended:
+    """Runs it as the leader of its own session, and waits; once ``stop`` can be read, it is ended.
 
-    Whatever ends the waiting (its end, its walltime, an exception out of a signal handler), nothing of
-    its process group is left. Raises ``OSError`` where it cannot be started.
+    When it is over, what is left of its process group is killed. Raises ``OSError`` where it cannot start.
     """
     with contextlib.ExitStack() as stack:
         stdin = stack.enter_context(open(command.stdin or os.devnull, "rb"))
@@ -93,12 +92,8 @@ def run(command: Command) -> Ended:
             os.close(tail[1])
         child = _Child(process)
         try:
-            timed_out = _attend(child, command, {read: tail for read, (tail, _) in tails.items()})
-        except BaseException:
-            _end(child, command)
-            raise
+            timed_out = _attend(child, command, stop, {read: tail for read, (tail, _) in tails.items()})
         finally:
-            child.group(signal.SIGKILL)  # whoever it left behind
             child.close()
     kept = [tail for tail, _ in tails.values()]
     texts = {tail.to: tail.text() for tail in kept}
@@ -141,18 +136,25 @@ class _Child:
         self.usage: struct_rusage
         self.over, self._told = os.pipe()
         self._process = process
+        self._lock = threading.Lock()
+        self._reaped = False
         self._thread = threading.Thread(target=self._wait, name="wait", daemon=True)
         self._thread.start()
 
     def _wait(self) -> None:
-        _, self.status, self.usage = os.wait4(self.pid, 0)
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        self.group(signal.SIGKILL)  # whoever it left behind; its number is taken until it is waited for
+        with self._lock:
+            _, self.status, self.usage = os.wait4(self.pid, 0)
+            self._reaped = True
         self._process.returncode = os.waitstatus_to_exitcode(self.status)  # it need not be waited for again
         os.close(self._told)
 
     def group(self, number: int) -> None:
         """Sends a signal to the program and its children."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if not self._reaped:
+                os.killpg(self.pid, number)
 
     def wait(self, seconds: float) -> bool:
         """Whether it is over, at the latest after so long."""
@@ -160,51 +162,38 @@ class _Child:
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """It is over."""
+        """Waits for its end."""
         self._thread.join()
         os.close(self.over)
 
 
-def _attend(child: _Child, command: Command, tails: Mapping[int, _Tail]) -> bool:
+def _attend(child: _Child, command: Command, stop: int, tails: Mapping[int, _Tail]) -> bool:
     """Serves the pipes until the program is over; whether it was ended for its walltime."""
-    clock = None if command.walltime is None else time.monotonic() + command.walltime
-    timed_out = False
-    for event in _events(child.over, set(tails), clock):
-        if event is None:
-            timed_out = True
-            _end(child, command)
-        elif data := os.read(event, _BLOCK):
-            tails[event].take(data)
-    return timed_out
-
-
-def _events(over: int, pipes: set[int], until: float | None) -> Iterator[int | None]:
-    """Pipes that can be read, ``None`` once ``until`` has come.
-
-    Ends when the program is over and the pipes are at their ends, or some time has passed: a daemon
-    that it left may hold them open.
-    """
+    until = None if command.walltime is None else time.monotonic() + command.walltime
+    timed_out = gone = False
     poll = select.poll()
-    for one in (over, *pipes):
+    open_pipes = set(tails)
+    for one in (child.over, stop, *open_pipes):
         poll.register(one, select.POLLIN)
-    gone = False
-    while pipes or not gone:
-        left = None if until is None else until - time.monotonic()
-        if left is not None and left <= 0:
-            if gone:
-                return
-            until = None
-            yield None
-            continue
-        for one, state in poll.poll(None if left is None else left * 1000):
-            if one == over:
-                poll.unregister(over)
+    while open_pipes or not gone:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        events = poll.poll(None if left is None else left * 1000)
+        if gone and (left == 0.0 or not events):
+            break  # a daemon that it left holds the pipes open
+        if not events:
+            timed_out, until = True, None
+            _end(child, command)
+        for one, state in events:
+            if one in tails and state & select.POLLIN:
+                tails[one].take(os.read(one, _BLOCK))
+                continue
+            poll.unregister(one)
+            open_pipes.discard(one)
+            if one == child.over:
                 gone, until = True, time.monotonic() + DRAIN
-            elif state & select.POLLIN:
-                yield one
-            else:
-                poll.unregister(one)
-                pipes.discard(one)
+            elif one == stop:
+                _end(child, command)
+    return timed_out
 
 
 def _end(child: _Child, command: Command) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,18 @@ class Stopping:
         finally:
             self._act = before
         self.check()
+
+    @contextmanager
+    def told(self) -> Iterator[int]:
+        """Inside, a signal makes this descriptor readable; :class:`Stopped` is raised at the end."""
+        read, write = os.pipe()
+        try:
+            with self.by(lambda reason: os.close(write)):
+                yield read
+        finally:
+            os.close(read)
+            if not self.reason:
+                os.close(write)
 
     def hold(self) -> None:
         """From here on signals are only noted: what is left to do is short and must be done."""

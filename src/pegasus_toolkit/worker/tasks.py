@@ -37,16 +37,17 @@ def run(work: Work, task: Task, directory: str) -> None:
     )
     work.record.tasks.append(told)
     command, broken = _command(work, task, directory)
-    try:
-        ended = program.run(command)
-    except OSError as error:
-        raise _not_started(task, error, directory) from None
-    finally:
-        told.seconds = round(time.time() - told.started, 6)
-    told.exit, told.signal = ended.exit, ended.signal
-    told.user_seconds, told.system_seconds = ended.usage.ru_utime, ended.usage.ru_stime
-    told.max_rss = ended.usage.ru_maxrss * 1024
-    told.stdout, told.stderr = ended.stdout, ended.stderr
+    with work.stop.told() as stop:
+        try:
+            ended = program.run(command, stop)
+        except OSError as error:
+            raise _not_started(task, error, directory) from None
+        finally:
+            told.seconds = round(time.time() - told.started, 6)
+        told.exit, told.signal = ended.exit, ended.signal
+        told.user_seconds, told.system_seconds = ended.usage.ru_utime, ended.usage.ru_stime
+        told.max_rss = ended.usage.ru_maxrss * 1024
+        told.stdout, told.stderr = ended.stdout, ended.stderr
     _judge(task, ended, broken)
 
 
