@@ -93,6 +93,7 @@ def _text(
     name = "/".join(branch.path) or branch.run.name
     yield visible(f" {name} ".center(_WIDTH, "*"))
     yield ""
+    yield visible(f" Submit directory  : {branch.run.directory}")
     yield f" State             : {state}"
     yield f" Total jobs        : {counts.total:7}"
     for word in ("succeeded", "failed", "held", "unsubmitted", "unfinished"):
@@ -103,10 +104,10 @@ def _text(
         yield ""
         yield visible(f" {one.node} ".center(_WIDTH, "="))
         yield ""
-        yield from _failure(options, one)
+        yield from _failure(options, one, f"{branch.run.directory}/")
 
 
-def _failure(options: argparse.Namespace, one: Failure) -> Iterator[str]:
+def _failure(options: argparse.Namespace, one: Failure, directory: str) -> Iterator[str]:
     from pegasus_toolkit.cli.console import visible
 
     facts = {
@@ -129,7 +130,7 @@ def _failure(options: argparse.Namespace, one: Failure) -> Iterator[str]:
         facts[f"transfer {number}"] = f"{transfer.lfn or transfer.kind}: {transfer.error}: {place}"
     if len(one.transfers) > 10:
         facts["transfers"] = f"{len(one.transfers) - 10} more failed, see the record"
-    facts.update(one.files)
+    facts.update({what: path.removeprefix(directory) for what, path in one.files.items()})
     for word, fact in facts.items():
         if fact:
             yield visible(f"{word:>12}: {fact}")
@@ -147,7 +148,7 @@ def _outputs(output: dict[str, str]) -> Iterator[str]:
         left = len(lines) - _LINES
         yield ""
         yield visible(f" {who}{f' (the last {_LINES} lines)' if left > 0 else ''} ".center(_WIDTH, "-"))
-        yield from (visible(line) for line in lines[-_LINES:])
+        yield from (visible(line.expandtabs()) for line in lines[-_LINES:])
 
 
 def _ended(one: Failure) -> str:

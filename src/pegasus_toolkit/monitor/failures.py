@@ -175,8 +175,8 @@ def _files(run: Run, node: str, submit: str) -> dict[str, str]:
     """Those that are there."""
     logs = f"{run.directory}/logs"
     places = {
-        "output": (f"{logs}/{node}.out", f"{run.directory}/{node}.out.000", f"{run.directory}/{node}.out"),
-        "error": (f"{logs}/{node}.err", f"{run.directory}/{node}.err.000", f"{run.directory}/{node}.err"),
+        "stdout": (f"{logs}/{node}.out", f"{run.directory}/{node}.out.000", f"{run.directory}/{node}.out"),
+        "stderr": (f"{logs}/{node}.err", f"{run.directory}/{node}.err.000", f"{run.directory}/{node}.err"),
         "record": (f"{run.directory}/records/{node}.json",),
         "operations": (f"{run.directory}/jobs/{node}.spec.json",),
         "submit file": (os.path.join(run.directory, submit),),
@@ -191,7 +191,7 @@ def _files(run: Run, node: str, submit: str) -> dict[str, str]:
 
 
 def _output(record: Record, files: dict[str, str]) -> dict[str, str]:
-    """Of the program that failed, and what the job itself said."""
+    """Of the program that failed; of the job itself, which repeats it, where there is none."""
     found = {}
     if record.tasks:
         last = record.tasks[-1]
@@ -199,8 +199,8 @@ def _output(record: Record, files: dict[str, str]) -> dict[str, str]:
             last.stdout,
             last.stderr,
         )
-    for what in ("output", "error"):
-        found[f"job {what}"] = _tail(files.get(what, ""))
+    if not any(text.strip() for text in found.values()):
+        found = {f"job's {what}": _tail(files.get(what, "")) for what in ("stdout", "stderr")}
     return {who: text for who, text in found.items() if text.strip()}
 
 
@@ -228,6 +228,7 @@ def _hints(failure: Failure, run: Run, began: bool, removed: bool) -> list[str]:
 
 
 def _cause(failure: Failure, run: Run, began: bool, removed: bool) -> Cause:
+    ours = bool(failure.tasks) or failure.kind != "job"
     program = failure.tasks[-1] if failure.tasks and failure.phase == "run" else None
     status = failure.status
     if program is not None:
@@ -235,10 +236,9 @@ def _cause(failure: Failure, run: Run, began: bool, removed: bool) -> Cause:
     said = [failure.error, failure.why, failure.reason, *(one.error for one in failure.transfers)]
     said += failure.output.values() if failure.phase == "run" or not began else ()
     return Cause(
-        kind=failure.kind,
-        phase=failure.phase,
+        phase=failure.phase if ours else "run",
         text="\n".join(said),
-        began=began,
+        began=began or not (ours or removed or not failure.job.partition(".")[0].isdecimal()),
         removed=removed,
         attempts=failure.attempts,
         status=status,

@@ -23,6 +23,7 @@ from pegasus_toolkit.monitor.locate import Run
 from pegasus_toolkit.monitor.nodes import Nodes
 
 _MANY = 2000  # events for which all nodes are loaded at once
+_SURE, _LIKELY = 1, 2  # that a run recovers
 # What is of interest in DAGMan's log; the lines that hold none of these are most of it.
 _MARKS = (
     b" STARTING UP",
@@ -31,6 +32,7 @@ _MARKS = (
     b"-DoRecovery",
     b"Running in RECOVERY",
     b"USING RESCUE DAG ",
+    b"Running rescue DAG ",
     b"Bootstrapping",
     b"PRE script of Node ",
     b"PRE Script of ",
@@ -124,29 +126,48 @@ class _Filling:
         elif text.startswith("PRE Script of "):
             self.nodes.prepared(one.node, one.at, text.endswith("completed successfully."))
         elif " STARTING UP" in text:
-            self.connection.execute("INSERT INTO runs (started) VALUES (?)", (one.at,))
+            self._starting(one.at)
         elif text.startswith("** PID = "):
-            self._run("pid", text.rpartition(" ")[2])
+            self._run("pid", text.split()[3])
         elif text.startswith(("Lock file ", "Running in")):
-            self._run("recovery", 1)
-        elif text.startswith("USING RESCUE DAG "):
-            self._run("rescue", text.removeprefix("USING RESCUE DAG "))
+            self._run("recovery", _SURE)
+        elif text.startswith(("USING RESCUE DAG ", "Running rescue DAG ")):
+            self._rescue(text.split(" ", 3)[3], one.at)
         elif text.startswith("Bootstrapping"):
-            self._begin(one.at)
+            self._bootstrapping(one.at)
         elif "EXITING WITH STATUS " in text:
             self._run("ended", one.at)
             self._run("status", text.rpartition(" ")[2])
 
     def _run(self, column: str, value: object) -> None:
-        """Of the last run; DAGMan names the process before it says that it starts in no version known."""
+        """Of the last run."""
         last = "(SELECT max(id) FROM runs)"
         self.connection.execute(f"UPDATE runs SET {column} = ? WHERE id = {last}", (value,))
 
-    def _begin(self, at: float) -> None:
-        """One that recovers goes on where the last was; another begins with what its rescue file says."""
-        row = self.connection.execute("SELECT recovery, rescue FROM runs ORDER BY id DESC LIMIT 1").fetchone()
-        if row is not None and not row[0]:
-            self.nodes.begin(self._done(row[1]), at)
+    def _last(self) -> tuple[int, str, float | None]:
+        last = "SELECT recovery, rescue, ended FROM runs ORDER BY id DESC LIMIT 1"
+        return self.connection.execute(last).fetchone() or (0, "", 0.0)
+
+    def _starting(self, at: float) -> None:
+        """After one that did not come to its end, it goes on where that was. Else what is done stays so."""
+        recovery = _LIKELY if self._last()[2] is None else 0
+        self.connection.execute("INSERT INTO runs (started, recovery) VALUES (?, ?)", (at, recovery))
+        self.nodes.run = at
+        if not recovery:
+            self.nodes.begin(self.nodes.done(), at)
+
+    def _rescue(self, file: str, at: float) -> None:
+        """What is done is known exactly now."""
+        self._run("rescue", file)
+        if not self._last()[0]:
+            self.nodes.begin(self._done(file), at)
+
+    def _bootstrapping(self, at: float) -> None:
+        """DAGMan has said by now whether it recovers; the local engine has no such word."""
+        recovery, file, _ = self._last()
+        if recovery != _SURE:
+            self._run("recovery", 0)
+            self.nodes.begin(self._done(file), at)
 
     def _done(self, file: str) -> set[str]:
         if not file:

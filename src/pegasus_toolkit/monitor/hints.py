@@ -15,7 +15,6 @@ class Cause(NamedTuple):
     ``pegasus-transfer -f`` repeats by hand, or "".
     """
 
-    kind: str
     phase: str
     text: str
     began: bool
@@ -31,7 +30,9 @@ _MEMORY = re.compile(
     r"memoryerror|bad_alloc|cannot allocate memory|out of memory|oom.kill|memory (?:usage|limit) exceed", re.I
 )
 _TIME = re.compile(r"walltime|time limit|cpu time exceeded", re.I)
-_DIGEST = re.compile(r"is not what it should be|checksum|digest|corrupt|bytes, \d+ expected", re.I)
+_DIGEST = re.compile(
+    r"is not what it should be|checksum|digest|corrupt|expected [0-9a-f]{16}|bytes, \d+ expected", re.I
+)
 _DENIED = re.compile(
     r"permission denied|denied|forbidden|unauthorized|credential|\b40[13]\b|not permitted", re.I
 )
@@ -83,10 +84,11 @@ def _before(cause: Cause) -> Iterator[str]:
         yield "the job was removed: by hand, by its hold (see the reason), or with the whole run"
     if "submit" in cause.text.lower() or "did not take the job" in cause.text:
         yield f"HTCondor refused the job: the end of {cause.directory}/*.dagman.out says why"
-    if "PRE script" in cause.text:
-        yield f"its PRE script failed: see {cause.directory}/*.dagman.out and run the script by hand"
     if not cause.attempts:
         yield "it was never submitted"
+        return
+    if "PRE script" in cause.text:
+        yield f"its PRE script failed: see {cause.directory}/*.dagman.out and run the script by hand"
     elif cause.status in (126, 127):
         yield "pegasus-worker could not be started there: is a Python of 3.10 or later on that machine?"
     elif not cause.removed:
@@ -124,8 +126,9 @@ def _data(cause: Cause) -> Iterator[str]:
         return
     if _DIGEST.search(cause.text):
         yield (
-            "the file differs from what is expected: if it was changed on purpose, mend its checksum in the"
-            " replica catalog and plan again; else restore the file"
+            "the file differs from what is expected: if it is one of yours and was changed on purpose, mend"
+            " its checksum in the replica catalog and plan again, else restore it; if a job of this run"
+            " made it, something changed it since, and its job has to run again"
         )
     elif _DENIED.search(cause.text):
         yield (

@@ -50,6 +50,11 @@ class _Attempt(Struct):
     failed: int | None = None
 
 
+def address(text: str) -> str:
+    """The host in HTCondor's way to write an address: ``<host:port?more>``."""
+    return text.strip().removeprefix("<").partition("?")[0].rstrip(">").rpartition(":")[0] or text
+
+
 class Nodes:
     """Keeps what it touches in memory until :meth:`write`. Nodes that the DAG does not name are left out."""
 
@@ -59,6 +64,7 @@ class Nodes:
         self.by_id: dict[int, _Node] = {}
         self.jobs: dict[str, _Attempt | None] = {}
         self.attempts: dict[int, _Attempt] = {}
+        self.run = connection.execute("SELECT max(started) FROM runs").fetchone()[0] or 0.0
         self.next = 1 + (connection.execute("SELECT max(id) FROM attempts").fetchone()[0] or 0)
         if all:
             self._load()
@@ -133,7 +139,7 @@ class Nodes:
         """It runs."""
         attempt = self._job(job)
         if attempt is not None:
-            attempt.started, attempt.host, attempt.held = at, host, None
+            attempt.started, attempt.host, attempt.held = at, address(host), None
             self._state(self._of(attempt), "running", at)
 
     def idle(self, job: str, at: float, released: bool) -> None:
@@ -161,9 +167,12 @@ class Nodes:
         """It was removed. Why it was held before tells more than that it was removed for it."""
         attempt = self._job(job)
         if attempt is not None:
-            attempt.ended, attempt.removed = at, 1
+            attempt.ended, attempt.removed, attempt.failed = at, 1, 1
             attempt.reason = attempt.reason or reason
-            self._after(attempt, at, -1)
+            if (attempt.submitted or 0.0) < self.run:  # what ran it then is gone, nobody waits for it
+                self._state(self._of(attempt), "waiting", at)
+            else:
+                self._after(attempt, at, -1)
 
     def _after(self, attempt: _Attempt, at: float, code: int) -> None:
         node = self._of(attempt)

@@ -118,7 +118,8 @@ def jobs(connection: sqlite3.Connection, name: str) -> Table:
         "SELECT nodes.name, row_number() OVER (PARTITION BY attempts.node ORDER BY attempts.id),"
         " coalesce(records.site, ''), coalesce(nullif(records.host, ''), attempts.host, ''),"
         " attempts.started - attempts.submitted, attempts.ended - attempts.started, records.seconds,"
-        " attempts.checked - attempts.ended, coalesce(-attempts.signal, attempts.status), records.phase"
+        " attempts.checked - attempts.ended, coalesce(-attempts.signal, attempts.status),"
+        " CASE WHEN records.verdict != 0 THEN records.phase ELSE '' END"
         " FROM attempts JOIN nodes ON nodes.id = attempts.node"
         " LEFT JOIN records ON records.attempt = attempts.id ORDER BY nodes.id, attempts.id"
     )

@@ -1,5 +1,8 @@
 """How far a run is: counts by state, the state of the whole, and what is in progress."""
 
+# pathlib would cost start-up time
+# ruff: noqa: PTH123
+
 from __future__ import annotations
 
 import os
@@ -104,14 +107,12 @@ def _state(
     run: Run, last: tuple[float, float | None, int | None, int | None] | None, counts: Counts, held: int
 ) -> tuple[str, str]:
     if last is None:
-        if counts.done == counts.total:
-            return "Success", ""
         begun = counts.total - counts.unready - counts.ready
         return "Unknown", "what runs it left no log" if begun else "it was not started yet"
     _, ended, pid, code = last
     if ended is not None:
-        return ("Success", "") if code == 0 else ("Failure", "")
-    if pid is not None and not _alive(pid):
+        return _over(code, counts)
+    if pid is not None and not _alive(run, pid):
         text = f"what ran it (process {pid}) is gone from this machine and did not say why"
         return "Unknown", f"{text}; start it again to go on from here"
     if held and held == counts.queued and not counts.pre and not counts.post:
@@ -119,7 +120,21 @@ def _state(
     return "Running", f"{held} held" if held else ""
 
 
-def _alive(pid: int) -> bool:
+def _over(code: int | None, counts: Counts) -> tuple[str, str]:
+    if code == 0 and counts.failed:  # a final node that does well makes it so
+        return "Failure", f"it ended with exit code 0, but {counts.failed} failed"
+    return ("Failure", "") if code else ("Success", "")
+
+
+def _alive(run: Run, pid: int) -> bool:
+    """Whether it runs; what runs on another machine, as the local engine's lock tells, is believed to."""
+    try:
+        with open(run.file(".lock"), encoding="utf-8", errors="replace") as stream:
+            host = next((line[5:].strip() for line in stream if line.startswith("host ")), "")
+    except OSError:
+        host = ""
+    if host not in ("", os.uname().nodename):
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
