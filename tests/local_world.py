@@ -75,7 +75,7 @@ class World:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Runs it by the command, in a session of its own."""
-        argv = [sys.executable, PROGRAM, str(self.directory), *arguments]
+        argv = [sys.executable, PROGRAM, "--engine", "local", str(self.directory), *arguments]
         return subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             start_new_session=True,

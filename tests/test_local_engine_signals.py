@@ -213,7 +213,7 @@ def test_locks_of_others(tmp_path: Path) -> None:
 
 
 def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    argv = [PROGRAM, *map(str, arguments)]
+    argv = [PROGRAM, "--engine", "local", *map(str, arguments)]
     return subprocess.run(
         argv, cwd=cwd, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
     )
@@ -256,3 +256,20 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert command(cwd=tmp_path).returncode == 2
     (tmp_path / "plan.json").write_text('{"dag": "y.dag"}')
     assert command(cwd=tmp_path).returncode == 0
+
+
+def test_a_sub_dag_that_was_done_when_the_engine_was_killed_is_not_run_again(tmp_path: Path) -> None:
+    """As if it was killed between the end of the inner DAG and the line about it in the outer's log."""
+    world = World(tmp_path)
+    world.write("in.dag", 'JOB I job.sub\nVARS I script="ok.sh"\n')
+    world.jobs("SUBDAG EXTERNAL S in.dag\nJOB After job.sub\nPARENT S CHILD After\n")
+    assert command(cwd=tmp_path).returncode == 2  # two DAGs
+    world.write("plan.json", '{"dag": "x.dag"}')
+    assert command(cwd=tmp_path).returncode == 0
+    log = world.read("x.dag.nodes.log")
+    world.write("x.dag.nodes.log", log[: log.index("005 (")])
+    (tmp_path / "x.dag.metrics").unlink()
+    world.write("x.dag.lock", f"999999999\nhost {os.uname().nodename}\nstarted 1 x\noffset 0\nrescue \n")
+    assert command(cwd=tmp_path).returncode == 0
+    assert world.order == ["I", "After", "After"]
+    assert world.ended() == [("S", 0), ("After", 0)]

@@ -79,9 +79,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         wait=arguments.wait,
     )
     try:
-        return run(wanted)
+        code = run(wanted)
     finally:
         console.close()
+    if argv is None:
+        os._exit(code)  # a file that is being carried to a job that was killed holds nobody up
+    return code
 
 
 def start(directory: str, console: Console, out: Out) -> int:

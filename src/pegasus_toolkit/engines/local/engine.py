@@ -102,6 +102,7 @@ class Engine:
         self._signals: deque[int] = deque()
         self._pool: ThreadPoolExecutor | None = None
         self._count = 0
+        self._working = 0
         self._stopping = False
         self._wakeup, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -136,6 +137,7 @@ class Engine:
             self._finished.append(function())
             os.write(self._woken, b"\0")
 
+        self._working += 1
         self._pool.submit(run)
 
     def interrupt(self, number: int) -> None:
@@ -166,7 +168,11 @@ class Engine:
         """Kills what still runs; nothing is left behind."""
         self._spawner.close()
         if self._pool is not None:
-            self._pool.shutdown()
+            # A large file may still be on its way; who waits for it here waits for nothing.
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        if not self._working:  # else a thread may yet write there
+            os.close(self._wakeup)
+            os.close(self._woken)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _turn(self) -> bool:
@@ -202,6 +208,7 @@ class Engine:
         if self._wakeup in ready:
             os.read(self._wakeup, 4096)
         while self._finished:
+            self._working -= 1
             self._finished.popleft()()
         while self._timers and self._timers[0][0] <= time.monotonic():
             heapq.heappop(self._timers)[2]()

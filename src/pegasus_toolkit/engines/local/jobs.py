@@ -18,8 +18,7 @@ from pegasus_toolkit.engines.local.records import Records
 if TYPE_CHECKING:
     from pegasus_toolkit.engines.local.engine import Engine, Task
 
-_EXEC, _FILES = 6, 13  # HTCondor's numbers for why a job is held
-_FOREVER = 1 << 30
+_EXEC = 6  # HTCondor's number for why a job is held
 
 
 class Descriptions:
@@ -63,8 +62,8 @@ class Owner(Protocol):
     def job_ended(self, one: NodeState, returned: int) -> None:
         """The job is over and its slot free; ``returned`` as DAGMan counts: signals are negative."""
 
-    def subdag(self, one: NodeState, ended: Callable[[int], None]) -> Task:
-        """Begins the DAG that a node is. Raises :class:`DagError`."""
+    def subdag(self, one: NodeState, ended: Callable[[int], None]) -> Task | None:
+        """Begins the DAG that a node is; None if it is done already. Raises :class:`DagError`."""
 
 
 class Jobs:
@@ -177,11 +176,15 @@ class Jobs:
             self.over(one, code)
 
         try:
-            self._subdags[one.node.name] = self.owner.subdag(one, ended)
+            task = self.owner.subdag(one, ended)
         except DagError as error:
             self.held(one, str(error), _EXEC)
             return
         self.records.executing(one.cluster)
+        if task is None:
+            ended(0)
+        else:
+            self._subdags[one.node.name] = task
 
 
 class _Attempt:

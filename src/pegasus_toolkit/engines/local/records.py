@@ -15,11 +15,11 @@ from pegasus_toolkit.dag import dagman, events
 
 class Recovered(NamedTuple):
     """What the event log tells of a run that was killed: nodes that are done; for nodes whose job is over but
-    not their POST script, what it returned; numbers of jobs that never ended; the highest number of all."""
+    not their POST script, what it returned; jobs that never ended, with their nodes; the highest number."""
 
     done: frozenset[str]
     ended: Mapping[str, int]
-    lost: tuple[int, ...]
+    lost: Mapping[int, str]
     last: int
 
 
@@ -52,7 +52,7 @@ def recover(file: str, offset: int, posts: frozenset[str]) -> Recovered:
                 done.add(node)
         elif event.kind == events.PRE_SKIP:
             done.add(node)
-    return Recovered(frozenset(done), ended, tuple(node_of), last)
+    return Recovered(frozenset(done), ended, node_of, last)
 
 
 def _status(event: events.Event) -> int:

@@ -17,7 +17,7 @@ from pegasus_toolkit.engines.local.engine import Engine, Observer, Settings, Tas
 from pegasus_toolkit.engines.local.jobs import Descriptions, Jobs
 from pegasus_toolkit.engines.local.lock import Left, Lock, Running
 from pegasus_toolkit.engines.local.nodes import Nodes, NodeState, Ready
-from pegasus_toolkit.engines.local.records import Records, Recovered, recover
+from pegasus_toolkit.engines.local.records import Records, Recovered, finished, recover
 
 _FAILED, _REMOVED = 1, 2  # exit codes, as DAGMan's
 
@@ -75,6 +75,7 @@ class Run:
         return known, done | (known.done & set(self.nodes.of))
 
     def _begin(self, known: Recovered, done: set[str]) -> None:
+        self.lost = frozenset(known.lost.values())
         for cluster in known.lost:
             self.records.event(events.aborted(cluster, time.time(), "the engine that ran it was killed"))
         for name, returned in known.ended.items():
@@ -302,10 +303,12 @@ class Run:
 
     # What jobs and scripts need to know.
 
-    def subdag(self, one: NodeState, ended: Callable[[int], None]) -> Task:
-        directory = Path(self.base, one.node.directory)
+    def subdag(self, one: NodeState, ended: Callable[[int], None]) -> Task | None:
+        dag = Path(self.base, one.node.directory, one.node.subdag)
+        if one.node.name in self.lost and finished(str(dag)):
+            return None  # only we did not live to note it
         try:
-            return Run(read(directory / one.node.subdag), self.engine, ended)
+            return Run(read(dag), self.engine, ended)
         except Running as running:
             raise DagError([Problem(one.node.subdag, 0, str(running))]) from None
 
