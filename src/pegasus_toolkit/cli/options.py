@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("named", nargs="?", default="", metavar="FILE", help=argparse.SUPPRESS)
+    add("named", nargs="?", type=_path, metavar="FILE", help=argparse.SUPPRESS)
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
     add(
         "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
