@@ -17,6 +17,79 @@ from pegasus_toolkit.planner.writing import quoting
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.dag"))
 
 
+EVERYTHING = """
+# a comment
+// another
+Job A a.sub DIR "some where" NOOP
+JOB B b.sub DONE
+JOB C {
+    executable = /bin/true
+    # of the description
+} DIR d
+job D shared
+SUBDAG EXTERNAL E inner.dag DIR e
+FINAL F f.sub
+SUBMIT-DESCRIPTION shared @=end
+    executable = /bin/false
+@end
+INCLUDE more.dag
+CONFIG my.config
+ENV SET ONE=1;TWO=a b
+ENV GET HOME, PATH
+VARS A x="1" y = 'it"s' +Attr="\\"quoted\\""
+VARS A APPEND z="a\\\\b"
+VARS ALL_NODES all=yes
+SCRIPT PRE A /bin/pre $JOB "x y"
+SCRIPT DEFER 4 10 DEBUG out.txt ALL POST A post.sh
+SCRIPT HOLD A hold.sh
+PRE_SKIP A 3
+RETRY A 5 UNLESS-EXIT 2
+RETRY B 1
+CATEGORY A big
+MAXJOBS big 2
+PRIORITY A -7
+ABORT-DAG-ON A 9 RETURN 0
+ABORT_DAG_ON B 9
+DONE Included
+DOT x.dot UPDATE
+NODE_STATUS_FILE status 30
+PARENT A B CHILD C \\
+    D
+PARENT C CHILD E
+"""
+
+WRONG = """\
+JOB A a.sub
+JOB A b.sub
+JOB CHILD c.sub
+JOB
+JOB D d.sub NOPE
+SPLICE S s.dag
+NONSENSE A
+RETRY A many
+RETRY A 1 UNTIL 2
+RETRY Z 1
+VARS A x
+VARS A queue="1"
+VARS A x="open
+PARENT A CHILD
+PARENT A CHILD Z
+MAXJOBS big 0
+SCRIPT PRE A
+SCRIPT DURING A x
+ABORT-DAG-ON A 1 RETURN 256
+FINAL F f.sub
+FINAL G g.sub
+PARENT F CHILD A
+DONE F
+INCLUDE nowhere.dag
+SUBDAG A a.dag
+ENV SET x
+JOB E {
+executable = x
+"""
+
+
 def dag(tmp_path: Path, text: str) -> Dag:
     file = tmp_path / "x.dag"
     file.write_text(text)
@@ -48,49 +121,7 @@ def test_plans_are_read(file: Path) -> None:
 
 def test_every_statement(tmp_path: Path) -> None:
     (tmp_path / "more.dag").write_text("JOB Included i.sub\n")
-    found = dag(
-        tmp_path,
-        """
-        # a comment
-        // another
-        Job A a.sub DIR "some where" NOOP
-        JOB B b.sub DONE
-        JOB C {
-            executable = /bin/true
-            # of the description
-        } DIR d
-        job D shared
-        SUBDAG EXTERNAL E inner.dag DIR e
-        FINAL F f.sub
-        SUBMIT-DESCRIPTION shared @=end
-            executable = /bin/false
-        @end
-        INCLUDE more.dag
-        CONFIG my.config
-        ENV SET ONE=1;TWO=a b
-        ENV GET HOME, PATH
-        VARS A x="1" y = 'it"s' +Attr="\\"quoted\\""
-        VARS A APPEND z="a\\\\b"
-        VARS ALL_NODES all=yes
-        SCRIPT PRE A /bin/pre $JOB "x y"
-        SCRIPT DEFER 4 10 DEBUG out.txt ALL POST A post.sh
-        SCRIPT HOLD A hold.sh
-        PRE_SKIP A 3
-        RETRY A 5 UNLESS-EXIT 2
-        RETRY B 1
-        CATEGORY A big
-        MAXJOBS big 2
-        PRIORITY A -7
-        ABORT-DAG-ON A 9 RETURN 0
-        ABORT_DAG_ON B 9
-        DONE Included
-        DOT x.dot UPDATE
-        NODE_STATUS_FILE status 30
-        PARENT A B CHILD C \\
-            D
-        PARENT C CHILD E
-        """,
-    )
+    found = dag(tmp_path, EVERYTHING)
     a, b, c = (found.nodes[name] for name in "ABC")
     assert list(found.nodes) == ["A", "B", "C", "D", "E", "F", "Included"]
     assert (a.submit, a.directory, a.noop, a.done) == ("a.sub", "some where", True, False)
@@ -119,38 +150,7 @@ def test_every_statement(tmp_path: Path) -> None:
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
-    found = problems(
-        tmp_path,
-        """JOB A a.sub
-JOB A b.sub
-JOB CHILD c.sub
-JOB
-JOB D d.sub NOPE
-SPLICE S s.dag
-NONSENSE A
-RETRY A many
-RETRY A 1 UNTIL 2
-RETRY Z 1
-VARS A x
-VARS A queue="1"
-VARS A x="open
-PARENT A CHILD
-PARENT A CHILD Z
-MAXJOBS big 0
-SCRIPT PRE A
-SCRIPT DURING A x
-ABORT-DAG-ON A 1 RETURN 256
-FINAL F f.sub
-FINAL G g.sub
-PARENT F CHILD A
-DONE F
-INCLUDE nowhere.dag
-SUBDAG A a.dag
-ENV SET x
-JOB E {
-executable = x
-""",
-    )
+    found = problems(tmp_path, WRONG)
     places = [int(one.split(":")[1]) for one in found if one.startswith("x.dag:")]
     assert sorted(places) == [*range(2, 20), *range(21, 24), 25, 26, 27]
     text = "\n".join(found)

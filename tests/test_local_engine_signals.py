@@ -69,12 +69,10 @@ def test_a_signal_ends_the_jobs_and_the_run_can_go_on(world: World, number: int)
 
 
 def test_a_job_that_ignores_sigterm_is_killed(world: World) -> None:
-    world.script("long.sh", "trap '' TERM; exec 3> alive; : > ready; while :; do sleep 1000; done")
-    process, alive = begun(world)
-    process.send_signal(signal.SIGTERM)
-    process.communicate()
-    gone(alive)
-    assert process.returncode == 2
+    world.write("pid", str(os.getpid()))
+    world.script("long.sh", "trap '' TERM; kill -TERM $(cat pid); while :; do sleep 1000; done")
+    assert world.run(grace=0.0) == 2
+    assert world.done() == {"A"} and [one.kind for one in world.events][-1] == events.ABORTED
 
 
 def test_the_second_signal_kills_at_once(world: World) -> None:
