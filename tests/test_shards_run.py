@@ -211,11 +211,12 @@ def test_a_directory_of_another_specification_is_left_alone(tmp_path: Path, spec
         (("--submit", "--bandwidth", "1M"), "--bandwidth cannot be had with"),
         (("--submit", "--digest", "blake3"), "sha256"),
         (("--shards", "0"), "whole number from 1"),
-        (("-f", "other.json"), "named twice"),
+        (("--submit", "-f", "other.json"), "named twice"),
     ],
 )
 def test_options_that_make_no_sense_together(tmp_path: Path, words: tuple[str, ...], text: str) -> None:
-    done = run("spec.json", *words, cwd=tmp_path)
+    named = ["spec.json"] if "--submit" in words else ["-f", "spec.json"]
+    done = run(*named, *words, cwd=tmp_path)
     assert done.returncode == 2 and text in done.stderr
 
 

@@ -109,6 +109,8 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
+    if got.named and not (got.submit or got.shards):
+        parser.error(f"unrecognized arguments: {got.named}; a specification is named by -f")
     if got.named and got.file != "-":
         parser.error("the specification is named twice")
     got.file = got.named or got.file
