@@ -165,12 +165,12 @@ class Done:
 
 
 def node(root: Path, **more: Any) -> dict[str, Any]:
-    """The line of a compute node at the site ``pool``; ``inputs``: LFN to content, put into scratch."""
+    """The line of a compute node at ``pool``; ``inputs``: as in a bundle, or LFN to content, for scratch."""
     scratch = root / "scratch"
     scratch.mkdir(parents=True, exist_ok=True)
     executable = more.pop("executable", ())
-    inputs = []
-    for lfn, content in more.pop("inputs", {}).items():
+    inputs = list(given) if isinstance(given := more.pop("inputs", {}), list) else []
+    for lfn, content in given.items() if isinstance(given, dict) else ():
         (scratch / lfn).parent.mkdir(parents=True, exist_ok=True)
         (scratch / lfn).write_bytes(content)
         inputs.append({"lfn": lfn, "executable": lfn in executable, "sources": [place(scratch / lfn)]})
