@@ -57,6 +57,7 @@ def test_all_is_moved_and_added_up(tmp_path: Path, nginx: Nginx) -> None:
     assert not (tmp_path / "gone").exists()
     submit = tmp_path / "sub"
     assert done.stdout.splitlines()[0] == str(submit)
+    assert (submit / "jobs").stat().st_mode & 0o077 == 0
     total = sum(map(len, files.values()))
     told = receipt(submit)["receipt"]
     assert told["shards"] == {"done": 5}

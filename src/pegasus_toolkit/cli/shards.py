@@ -125,6 +125,7 @@ def _plan(
     specifications = {shard.name: cut.raw(shard.positions) for shard in shards}
     facts = {"specification": {"file": name, "sha256": digest, "entries": len(operations)}}
     directory.write(dag, "transfer", chain(files(dag, "transfer", specifications, facts), packed))
+    Path(target, "jobs").chmod(0o700)  # URLs may hold secrets
     _tell(shards, 0 if alone else cut.here, console)
 
 
