@@ -187,12 +187,12 @@ def test_a_data_connection_from_elsewhere_is_refused(
     must = gridftp_data.Receiver.must
     strangers: list[socket.socket] = []
 
-    def faster(self: gridftp_data.Receiver, command: str, hint: str = "") -> object:
+    def faster(self: gridftp_data.Receiver, command: str) -> object:
         if command.startswith("PORT"):
             address = self.listener.getsockname()
             strangers.append(socket.create_connection(address, source_address=("127.0.0.2", 0)))
             strangers[-1].sendall(gridftp_data.HEADER.pack(0, 5, 0) + b"wrong")
-        return must(self, command, hint)
+        return must(self, command)
 
     monkeypatch.setattr(gridftp_data.Receiver, "must", faster)
     backend = at(gridftp.port, gridftp)

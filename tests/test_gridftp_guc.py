@@ -14,8 +14,9 @@ from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Sink, Source, Want
 from tests.material import AWKWARD, content, sha256
-from tests.servers.common import program
-from tests.servers.gridftp import GridFtpServer
+from tests.servers.common import program, public_directory
+from tests.servers.grid_pki import Grid
+from tests.servers.gridftp import GridFtpServer, serving
 
 NAMES = [name for name in AWKWARD if "\n" not in name]
 
@@ -127,3 +128,21 @@ def test_without_the_tool_the_error_says_what_to_install(gridftp: GridFtpServer,
     settings = gridftp.settings(PEGASUS_FORCE_GUC="1", PATH=str(tmp_path))
     with pytest.raises(Unsupported, match="globus-gass-copy-progs"):
         open_backend(Endpoint("gsiftp", gridftp.authority, "grid"), settings)
+
+
+def test_server_that_insists_on_encrypted_data(grid: Grid, tmp_path: Path) -> None:
+    """Our own client cannot, and says what can; the tool is then told to."""
+    (tmp_path / "here").write_bytes(content(5000))
+    with public_directory("gridftp-") as home, serving(home, grid, ["-encrypt-data"]) as server:
+        there = server.data / "file"
+        plain = open_backend(Endpoint("gsiftp", server.authority, "grid"), server.settings())
+        (job,) = plain.put(iter([put_job(tmp_path / "here", there)]))
+        assert job.error is not None and "PEGASUS_FORCE_GUC" in job.error.hint
+        plain.close()
+        assert not there.exists()
+        backend = opened(server)
+        (job,) = backend.put(iter([put_job(tmp_path / "here", there)]))
+        assert job.error is None and there.read_bytes() == content(5000)
+        (got,) = backend.get(iter([get_job(there, tmp_path / "back")]))
+        assert got.error is None and got.end.commit() == sha256(content(5000))
+        backend.close()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BufferedReader
 
-from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.errors import failure, hint
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply, Session, connect
 from pegasus_toolkit.transfer.errors import ServerFault, TimedOut, Unsupported
 
@@ -39,14 +39,21 @@ class Channel:
         self.patience = patience
         self.sock: socket.socket | None = None
         self.first: deque[Reply] = deque()
+        try:
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
 
-    def must(self, command: str, hint: str = "") -> Reply:
+    def _prepare(self) -> None:
+        """Agrees with the server on how data go; nothing here."""
+
+    def must(self, command: str) -> Reply:
         """Its reply, which must be a good one."""
         reply = self.session.ask(command)
         if not reply.good:
-            raise Unsupported(
-                f"the server refuses {command}: {reply.code} {reply.text}", host=self.session.host, hint=hint
-            )
+            what = f"the server refuses {command}: {reply.code} {reply.text}"
+            raise Unsupported(what, host=self.session.host, hint=hint(reply))
         return reply
 
     def plain(self, mode: str) -> None:
@@ -83,13 +90,12 @@ class Channel:
 class Sender(Channel):
     """Files to the server, one after the other over one connection that we make."""
 
-    def __init__(self, session: Session, patience: float) -> None:
-        super().__init__(session, patience)
+    def _prepare(self) -> None:
         self.plain("E")
         for reports in ("PERF", "RESTART"):  # several lines a file, which nobody reads
-            session.send(f"TREV {reports} 0", _ignored)
+            self.session.send(f"TREV {reports} 0", _ignored)
         host, port = self.passive()
-        self.sock = connect(host, port, patience, session.url)
+        self.sock = connect(host, port, self.patience, self.session.url)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
 
     def ask(self, path: str) -> None:
@@ -120,18 +126,20 @@ class Receiver(Channel):
     """Files from the server in extended block mode; the server connects to us."""
 
     def __init__(self, session: Session, patience: float) -> None:
-        super().__init__(session, patience)
-        self.plain("E")
         here = session.link.sock.getsockname()[0]
         family = socket.AF_INET6 if ":" in here else socket.AF_INET
         self.listener = socket.create_server((here, 0), family=family, backlog=1)
         self.listener.settimeout(patience)
-        port = self.listener.getsockname()[1]
-        if family == socket.AF_INET6:
+        self._buffer = memoryview(bytearray(BLOCK))
+        super().__init__(session, patience)
+
+    def _prepare(self) -> None:
+        self.plain("E")
+        here, port, *_ = self.listener.getsockname()
+        if self.listener.family == socket.AF_INET6:
             self.must(f"EPRT |2|{here}|{port}|")
         else:
             self.must(f"PORT {here.replace('.', ',')},{port >> 8},{port & 255}")
-        self._buffer = memoryview(bytearray(BLOCK))
 
     def ask(self, path: str) -> None:
         """Says which file is wanted next."""
@@ -237,11 +245,10 @@ class Receiver(Channel):
 class Streamer(Channel):
     """Files (and listings) from the server in stream mode, one connection each, which we make."""
 
-    def __init__(self, session: Session, patience: float) -> None:
-        super().__init__(session, patience)
+    def _prepare(self) -> None:
         self.plain("S")
-        while session.waiting:  # from here on replies are read one by one
-            session.pump()
+        while self.session.waiting:  # from here on replies are read one by one
+            self.session.pump()
         self._buffer = memoryview(bytearray(BLOCK))
 
     def ask(self, path: str, verb: str = "RETR") -> None:

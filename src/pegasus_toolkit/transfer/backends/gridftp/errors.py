@@ -35,6 +35,7 @@ _BY_CODE: dict[int, type[TransferError]] = {
     430: Denied, 452: NoSpace, 501: BadSpecification, 502: Unsupported, 504: Unsupported, 530: Denied,
     532: Denied, 533: Denied, 534: Denied, 535: Denied, 550: NotFound, 552: NoSpace, 553: Denied,
 }  # fmt: skip
+PROTECTION = frozenset({533, 534, 536, 537})  # data connections are not protected as the server insists
 
 
 def number(reply: Reply) -> int:
@@ -57,4 +58,12 @@ def failure(
         if type(error) is not TransferError and error.kind != "transient":
             return error
     kind = _BY_CODE.get(reply.code, ServerFault if reply.code < 500 else other)
-    return kind(f"the server says {reply.code} {reply.text}", url=url, host=host, side=side)
+    what = f"the server says {reply.code} {reply.text}"
+    return kind(what, url=url, host=host, side=side, hint=hint(reply))
+
+
+def hint(reply: Reply) -> str:
+    """The way out, where the server insists on data connections that only the tool can make."""
+    if reply.code not in PROTECTION:
+        return ""
+    return "with PEGASUS_FORCE_GUC=1 globus-url-copy moves the bytes, over authenticated data connections"

@@ -24,7 +24,7 @@ from urllib.parse import quote
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 from pegasus_toolkit.transfer.backends.gridftp.copy import rename
-from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.errors import PROTECTION, failure
 from pegasus_toolkit.transfer.backends.gridftp.login import GsiDoor
 from pegasus_toolkit.transfer.backends.gridftp.names import Facts
 from pegasus_toolkit.transfer.backends.gridftp.put import Item
@@ -65,6 +65,7 @@ class Guc(GridFtp):
         self.entrance = entrance
         self.tool = tool
         self._process: subprocess.Popen[bytes] | None = None
+        self._private = False  # data are encrypted
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Sizes first, then the files that are there."""
@@ -141,16 +142,14 @@ class Guc(GridFtp):
                     text = f"not the {pair.size} bytes that there were"
                     pair.job.error = Corrupted(text, url=self.door.url + pair.remote, side=side)
                 return
-            first = rest.pop(0)
-            first.job.error = self._why(first, said, side)
+            reply = _reply(said)
+            if reply.code in PROTECTION and not self._private:
+                self._private = True  # the server insists on encrypted data, so that is tried
+            else:
+                first = rest.pop(0)
+                url = self.door.url + first.job.path
+                first.job.error = failure(reply, url, self.door.host, side=side)
             pairs = rest
-
-    def _why(self, pair: Pair, said: str, side: Side) -> TransferError:
-        """By the numbers of the server's reply that the tool repeats, not by its own words."""
-        replies = _REPLY.findall(said)
-        code = int(replies[0][0]) if replies else 0
-        lines = tuple(text for _, text in replies) or (said.strip()[:300] or "it does not say why",)
-        return failure(Reply(code, lines), self.door.url + pair.job.path, self.door.host, side=side)
 
     def _whole(self, pairs: Sequence[Pair], side: Side) -> list[bool]:
         if side == "source":
@@ -172,6 +171,8 @@ class Guc(GridFtp):
             listed, said = Path(directory, "list"), Path(directory, "said")
             listed.write_text("".join(self._line(pair, side) for pair in pairs), encoding="ascii")
             argv = [self.tool, "-fast", "-stall-timeout", f"{max(1, int(self.settings.stall_timeout))}"]
+            if self._private:
+                argv.append("-dcpriv")
             if self.settings.streams > 1 and any((pair.size or 0) >= LARGE for pair in pairs):
                 argv += ["-p", str(self.settings.streams)]
             with said.open("wb") as output:
@@ -219,6 +220,13 @@ class Guc(GridFtp):
         if process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+
+
+def _reply(said: str) -> Reply:
+    """The server's reply that the tool repeats: its numbers count, not the tool's own words."""
+    replies = _REPLY.findall(said)
+    code = int(replies[0][0]) if replies else 0
+    return Reply(code, tuple(text for _, text in replies) or (said.strip()[:300] or "it does not say why",))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
