@@ -58,6 +58,10 @@ class Event(NamedTuple):
     code: int = 0
 
 
+# Of an event the fields from ``node`` on.
+_Detail = tuple[str, int | None, int | None, float, float, str, int]
+
+
 class EventLog:
     """Reads a log from byte ``offset`` on; iterated again, it goes on with what was written since.
 
@@ -92,14 +96,17 @@ def _parse(text: str) -> Event | None:
     head = _HEAD.fullmatch(first)
     if head is None:
         return None
-    kind, cluster, proc, subproc = int(head[1]), int(head[2]), int(head[3]), int(head[4])
-    event = Event(kind, cluster, proc, subproc, _seconds(head), head[15])
-    detail = _DETAILS.get(kind)
-    return detail(event, rest) if detail is not None else event
+    kind = int(head[1])
+    detail = _DETAILS.get(kind, _nothing)(rest)
+    return Event(kind, int(head[2]), int(head[3]), int(head[4]), _seconds(head), head[15], *detail)
 
 
-def _of_node(event: Event, text: str) -> Event:
-    return event._replace(node=_node(text))
+def _nothing(text: str) -> _Detail:
+    return "", None, None, 0.0, 0.0, "", 0
+
+
+def _of_node(text: str) -> _Detail:
+    return _node(text), None, None, 0.0, 0.0, "", 0
 
 
 def _node(text: str) -> str:
@@ -107,22 +114,28 @@ def _node(text: str) -> str:
     return (match[1] or match[2] or "").strip() if match else ""
 
 
-def _of_end(event: Event, text: str) -> Event:
+def _of_script(text: str) -> _Detail:
+    return _node(text), *_of_end(text)[1:]
+
+
+def _of_end(text: str) -> _Detail:
     normal = _NORMAL.search(text)
     signal = _SIGNAL.search(text) if normal is None else None
     usage = _USAGE.search(text)
-    return event._replace(
-        node=_node(text) if event.kind == POST_SCRIPT else "",
-        returned=int(normal[1]) if normal else None,
-        signal=int(signal[1]) if signal else None,
-        user=_days(usage, 1) if usage else 0.0,
-        system=_days(usage, 5) if usage else 0.0,
+    return (
+        "",
+        int(normal[1]) if normal else None,
+        int(signal[1]) if signal else None,
+        _days(usage, 1) if usage else 0.0,
+        _days(usage, 5) if usage else 0.0,
+        "",
+        0,
     )
 
 
-def _of_reason(event: Event, text: str) -> Event:
+def _of_reason(text: str) -> _Detail:
     codes = _CODES.search(text)
-    return event._replace(reason=text.partition("\n")[0].strip(), code=int(codes[1]) if codes else 0)
+    return "", None, None, 0.0, 0.0, text.partition("\n")[0].strip(), int(codes[1]) if codes else 0
 
 
 _DETAILS = {
@@ -130,7 +143,7 @@ _DETAILS = {
     CLUSTER_SUBMIT: _of_node,
     PRE_SKIP: _of_node,
     TERMINATED: _of_end,
-    POST_SCRIPT: _of_end,
+    POST_SCRIPT: _of_script,
     ABORTED: _of_reason,
     HELD: _of_reason,
 }

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator
 
 _PIECE = re.compile(r"""([^ \t\r"']+)|"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'""", re.DOTALL)
-_PLAIN = re.compile(r"""[ \t\r]*(?:([^ \t\r"']+)(?![^ \t\r])|\Z)""")  # a word without quotes, or the end
+_PLAIN = re.compile(r"[^ \t\r]+")
+_BARE = re.compile(r"""[ \t\r]*(?:([^ \t\r"']+)(?![^ \t\r])|\Z)""")  # without quotes, or the end
 _SPACE = re.compile(r"[ \t\r]*")
 _PAIR = re.compile(r"""[ \t\r]*([^ \t\r"'=]+)[ \t\r]*=[ \t\r]*(?=[^ \t\r=])""")
+_SIMPLE = re.compile(r"""[ \t\r]*([^ \t\r"'=]+)="([^"\\]*)"(?![^ \t\r])""")  # most pairs
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -22,13 +24,26 @@ class Words:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
+        # Most lines hold no quote: then their words are what stands between spaces.
+        self._plain = None if '"' in text or "'" in text else _PLAIN.findall(text)
+        self._count = 0
+
+    def _settle(self) -> None:
+        """From here on by ``at``."""
+        if self._plain is not None:
+            for match, _ in zip(_PLAIN.finditer(self.text), range(self._count), strict=False):
+                self.at = match.end()
+            self._plain = None
 
     def next(self, trim: bool = False) -> str:
         """The next word, "" at the end. Its quotes stay unless ``trim``; escapes in them are undone."""
-        plain = _PLAIN.match(self.text, self.at)
-        if plain is not None:
-            self.at = plain.end()
-            return plain[1] or ""
+        if self._plain is not None:
+            self._count += 1
+            return self._plain[self._count - 1] if self._count <= len(self._plain) else ""
+        bare = _BARE.match(self.text, self.at)
+        if bare is not None:
+            self.at = bare.end()
+            return bare[1] or ""
         text, found = self.text, []
         at = _space(text, self.at)
         while at < len(text) and text[at] not in " \t\r":
@@ -66,13 +81,14 @@ class Words:
 
     def peek(self) -> str:
         """The next word, which stays."""
-        at = self.at
+        at, count = self.at, self._count
         word = self.next()
-        self.at = at
+        self.at, self._count = at, count
         return word
 
     def rest(self) -> str:
         """All that is left, as it stands there."""
+        self._settle()
         left = self.text[self.at :].strip()
         self.at = len(self.text)
         return left
@@ -85,7 +101,13 @@ class Words:
 
     def pairs(self) -> Iterator[tuple[str, str]]:
         """``key=value`` as in ``VARS``, to the end of the line."""
+        self._settle()
         while _space(self.text, self.at) < len(self.text):
+            simple = _SIMPLE.match(self.text, self.at)
+            if simple is not None:
+                self.at = simple.end()
+                yield simple[1], simple[2]
+                continue
             match = _PAIR.match(self.text, self.at)
             if match is None:
                 raise Wrong(f"expected key=value, found {self.text[self.at :].strip()!r}")
