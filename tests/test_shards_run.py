@@ -149,6 +149,32 @@ def test_a_shard_without_record_is_told_by_its_journal(tmp_path: Path, nginx: Ng
     assert [one.get("lfn") for one in left] == [None, "none"]
 
 
+def test_a_large_specification_stays_small_in_memory(tmp_path: Path) -> None:
+    """A million entries take 350 MB, a tenth of them 55."""
+    line = (
+        '{"type":"transfer","lfn":"f.%07d","size":%d,'
+        '"src_urls":[{"site_label":"near","url":"https://near.example.org/bucket/dir/file-%07d.dat"}],'
+        '"dest_urls":[{"site_label":"far","url":"https://store.example.org/run/dir/f.%07d"}]}'
+    )
+    lines = (line % (n, n * 7919 % 10_000_019, n, n) for n in range(100_000))
+    (tmp_path / "spec.json").write_text("[" + ",\n".join(lines) + "]")
+    (tmp_path / "worker").touch()
+    code = (
+        "import sys\nfrom pegasus_toolkit.cli.transfer import main\ncode = main(sys.argv[1:])\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print([line.split()[1] for line in lines if line.startswith('VmHWM')][0], code)"
+    )
+    words = ["spec.json", "--shards", "7", "--dir", "sub", "--worker", "worker"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=tmp_path, capture_output=True, text=True, check=True, env=environment(),
+    )  # fmt: skip
+    kibibytes, exit = map(int, done.stdout.split()[-2:])
+    assert exit == 0 and kibibytes < 90 << 10, done.stderr
+    counts = [path.read_bytes().count(b"\n") - 2 for path in (tmp_path / "sub/jobs").glob("*.spec.json")]
+    assert len(counts) == 7 and sum(counts) == 100_000
+
+
 def test_only_planned_it_is_a_dag_that_htcondor_takes(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("HTCondor's library is there for Linux alone")
