@@ -34,7 +34,8 @@ class Told:
         self.counts: Mapping[str, int] = {}
 
     def say(self, level: str, text: str) -> None:
-        self.lines.append(f"{level}: {text}")
+        if level != "debug":
+            self.lines.append(f"{level}: {text}")
 
     def progress(self, counts: Mapping[str, int]) -> None:
         self.counts = dict(counts)

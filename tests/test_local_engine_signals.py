@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import signal
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 import pytest
@@ -237,6 +241,25 @@ def test_the_command_names_what_failed_and_where_to_look(tmp_path: Path) -> None
     assert "A failed: job failed with status 4" in done.stderr
     assert "0 of 2 nodes are done" in done.stderr and "1 failed, 1 could not run for that" in done.stderr
     assert f"what happened: pegasus-analyzer {tmp_path}" in done.stderr
+
+
+def test_on_a_terminal_one_line_tells_how_far_it_is(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.jobs("JOB A job.sub\nJOB B job.sub\nDOT x.dot\n")
+    ours, theirs = os.openpty()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    argv = [PROGRAM, "--engine", "local", "-v", str(tmp_path)]
+    process = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
+    os.close(theirs)
+    told = b""
+    with contextlib.suppress(OSError):  # its end, on Linux
+        while data := os.read(ours, 4096):
+            told += data
+    os.close(ours)
+    assert process.wait() == 0
+    assert b"\r\x1b[K[" in told and b"/2 nodes" in told
+    assert b"A is done" in told and b"DOT is left out by the local engine" in told
+    assert told.rstrip().endswith(b"s") and b"2 of 2 nodes are done" in told
 
 
 def test_what_the_command_refuses(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ class Progress:
         self._next = INTERVAL
 
     def say(self, level: str, text: str) -> None:
-        self.console.lines(level.upper(), [text])
+        unwanted = {"debug": not self.console.wants_debug, "info": self.console.quiet}
+        if not unwanted.get(level, False):
+            self.console.lines(level.upper(), [text])
 
     def progress(self, counts: Mapping[str, int]) -> None:
         self.counts = dict(counts)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pegasus_toolkit.dag.problems import DagError, Problem
 
-_MOST = 999
+_MOST = 100  # where DAGMan looks no further, and writes the last one anew
 
 
 def newest(dag: str | Path) -> Path | None:

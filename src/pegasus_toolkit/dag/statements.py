@@ -31,7 +31,7 @@ class Draft:
         self.ignored: dict[str, None] = {}
 
     def change(self, name: str, **fields: Any) -> None:
-        """Sets fields of a node, or with ``ALL_NODES`` of all but the final one; :meth:`apply` makes it so."""
+        """Sets fields of a node, or of all but the final one with ``ALL_NODES``, when :meth:`apply` comes."""
         for one in self.named(name):
             self._changes.setdefault(one, {}).update(fields)
 

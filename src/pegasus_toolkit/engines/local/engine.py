@@ -39,7 +39,7 @@ class Observer(Protocol):
     """Who is told how it goes; calls come from the thread that runs the engine."""
 
     def say(self, level: str, text: str) -> None:
-        """``level``: info, warning or error."""
+        """``level``: debug, info, warning or error."""
 
     def progress(self, counts: Mapping[str, int]) -> None:
         """Nodes by state; often."""

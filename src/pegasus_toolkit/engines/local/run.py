@@ -54,6 +54,9 @@ class Run:
             raise
         self.jobs = Jobs(engine, self, self.records, descriptions, known.last)
         self.scripts = scripts.Scripts(self)
+        hold = ("SCRIPT HOLD",) if any(one.node.hold for one in self.nodes) else ()
+        for word in (*dag.ignored, *hold):
+            engine.observer.say("warning", f"{dag.file}: {word} is left out by the local engine")
         self._begin(known, done)
 
     def _known(self, left: Left | None) -> tuple[Recovered, set[str]]:
@@ -212,6 +215,7 @@ class Run:
             self.nodes.set(one, "unready")
 
     def _done(self, one: NodeState) -> None:
+        self.engine.observer.say("debug", f"{one.node.name} is done")
         for child in self.nodes.done(one):
             self._start(child)
 
