@@ -128,6 +128,34 @@ def test_condorio_files_come_from_the_start_and_go_to_the_outbox(tmp_path: Path)
     ]
     assert done.meta.keys() == {"d/kept", "dropped"}
     assert (start / "in").read_bytes() == b"abc"
+    assert (done.record["bytes_in"], done.record["bytes_out"]) == (3, 3)
+
+
+def test_condorio_across_file_systems(tmp_path: Path) -> None:
+    """Where names cannot be given, files are copied, and verified on the way."""
+    other = Path("/dev/shm")
+    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second file system")
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / "in").write_bytes(b"abc")
+    line = {"inputs": [{"lfn": "in", "delivered": "in", **told(ABC)}], "outbox": "out"}
+    line["outputs"] = [{"lfn": "d/a", "destinations": [place("file:///s/x")]}]
+    path = bundle(tmp_path, {**node(tmp_path, tasks=[sh("cp in d/a")]), **line})
+    done = ended(tmp_path, started(tmp_path, path, {"PEGASUS_WN_TMP": str(other)}))
+    assert done.code == 0 and (start / "out/d/a").read_bytes() == b"abc"
+    assert done.meta["d/a"]["checksum.value"] == ABC and "destinations" not in done.record["outputs"][0]
+    (start / "in").write_bytes(b"abd")
+    again = ended(tmp_path, started(tmp_path, path, {"PEGASUS_WN_TMP": str(other)}))
+    assert again.code == 2 and again.record["checks"] == {"made": 1, "failed": 1}
+
+
+def test_a_link_among_the_outputs_is_carried_as_the_file_it_means(tmp_path: Path) -> None:
+    line = {"outbox": "out", "outputs": [{"lfn": "link", "destinations": [place("file:///s/x")]}]}
+    path = bundle(tmp_path, {**node(tmp_path, tasks=[sh("printf abc > file; ln -s file link")]), **line})
+    done = ended(tmp_path, started(tmp_path, path, {}))
+    assert done.code == 0 and (done.start / "out/link").read_bytes() == b"abc"
+    assert not (done.start / "out/link").is_symlink() and done.meta["link"]["checksum.value"] == ABC
 
 
 def test_without_integrity_nothing_is_compared(tmp_path: Path) -> None:
@@ -228,6 +256,11 @@ def test_a_program_that_cannot_be_run(content: bytes | None, code: int, text: st
     done = one_node(tmp_path, tasks=[{**sh(""), "program": str(program)}])
     assert done.code == code and text in done.record["error"]
     assert "exit" not in done.record["tasks"][0] and "signal" not in done.record["tasks"][0]
+
+
+def test_an_input_that_is_not_there_to_be_read(tmp_path: Path) -> None:
+    done = one_node(tmp_path, tasks=[sh("true", stdin="none")])
+    assert done.code == 2 and "none: No such file" in done.record["error"]
 
 
 def test_a_signal_is_told(tmp_path: Path) -> None:

@@ -17,7 +17,6 @@ from pegasus_toolkit.transfer.model import Checksum, Operation, Outcome, Transfe
 from pegasus_toolkit.transfer.spec.specification import SpecificationError, load
 from pegasus_toolkit.worker import moves
 from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
-from pegasus_toolkit.worker.record import FileRecord
 from pegasus_toolkit.worker.work import Work
 
 _DIRECTION = {"stage_in": "in", "stage_out": "out", "inter_site": "move"}
@@ -61,13 +60,8 @@ def _expecting(work: Work, one: Operation) -> Operation:
 
 def _note(work: Work, one: Transfer, outcome: Outcome) -> None:
     destination = outcome.attempts[-1].destination if outcome.attempts else one.destinations[0]
-    found = FileRecord(
-        lfn=one.lfn,
-        size=outcome.size,
-        algorithm=outcome.algorithm,
-        digest=outcome.digest,
-        destinations=(redact.url(destination.url),),
-    )
+    found = moves.file(one.lfn, outcome)
+    found.destinations = (redact.url(destination.url),)
     work.record.outputs.append(found)
     if work.node.kind == "stage_in":
         work.meta[one.lfn] = Expected(outcome.algorithm, outcome.digest, outcome.size)

@@ -1,7 +1,7 @@
 """A compute node: its files fetched and verified, its programs run, what they made digested and brought."""
 
 # pathlib would cost start-up time
-# ruff: noqa: PTH101, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH116, PTH120
+# ruff: noqa: PTH101, PTH102, PTH103, PTH105, PTH106, PTH108, PTH112, PTH116, PTH120, PTH114
 
 from __future__ import annotations
 
@@ -107,7 +107,10 @@ def _expected(work: Work, one: Input) -> Expected | None:
 
 def _fetch(work: Work, directory: str, expected: dict[str, Expected | None]) -> None:
     """Gets the inputs that are elsewhere; the engine verifies them on the way."""
-    wanted = [one for one in work.node.inputs if one.sources]
+    node = work.node
+    wanted = [
+        one for one in node.inputs if one.sources or (one.delivered and not _linked(work, one, directory))
+    ]
     if not wanted:
         return
     from pegasus_toolkit.transfer.model import Checksum, Transfer
@@ -116,34 +119,41 @@ def _fetch(work: Work, directory: str, expected: dict[str, Expected | None]) -> 
     operations = []
     for n, one in enumerate(wanted):
         want = expected[one.lfn]
+        delivered = (moves.here(f"{work.start}/{one.delivered}", node.site),)
         operations.append(
             Transfer(
                 id=n,
                 lfn=one.lfn,
                 linkage="input",
-                sources=tuple(map(moves.place, one.sources)),
-                destinations=(moves.here(_parents(directory, one.lfn), work.node.site),),
+                sources=tuple(map(moves.place, one.sources)) or delivered,
+                destinations=(moves.here(_parents(directory, one.lfn), node.site),),
                 checksum=Checksum(want.algorithm, want.digest) if want is not None else None,
                 size=want.size if want is not None and want.size is not None else one.size,
             )
         )
     catalogued = {n for n, one in enumerate(wanted) if one.checksum is not None}
     for outcome in moves.run(work, operations, "in", catalogued):
-        lfn = wanted[outcome.operation.id].lfn
-        work.record.inputs.append(
-            FileRecord(lfn=lfn, size=outcome.size, algorithm=outcome.algorithm, digest=outcome.digest)
-        )
+        found = moves.file(wanted[outcome.operation.id].lfn, outcome)
+        work.record.inputs.append(found)
+
+
+def _linked(work: Work, one: Input, directory: str) -> bool:
+    """Gives a delivered file its name where the programs run; false where it has to be copied."""
+    try:
+        os.link(os.path.realpath(f"{work.start}/{one.delivered}"), _parents(directory, one.lfn))
+    except OSError:
+        return False
+    return True
 
 
 def _verify(work: Work, directory: str, expected: dict[str, Expected | None]) -> None:
-    """Verifies the inputs that nobody had to fetch, and makes executable what has to be."""
+    """Verifies the inputs that were not copied, and makes executable what has to be."""
+    known = {one.lfn for one in work.record.inputs}
     for one in work.node.inputs:
         path = f"{directory}/{one.lfn}"
-        if one.delivered:
-            _check(work, one, f"{work.start}/{one.delivered}", expected[one.lfn])
-            _put(f"{work.start}/{one.delivered}", _parents(directory, one.lfn))
-        elif not one.sources:
+        if one.lfn not in known:
             _check(work, one, path, expected[one.lfn])
+            work.record.bytes_in += os.stat(path).st_size if one.delivered else 0
         if one.executable:
             _executable(path)
 
@@ -177,16 +187,6 @@ def _wrong(one: Input) -> int:
     return NEVER if one.checksum is not None else AGAIN
 
 
-def _put(path: str, to: str) -> None:
-    """A second name for a file, or a copy of it where it cannot have one."""
-    try:
-        os.link(os.path.realpath(path), to)
-    except OSError:
-        from shutil import copyfile
-
-        copyfile(path, to)
-
-
 def _executable(path: str) -> None:
     mode = stat.S_IMODE(os.stat(path).st_mode)
     if mode & 0o100 == 0:
@@ -205,22 +205,35 @@ def _deliver(work: Work, directory: str, outbox: str) -> None:
     """Checks that all outputs are there, digests them, and brings or lays out those that others need."""
     outputs = work.node.outputs
     sizes = {one.lfn: _size(directory, one) for one in outputs}
-    pushed = [one for one in outputs if one.destinations and not outbox]
-    for one in outputs:
-        if not one.destinations or outbox:
-            found = FileRecord(lfn=one.lfn, size=sizes[one.lfn])
-            if work.algorithm:
-                taken = digests.of_file(f"{directory}/{one.lfn}", work.algorithm)
-                found = FileRecord(
-                    lfn=one.lfn, size=taken.size, algorithm=work.algorithm, digest=taken.digest
-                )
-            _made(work, found)
+    kept = [one for one in outputs if not one.destinations]
+    given = [one for one in outputs if one.destinations]
+    laid = [one for one in given if outbox and _laid(directory, one, outbox)]
+    for one, place in [(one, directory) for one in kept] + [(one, outbox) for one in laid]:
+        _digested(work, one, f"{place}/{one.lfn}", sizes[one.lfn])
+    work.record.bytes_out += sum(sizes[one.lfn] for one in laid)
     work.record.phase = "push"
-    if pushed:
-        _push(work, directory, pushed)
-    for one in outputs if outbox else ():
-        if one.destinations:
-            os.replace(f"{directory}/{one.lfn}", _parents(outbox, one.lfn))
+    if left := [one for one in given if one not in laid]:
+        _push(work, directory, left, outbox)
+
+
+def _laid(directory: str, one: Output, outbox: str) -> bool:
+    """Moves an output into the outbox; false where it has to be copied."""
+    path = f"{directory}/{one.lfn}"
+    try:
+        if os.path.islink(path):  # what it points to may be gone before it is carried
+            return False
+        os.replace(path, _parents(outbox, one.lfn))
+    except OSError:
+        return False
+    return True
+
+
+def _digested(work: Work, one: Output, path: str, size: int) -> None:
+    found = FileRecord(lfn=one.lfn, size=size)
+    if work.algorithm:
+        taken = digests.of_file(path, work.algorithm)
+        found = FileRecord(lfn=one.lfn, size=taken.size, algorithm=work.algorithm, digest=taken.digest)
+    _made(work, found)
 
 
 def _size(directory: str, one: Output) -> int:
@@ -234,35 +247,30 @@ def _size(directory: str, one: Output) -> int:
     return status.st_size
 
 
-def _push(work: Work, directory: str, outputs: Sequence[Output]) -> None:
-    """The engine takes the digests on the way."""
+def _push(work: Work, directory: str, outputs: Sequence[Output], outbox: str) -> None:
+    """Brings them to their destinations, or into the outbox; the engine takes the digests on the way."""
     from pegasus_toolkit.transfer.model import Transfer
     from pegasus_toolkit.worker import moves
 
+    site = work.node.site
     operations = [
         Transfer(
             id=n,
             lfn=one.lfn,
             linkage="output",
-            sources=(moves.here(f"{directory}/{one.lfn}", work.node.site),),
-            destinations=tuple(map(moves.place, one.destinations)),
+            sources=(moves.here(f"{directory}/{one.lfn}", site),),
+            destinations=(moves.here(_parents(outbox, one.lfn), site),)
+            if outbox
+            else tuple(map(moves.place, one.destinations)),
             generate_checksum=work.node.verify,
         )
         for n, one in enumerate(outputs)
     ]
     for outcome in moves.run(work, operations, "out"):
-        url = outcome.attempts[-1].destination.url
-        lfn = outputs[outcome.operation.id].lfn
-        _made(
-            work,
-            FileRecord(
-                lfn=lfn,
-                size=outcome.size,
-                algorithm=outcome.algorithm,
-                digest=outcome.digest,
-                destinations=(redact.url(url),),
-            ),
-        )
+        found = moves.file(outputs[outcome.operation.id].lfn, outcome)
+        if not outbox:
+            found.destinations = (redact.url(outcome.attempts[-1].destination.url),)
+        _made(work, found)
 
 
 def _made(work: Work, found: FileRecord) -> None:

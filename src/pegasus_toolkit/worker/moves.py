@@ -12,7 +12,7 @@ from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
 from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
-from pegasus_toolkit.worker.record import TransferRecord
+from pegasus_toolkit.worker.record import FileRecord, TransferRecord
 from pegasus_toolkit.worker.work import Work
 
 _THREADS = 8
@@ -77,6 +77,11 @@ def place(pfn: Pfn) -> Location:
 def here(path: str, site: str) -> Location:
     """A file on this machine, whatever letters its path has."""
     return Location(url.from_path(path), url.endpoint("file", "", site), path)
+
+
+def file(lfn: str, outcome: Outcome) -> FileRecord:
+    """What was moved, for the record."""
+    return FileRecord(lfn=lfn, size=outcome.size, algorithm=outcome.algorithm, digest=outcome.digest)
 
 
 def threads(environ: Mapping[str, str]) -> int:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
@@ -41,7 +42,7 @@ def run(work: Work, task: Task, directory: str) -> None:
         try:
             ended = program.run(command, stop)
         except OSError as error:
-            raise _not_started(task, error, directory) from None
+            raise _not_started(task, error, command) from None
         finally:
             told.seconds = round(time.time() - told.started, 6)
         told.exit, told.signal = ended.exit, ended.signal
@@ -106,17 +107,17 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not _CREDENTIAL.fullmatch(name)}
 
 
-def _not_started(task: Task, error: OSError, directory: str) -> Failed:
+def _not_started(task: Task, error: OSError, command: program.Command) -> Failed:
     """A program that is not there, or no program, stays so; what the machine is short of may come back."""
     never = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-    hopeless = isinstance(error, never) or (error.strerror or "").startswith("Exec format")
-    path = os.path.join(directory, task.program)
+    hopeless = isinstance(error, never) or error.errno == errno.ENOEXEC
     text = error.strerror or str(error)
+    if error.filename in {command.stdin, command.stdout, command.stderr} - {""}:
+        return Failed(f"{task.id}: {error.filename}: {text}", NEVER if hopeless else AGAIN)
+    path = os.path.join(command.directory, command.words[0])
     if isinstance(error, FileNotFoundError) and os.path.exists(path):
         text = "the interpreter that its first line names is not there"
-        if error.filename == task.stdin:
-            text = f"{task.stdin!r} is not there"
-    return Failed(f"{task.id}: {task.program} cannot be run: {text}", NEVER if hopeless else AGAIN)
+    return Failed(f"{task.id}: {command.words[0]} cannot be run: {text}", NEVER if hopeless else AGAIN)
 
 
 def _name(number: int) -> str:
