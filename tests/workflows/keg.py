@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A stand-in for a scientific code: reads its inputs, writes outputs that depend on every byte of them.
 
-keg -n NAME -i IN [IN ...] -o OUT [OUT ...] [-k KIB] [--fail-once FILE] [--fail-while FILE] [--stdout] [--spoil BELOW NAME]
+keg -n NAME -i IN [IN ...] -o OUT [OUT ...] [-k KIB] [--stdout] [--fail-once FILE] [--fail-while FILE]
+    [--spoil BELOW NAME]
 """
 
 import argparse
