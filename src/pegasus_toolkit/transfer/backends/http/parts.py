@@ -9,23 +9,37 @@ from __future__ import annotations
 
 from collections import deque
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pegasus_toolkit.transfer.backends.http.behind import Behind, Free
-from pegasus_toolkit.transfer.backends.http.core import Exchange
+from pegasus_toolkit.transfer.backends.http.core import Exchange, Session
 from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.backends.http.loop import Loop
+from pegasus_toolkit.transfer.backends.http.urls import Origin
 from pegasus_toolkit.transfer.errors import Permanent, ServerFault
 from pegasus_toolkit.transfer.interface import Data
 
-if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.backends.http.get import Fetch
-    from pegasus_toolkit.transfer.backends.http.loop import Loop
+
+class Begun(Protocol):
+    """The download whose rest comes in parts: where it was sent to in the end, and what it is of.
+
+    ``kept``: bytes of an earlier attempt.
+    """
+
+    session: Session
+    url: str
+    target: Origin
+    proxy: str
+    hops: int
+    validator: str
+    size: int | None
+    kept: int
 
 
 class Part(Exchange):
     """Bytes ``first`` to ``end`` (not included), received into ``block``."""
 
-    def __init__(self, fetch: Fetch, first: int, end: int, block: memoryview) -> None:
+    def __init__(self, fetch: Begun, first: int, end: int, block: memoryview) -> None:
         super().__init__(fetch.session, fetch.url)
         self.target, self.proxy, self.hops = fetch.target, fetch.proxy, fetch.hops
         name = "If-Match" if fetch.validator.startswith('"') else "If-Unmodified-Since"
@@ -61,7 +75,7 @@ class Part(Exchange):
 class Parts:
     """The rest of a file that ``fetch`` began. ``behind`` is finished at the end, or ``error`` set."""
 
-    def __init__(self, fetch: Fetch, behind: Behind, part: int, streams: int) -> None:
+    def __init__(self, fetch: Begun, behind: Behind, part: int, streams: int) -> None:
         self.fetch = fetch
         self.error: BaseException | None = None
         self._behind = behind

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
 from pegasus_toolkit.transfer.backends.xrootd.moves import is_directory, told
+from pegasus_toolkit.transfer.backends.xrootd.server import Server
 from pegasus_toolkit.transfer.backends.xrootd.site import client, flags
 from pegasus_toolkit.transfer.ends.checked import mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job
-
-if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.backends.xrootd.backend import Xrootd
 
 AT_ONCE = 4  # copies under way; each takes a thread of the library
 
@@ -39,7 +37,7 @@ class _Watch:
         return self.control.stop is not None
 
 
-def copy(jobs: Iterator[Job[None]], giver: Xrootd, taker: Xrootd, control: Control) -> Iterator[Job[None]]:
+def copy(jobs: Iterator[Job[None]], giver: Server, taker: Server, control: Control) -> Iterator[Job[None]]:
     """Each job when it is over; a few at a time. What the servers deny each other goes through here."""
     between = True
     while batch := [job for _, job in zip(range(AT_ONCE), jobs, strict=False)]:
@@ -76,7 +74,7 @@ def _run(copies: list[_Copy], control: Control, between: bool) -> None:
 
 
 class _Copy:
-    def __init__(self, job: Job[None], giver: Xrootd, taker: Xrootd) -> None:
+    def __init__(self, job: Job[None], giver: Server, taker: Server) -> None:
         self.job, self.giver, self.taker = job, giver, taker
         self.aside = f".{os.urandom(8).hex()}.part"
         self.source = giver.site.address(job.path)
