@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from pegasus_toolkit.engines.htcondor.schedd import Job, NoPool, Schedd, Submission, text
 
@@ -26,16 +27,22 @@ class Bindings:
 
     def submit(self, submission: Submission) -> int:
         module = self._module
+        with _told(module):
+            return int(module.Schedd().submit(self.described(submission)).cluster())
+
+    def described(self, submission: Submission) -> Any:
+        """DAGMan's job, as the bindings have it; its submit file is written beside the DAG."""
+        module = self._module
         options: dict[str, bool | str] = {"UpdateSubmit": True}
         if submission.inherited:
             options["include_env"] = ",".join(submission.inherited)
         with _told(module):
             # DAGMan is looked for on PATH, where it is not: then the commands would be there, too.
             options["dagman"] = f"{module.param['BIN']}/condor_dagman"
-            described = module.Submit.from_dag(submission.dag, options)
+            found = module.Submit.from_dag(submission.dag, options)
             for name, value in submission.attributes.items():
-                described[f"MY.{name}"] = text(value)
-            return int(module.Schedd().submit(described).cluster())
+                found[f"MY.{name}"] = text(value)
+            return found
 
     def jobs(self, constraint: str) -> list[Job]:
         module = self._module
