@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def test_which_job_made_which_file_with_which_digest_from_which(flaky: Path) -> 
         records=True,
     )
     assert inputs == [("f.b",), ("keg",)]
+
+
+def test_a_record_may_be_there_before_the_event_log_tells_of_its_attempt(flaky: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(flaky, copy, ignore=shutil.ignore_patterns("run.db"))
+    log = copy / "flaky-0.dag.nodes.log"
+    content = log.read_bytes()
+    log.write_bytes(content[: content.index(b"\n...\n", len(content) // 2) + 5])
+    query = "SELECT number, node, attempt FROM records ORDER BY id"
+    assert None in [attempt for *_, attempt in asked(copy, query, records=True)]
+    log.write_bytes(content)
+    assert asked(copy, query, records=True) == asked(flaky, query, records=True)
 
 
 def test_all_levels_as_text_and_in_files(flaky: Path, tmp_path: Path) -> None:

@@ -113,10 +113,22 @@ def fill(connection: sqlite3.Connection, run: Run) -> None:
     """Takes in the lines that are new, and joins each to the attempt that it is of."""
     path = f"{run.directory}/{LOG}"
     at = sources.position(connection, "provenance", path)
-    if at.offset == at.size:
+    loose = connection.execute(
+        "SELECT id, node, at FROM records WHERE attempt IS NULL ORDER BY id"
+    ).fetchall()
+    if at.offset == at.size and not loose:
         return
     filling = _Filling(connection)
+    filling.join(loose)
     offset = at.offset
+    if offset < at.size:
+        offset = _lines(filling, path, offset)
+    filling.write()
+    sources.reached(connection, "provenance", offset, at.head)
+
+
+def _lines(filling: _Filling, path: str, offset: int) -> int:
+    """Reads from ``offset`` on; gives how far."""
     with open(path, "rb") as stream:
         stream.seek(offset)
         for text in stream:
@@ -124,8 +136,7 @@ def fill(connection: sqlite3.Connection, run: Run) -> None:
                 break  # somebody is writing it
             filling.line(text, offset)
             offset += len(text)
-    filling.write()
-    sources.reached(connection, "provenance", offset, at.head)
+    return offset
 
 
 class _Open(NamedTuple):
@@ -156,6 +167,13 @@ class _Filling:
         )
         for id, node, submitted, checked in rows:
             self.open.setdefault(node, []).append(_Open(id, submitted or 0.0, checked or float("inf")))
+
+    def join(self, loose: Sequence[tuple[int, int, float]]) -> None:
+        """Records (id, node, time) that were read before the event log told of their attempts."""
+        for id, node, at in loose:
+            attempt = self._attempt(node, at)
+            if attempt is not None:
+                self.connection.execute("UPDATE records SET attempt = ? WHERE id = ?", (attempt, id))
 
     def line(self, text: bytes, offset: int) -> None:
         """One line, ``offset`` its place; one that cannot be understood is passed over."""
