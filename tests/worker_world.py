@@ -20,11 +20,12 @@ WORKER = Path(sys.executable).with_name("pegasus-worker")
 PLAN = Path(sys.executable).with_name("pegasus-plan")
 
 
-def plan(world: World, *words: str, sites: str = "condorpool") -> Submitted:
-    """The workflow planned by the command itself."""
+def plan(world: World, *words: str, sites: str = "condorpool", **environ: str) -> Submitted:
+    """The workflow planned by the command itself; ``environ``: beside this process's own."""
     done = subprocess.run(
         [PLAN, "-q", "--dir", "submit", "-s", sites, *words, "workflow.yml"],
         cwd=world.root,
+        env={**os.environ, **environ},
         capture_output=True,
         text=True,
         check=False,
