@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
 
 from pegasus_toolkit.cli import options
 from pegasus_toolkit.cli.console import Console
+
+GARBAGE = 50_000  # objects made before cycles are looked for: next to nothing here is in one
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,6 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Without arguments, as the installed script calls it, it ends the process by itself: all is written
     and closed by then, and what libraries do at the interpreter's end costs time and can only go wrong.
     """
+    if argv is None:
+        gc.set_threshold(GARBAGE, 20, 50)
     try:
         arguments = options.parse(argv, os.environ)
     except SystemExit as end:  # --help, --version or a usage error, told already

@@ -25,7 +25,7 @@ from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
-AHEAD = 8  # portions of operations planned before anything asks for them
+AHEAD = 24  # portions of operations planned before anything asks for them
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
 CUT_AFTER = 1.0  # seconds that a cancelled batch gets before its connections are closed ...
 GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
