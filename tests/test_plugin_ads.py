@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pegasus_toolkit.cli import plugin_ads
@@ -18,12 +18,14 @@ import classad2
 TEXT = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\0"), max_size=30)
 
 
+@settings(deadline=None)
 @given(TEXT, TEXT)
 def test_what_htcondor_writes_is_read(url: str, file: str) -> None:
     ad = classad2.ClassAd({"Url": url, "LocalFileName": file})
     assert plugin_ads.read(str(ad).encode()) == [{"url": url, "localfilename": file}]
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=4))
 def test_what_is_written_htcondor_reads(texts: list[str]) -> None:
     ads = [{"TransferError": one, "TransferErrorData": [{"ErrorString": one}]} for one in texts]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pegasus_toolkit.cli.shards_entries import Cut, base
@@ -35,6 +35,7 @@ def load_of(sizes: list[int]) -> int:
     return sum(FILE + (size if size >= 0 else mean) for size in sizes)
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(1, 12), st.data())
 def test_each_entry_is_in_one_shard(sizes: list[int], most: int, data: st.DataObject) -> None:
     flags = bytes(data.draw(st.lists(st.integers(0, 1), min_size=len(sizes), max_size=len(sizes))))
@@ -47,6 +48,7 @@ def test_each_entry_is_in_one_shard(sizes: list[int], most: int, data: st.DataOb
     assert len({shard.name for shard in made}) == len(made)
 
 
+@settings(deadline=None)
 @given(SIZES.filter(bool), st.integers(1, 12))
 def test_shards_are_balanced(sizes: list[int], most: int) -> None:
     made = divide(entries(sizes), most)
