@@ -10,6 +10,7 @@ import pytest
 
 from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource, NullSink
 from pegasus_toolkit.transfer.ends.files import FileSource
+from pegasus_toolkit.transfer.engine.relay import FileSpool, MemorySpool
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Source, Want
 from tests.material import Kept, content, given, kept, sha256
@@ -228,3 +229,17 @@ def test_lent_buffers_are_copied() -> None:
 def test_unknown_algorithm_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="sha9"):
         given(b"", Want("sha9"))
+
+
+@pytest.mark.parametrize("mode", [None, 0o755])
+def test_a_staged_file_tells_its_origins_mode_bits(tmp_path: Path, mode: int | None) -> None:
+    for spool in (
+        FileSpool(tmp_path / "spool", Want(), Control()),
+        MemorySpool("spool", Want(), Control()),
+    ):
+        spool.sink.mode = mode
+        spool.sink.write(b"content")
+        spool.sink.commit()
+        source = spool.source()
+        assert source.mode == mode, "not those of the private spool"
+        source.close()
