@@ -161,12 +161,14 @@ def test_a_proxy_goes_along(world: World) -> None:
     assert world.read("out.txt") == "secret\n"
 
 
-def test_what_a_job_leaves_running_goes_with_it(world: World) -> None:
+def test_what_a_job_leaves_running_goes_with_it(tmp_path: Path) -> None:
+    world = World(tmp_path)
     world.fifo("ready")
-    script = "(trap '' TERM; echo $$; exec sleep 1000) > pid & while ! test -s pid; do :; done; cp pid pid2"
-    assert vanilla(world, script, "transfer_output_files = pid2\n") == 0
-    pid = int(world.read("pid2"))
-    assert not Path(f"/proc/{pid}").exists() or "sleep" not in Path(f"/proc/{pid}/cmdline").read_text()
+    world.script("leave.sh", "(trap '' TERM; exec 3> ready; exec sleep 1000) & echo $! > pid; : < ready")
+    world.script("look.sh", "kill -0 $(cat pid) 2>/dev/null && echo alive >> order; echo $1 >> order")
+    world.jobs('JOB A job.sub\nJOB B job.sub\nPARENT A CHILD B\nVARS B script="look.sh"\n', "leave.sh")
+    assert world.run() == 0
+    assert world.order == ["B"]
 
 
 def job(text: dict[str, str]) -> commands.Job:

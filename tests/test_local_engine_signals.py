@@ -56,8 +56,9 @@ def gone(alive: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_jobs_and_the_run_can_go_on(world: World, number: int) -> None:
+    """It goes to all of the process group, as a terminal sends it."""
     process, alive = begun(world)
-    process.send_signal(number)
+    os.killpg(process.pid, number)
     _, told = process.communicate()
     gone(alive)
     assert process.returncode == 2

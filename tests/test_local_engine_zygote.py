@@ -16,7 +16,7 @@ from pegasus_toolkit.engines.messages import Ended, Refused
 from pegasus_toolkit.engines.spawner import Gone, Program, Spawner
 
 OURS = """
-import json, os, signal, sys, threading
+import json, os, signal, sys, threading, time
 
 def main():
     known = (n for n in signal.valid_signals() if n not in (9, 19))
@@ -33,6 +33,7 @@ def main():
         "stdin": sys.stdin.read(),
         "preloaded": "colorsys" in sys.modules,
         "umask": os.umask(0),
+        "zone": time.strftime("%Z %z"),
     }
     json.dump(known, sys.stdout)
     print("fault", file=sys.stderr)
@@ -82,7 +83,7 @@ def wait(spawner: Spawner) -> Ended | Refused:
 
 def test_ours_is_as_if_it_was_started(spawner: Spawner, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("given")
-    environ = {"ONE": "1", "TZ": "UTC", "LC_CTYPE": "C.UTF-8"}
+    environ = {"ONE": "1", "TZ": "XYZ-5", "LC_CTYPE": "C.UTF-8"}
     ours = program(tmp_path, "/opt/ours", "a b", "ü\udcff", entry="ours_for_test:main", **environ)
     fresh = program(tmp_path, sys.executable, str(tmp_path / "ours_for_test.py"), "a b", "ü\udcff", **environ)
     found = []
