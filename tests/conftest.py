@@ -22,4 +22,5 @@ pytest_plugins: list[str] = [
     "tests.servers.xrootd_https",
     "tests.servers.gridftp",
     "tests.servers.srm_stub",
+    "tests.servers.htcondor",
 ]
