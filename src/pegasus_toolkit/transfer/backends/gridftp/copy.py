@@ -11,25 +11,23 @@ from __future__ import annotations
 import select
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
+from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.data import Channel, passive, spot
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.get import Gets
 from pegasus_toolkit.transfer.backends.gridftp.put import Item
 from pegasus_toolkit.transfer.backends.gridftp.wire import Session
 from pegasus_toolkit.transfer.ends.checked import NullSink, mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, Side, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job, Sink, Want
 
-if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
-
 
 class Copy:
     """One batch."""
 
-    def __init__(self, giver: GridFtp, taker: GridFtp, control: Control) -> None:
+    def __init__(self, giver: Connections, taker: Connections, control: Control) -> None:
         self.giver = giver
         self.taker = taker
         self.control = control
@@ -162,7 +160,7 @@ class Copy:
 
     def _read_back(self, aside: str, algorithm: str) -> str:
         sink = NullSink(aside, Want(algorithm), self.control)
-        for back in self.taker.get(iter([Job[Sink](aside, "", sink.check.want, sink)])):
+        for back in Gets(self.taker).run(iter([Job[Sink](aside, "", sink.check.want, sink)])):
             if back.error is not None:
                 raise back.error
         return sink.commit()

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
+from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure
 from pegasus_toolkit.transfer.backends.gridftp.names import Facts
 from pegasus_toolkit.transfer.errors import TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Job, Sink
-
-if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 
 AHEAD = 32  # files asked for at a time, or half of them
 DRAINED = 4 << 20  # bytes of a file that nobody wants any more that are read to keep the connection
@@ -22,7 +19,7 @@ DRAINED = 4 << 20  # bytes of a file that nobody wants any more that are read to
 class Gets:
     """One batch."""
 
-    def __init__(self, grid: GridFtp) -> None:
+    def __init__(self, grid: Connections) -> None:
         self.grid = grid
         self.looking = 0  # files whose size was asked for
         self.asked: deque[tuple[Job[Sink], int]] = (

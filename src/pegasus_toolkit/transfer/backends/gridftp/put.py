@@ -6,9 +6,9 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
+from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.data import BLOCK, Sender
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure, number
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
@@ -20,9 +20,6 @@ from pegasus_toolkit.transfer.errors import (
     from_oserror,
 )
 from pegasus_toolkit.transfer.interface import Job, Source
-
-if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 
 AHEAD = 4  # files that the server is told of before the one in hand is stored, or half of them
 UNPROVEN = 32  # files stored and not yet renamed
@@ -47,7 +44,7 @@ class Item:
 class Puts:
     """One batch."""
 
-    def __init__(self, grid: GridFtp) -> None:
+    def __init__(self, grid: Connections) -> None:
         self.grid = grid
         self.asked: deque[Item] = deque()  # the server waits for them
         self.stored: dict[Item, None] = {}  # not yet under their names
