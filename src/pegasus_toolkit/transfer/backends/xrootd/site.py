@@ -7,6 +7,7 @@ parameters of an URL, so that each endpoint has its own. Connections with other 
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from importlib import import_module
 from typing import Any
 from urllib.parse import quote
@@ -49,7 +50,9 @@ class Site:
         self.close()
         self.token, self.scheme = None, "root"
         self.given = "&".join(
-            one for one in self.given.split("&") if not one.startswith(("authz=", "xrd.ztn="))
+            one
+            for one in self.given.split("&")
+            if not one.startswith(("authz=", "xrd.ztn=", "xrdcl.intent="))
         )
         self.files = self._files()
 
@@ -71,6 +74,7 @@ class Site:
             self.token = token
             self.identity = Identity("bearer token", token.origin, token.expires)
             given += [f"authz=Bearer%20{token.secret.reveal()}", f"xrd.ztn={self._in_memory(token)}"]
+            given.append(f"xrdcl.intent={_mark(token)}")
         if proxy is not None:
             given += _gsi(proxy)
         if keytab is not None:
@@ -127,6 +131,12 @@ class Site:
         elif self.given:
             shown = "a proxy or key was shown"
         return shown
+
+
+def _mark(token: Token) -> str:
+    """Tells tokens apart, and not what they are. The library would use one connection, with the first one's
+    login, for all that it has no proxy or key for."""
+    return sha256(token.secret.reveal().encode()).hexdigest()[:16]
 
 
 def _gsi(proxy: X509Credential) -> list[str]:
