@@ -141,7 +141,7 @@ def test_the_log_tells_how_it_ended(event: str, ended: Ended, tmp_path: Path) ->
 
 def test_waiting_goes_on_until_the_log_says_more(tmp_path: Path) -> None:
     log = tmp_path / "x.dag.dagman.log"
-    log.write_text(events.executing(7, 1.0, "h"))
+    log.write_text(events.executing(7, 1.0, "h") + events.held(7, 1.5, "via condor_hold (by user joe)", 1))
     looks: list[int] = []
 
     def meanwhile() -> None:

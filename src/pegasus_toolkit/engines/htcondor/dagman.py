@@ -14,6 +14,7 @@ from pegasus_toolkit.engines.local.lock import Lock, Running
 
 FAILED, REMOVED = 1, 2  # exit codes, as DAGMan's
 _LOG = ".dagman.log"  # beside the DAG, of DAGMan's own job
+_BY_HAND = 1  # HTCondor's number for a job that somebody holds on purpose
 _LOOK = 1.0  # seconds between two looks at the log of DAGMan's job
 _ASK = 30  # looks between two questions to the queue: whether DAGMan's job is there
 _GONE = 2  # questions in a row that found nothing
@@ -122,7 +123,7 @@ def _ended(event: events.Event) -> Ended | None:
         return Ended(event.returned)
     if event.kind == events.ABORTED:
         return Ended(REMOVED, f"DAGMan was removed: {event.reason or 'by its user'}")
-    if event.kind == events.HELD:
+    if event.kind == events.HELD and event.code != _BY_HAND:
         return Ended(FAILED, f"DAGMan is held: {event.reason}; condor_release {event.cluster} lets it go on")
     return None
 
