@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,6 +177,27 @@ def test_registering_many_takes_time_in_proportion(tmp_path: Path) -> None:
     began = time.process_time()
     yaml.load(Path(path).read_bytes(), yaml.CSafeLoader)
     assert taken < time.process_time() - began
+
+
+def enter(path: str, name: str) -> None:
+    for n in range(30):
+        lfn = f"{name}{n}"
+        with registration.locked(path):
+            registration.merge(path, {lfn: {"lfn": lfn, "pfns": [{"site": "s", "pfn": "file:///1"}]}})
+
+
+def test_several_that_register_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "r.yml")
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=enter, args=(path, name)) for name in "abcd"]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    tree = yaml.safe_load(Path(path).read_bytes())
+    assert sorted(one["lfn"] for one in tree["replicas"]) == sorted(
+        f"{a}{n}" for a in "abcd" for n in range(30)
+    )
 
 
 def test_a_key_that_looks_like_another(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def run(work: Work) -> None:
         entry["pfns"].append({"site": one.pfn.site, "pfn": one.pfn.url})
         work.record.outputs.append(_file(one.lfn, told))
     try:
-        with _locked(work.node.catalog):
+        with locked(work.node.catalog):
             merge(work.node.catalog, entries)
     except OSError as error:
         raise Failed(f"the catalog {work.node.catalog}: {error.strerror or error}", AGAIN) from None
@@ -53,7 +53,7 @@ def _file(lfn: str, told: Expected | None) -> FileRecord:
 
 
 @contextmanager
-def _locked(path: str) -> Iterator[None]:
+def locked(path: str) -> Iterator[None]:
     """One writer at a time; the lock is a file of its own, as the catalog is replaced."""
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #   "groups": group -> its files -> where they are in the archive
 PACKED = globals().get("PACKED", {})
 MARK = "PEGASUS_WORKER_EXECUTED"
-HERE = sys.argv[0]
+HERE = os.path.abspath(sys.argv[0])
 
 
 def main():  # type: () -> int
