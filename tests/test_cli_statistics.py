@@ -154,3 +154,10 @@ def test_dagmans_runs_are_added_up(tmp_path: Path) -> None:
 def test_what_cannot_be_told(tmp_path: Path, words: list[str], said: str) -> None:
     done = command("statistics", *words, cwd=tmp_path)
     assert done.returncode == 2 and said in done.stderr
+
+
+def test_a_run_that_was_killed_ends_with_the_last_that_is_known_of_it(tmp_path: Path) -> None:
+    recorded("held", tmp_path)
+    log = tmp_path / "w.dag.dagman.out"
+    log.write_text(log.read_text().replace("PID = 30879", "PID = 4194305"))  # Linux has no such process
+    assert told("statistics", tmp_path)["wall"] == 5.0  # from 13:50:31 until a job ended at 13:50:36

@@ -123,7 +123,14 @@ def test_watching_ends_with_the_run(tmp_path: Path) -> None:
 def test_watching_on_a_terminal_until_ctrl_c(tmp_path: Path) -> None:
     alive(recorded("held", tmp_path))
     ours, theirs = pty.openpty()
-    watch = subprocess.Popen([*STATUS, "--watch=60", tmp_path], stdout=theirs, stderr=theirs)
+    watch = subprocess.Popen(
+        [*STATUS, "--watch=60", tmp_path],
+        stdout=theirs,
+        stderr=theirs,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where tests run behind a shell
+    )
     os.close(theirs)
     seen = b""
     while b"DAGNAME" not in seen or b"\x1b[J" not in seen:

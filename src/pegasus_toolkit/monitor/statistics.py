@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from pegasus_toolkit.monitor.locate import Run
+from pegasus_toolkit.monitor.status import alive
 from pegasus_toolkit.monitor.tables import Cell, Table
 
 _SUBMIT_SIDE = "coalesce(attempts.ended - attempts.started, 0)"
@@ -74,7 +75,6 @@ class Summary(NamedTuple):
 def summary(connection: sqlite3.Connection, run: Run, now: float) -> Summary:
     """Of one DAG; its sub-workflows are counted, what is in them is not."""
     one = connection.execute
-    wall = one("SELECT sum(coalesce(ended, ?) - started) FROM runs", (now,)).fetchone()[0]
     submit, lost_submit = one(
         f"SELECT sum({_SUBMIT_SIDE}), sum({_SUBMIT_SIDE} * coalesce(failed, 0)) FROM attempts"
         " JOIN nodes ON nodes.id = node WHERE nodes.kind != 'subworkflow'"
@@ -85,7 +85,29 @@ def summary(connection: sqlite3.Connection, run: Run, now: float) -> Summary:
     ).fetchone()
     took = Took._make(value or 0 for value in (seconds, submit, lost, lost_submit, *rest))
     jobs, workflows = _nodes(connection, "!="), _nodes(connection, "=")
-    return Summary(_tasks(connection, run), jobs, workflows, wall or 0.0, took)
+    return Summary(_tasks(connection, run), jobs, workflows, _wall(connection, run, now), took)
+
+
+def _wall(connection: sqlite3.Connection, run: Run, now: float) -> float:
+    """A run that was killed lasted until the last that is known of it."""
+    runs = connection.execute("SELECT started, ended, pid FROM runs ORDER BY id").fetchall()
+    found = 0.0
+    for at, (started, ended, pid) in enumerate(runs):
+        if ended is not None:
+            found += ended - started
+        elif at == len(runs) - 1 and pid is not None and alive(run, pid):
+            found += now - started
+        else:
+            later = runs[at + 1][0] if at + 1 < len(runs) else now
+            found += max(0.0, min(_last(connection, started, later), later) - started)
+    return found
+
+
+def _last(connection: sqlite3.Connection, since: float, until: float) -> float:
+    """When the last thing happened to an attempt that was begun in this time."""
+    moment = "max(max(submitted, coalesce(started, 0), coalesce(ended, 0)))"
+    query = f"SELECT {moment} FROM attempts WHERE submitted BETWEEN ? AND ?"
+    return float(connection.execute(query, (since, until)).fetchone()[0] or since)
 
 
 def _tasks(connection: sqlite3.Connection, run: Run) -> Count:

@@ -112,7 +112,7 @@ def _state(
     _, ended, pid, code = last
     if ended is not None:
         return _over(code, counts)
-    if pid is not None and not _alive(run, pid):
+    if pid is not None and not alive(run, pid):
         text = f"what ran it (process {pid}) is gone from this machine and did not say why"
         return "Unknown", f"{text}; start it again to go on from here"
     if held and held == counts.queued and not counts.pre and not counts.post:
@@ -126,8 +126,8 @@ def _over(code: int | None, counts: Counts) -> tuple[str, str]:
     return ("Failure", "") if code else ("Success", "")
 
 
-def _alive(run: Run, pid: int) -> bool:
-    """Whether it runs; what runs on another machine, as the local engine's lock tells, is believed to."""
+def alive(run: Run, pid: int) -> bool:
+    """Whether the process runs; one on another machine, as the local engine's lock tells, is believed to."""
     try:
         with open(run.file(".lock"), encoding="utf-8", errors="replace") as stream:
             host = next((line[5:].strip() for line in stream if line.startswith("host ")), "")
