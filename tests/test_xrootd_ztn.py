@@ -23,7 +23,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.errors import Denied, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 from tests.material import fetch_job, given, settle, store_job
-from tests.servers.common import public_directory
+from tests.servers.common import missing, public_directory
 from tests.servers.grid_pki import Grid
 from tests.servers.xrootd import Xrootd, serve, tls
 
@@ -39,7 +39,7 @@ def plugin() -> Path:
         path = Path(place, "libXrdAccSciTokens-5.so")
         if path.exists():
             return path
-    pytest.skip("no xrootd-scitokens-plugins here")
+    missing("xrootd-scitokens-plugins")
 
 
 def text(data: bytes) -> str:

@@ -109,21 +109,8 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
-    if got.named and not (got.submit or got.shards):
-        parser.error(f"unrecognized arguments: {got.named}; a specification is named by -f")
-    if got.named and got.file != "-":
-        parser.error("the specification is named twice")
+    _check(parser, got)
     got.file = got.named or got.file
-    if (got.dry_run or got.check) and (got.failed or got.manifest):
-        parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
-    if got.dry_run and got.check:
-        parser.error("--dry-run or --check, not both")
-    digest = "" if got.digest == "none" else got.digest
-    if got.manifest and not digest:
-        parser.error("--manifest needs digests: leave out --digest none")
-    written = [path for path in (got.report, got.failed, got.manifest, got.journal) if path]
-    if len(set(written)) < len(written) or got.file in written:
-        parser.error("each file that is written needs a name of its own")
     return Arguments(
         file=got.file,
         attempts=got.max_attempts,
@@ -139,13 +126,30 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         dry_run=got.dry_run,
         check=got.check,
         bandwidth=got.bandwidth,
-        digest=digest,
+        digest="" if got.digest == "none" else got.digest,
         per_host=got.per_host,
         connect_timeout=got.connect_timeout,
         stall_timeout=got.stall_timeout,
         streams=got.streams,
         **_of_shards(parser, got),
     )
+
+
+def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
+    """Ends it for options that do not go together."""
+    if got.named and not (got.submit or got.shards):
+        parser.error(f"unrecognized arguments: {got.named}; a specification is named by -f")
+    if got.named and got.file != "-":
+        parser.error("the specification is named twice")
+    if (got.dry_run or got.check) and (got.failed or got.manifest):
+        parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
+    if got.dry_run and got.check:
+        parser.error("--dry-run or --check, not both")
+    if got.manifest and got.digest == "none":
+        parser.error("--manifest needs digests: leave out --digest none")
+    written = [path for path in (got.report, got.failed, got.manifest, got.journal) if path]
+    if len(set(written)) < len(written) or (got.named or got.file) in written:
+        parser.error("each file that is written needs a name of its own")
 
 
 def _of_shards(parser: argparse.ArgumentParser, got: argparse.Namespace) -> dict[str, Any]:

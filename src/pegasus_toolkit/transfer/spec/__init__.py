@@ -1,4 +1,4 @@
-"""The specification: read, checked as a whole, and written. The names here are imported when they are used."""
+"""The specification: read, checked as a whole, and written. These names are imported when used."""
 
 from __future__ import annotations
 
