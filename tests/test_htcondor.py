@@ -87,7 +87,7 @@ def test_what_the_local_engine_has_begun_it_ends(tmp_path: Path) -> None:
     assert choose("auto", str(dag), NOWHERE).why == "engine: local, which has begun this run"
     queue = Queue()
     with pytest.raises(Running, match="elsewhere"):
-        dagman.submit(queue, str(dag))
+        dagman.submit(queue, str(dag), NOWHERE)
     assert not queue.submitted and dag.with_name("x.dag.lock").exists()
 
 
@@ -100,22 +100,26 @@ def test_an_engine_that_was_killed_is_not_followed_by_dagman(tmp_path: Path) -> 
             os.sched_yield()
         queue = Queue()
         with pytest.raises(Running, match=f"process {running.pid}"):
-            dagman.submit(queue, str(world.dag))
+            dagman.submit(queue, str(world.dag), NOWHERE)
         running.kill()
     with pytest.raises(Running, match="only it can go on from there"):
-        dagman.submit(queue, str(world.dag))
+        dagman.submit(queue, str(world.dag), NOWHERE)
     assert not queue.submitted and dagman.local(str(world.dag))
 
 
 def test_a_run_is_submitted_once(tmp_path: Path) -> None:
     dag = str(tmp_path / "x.dag")
     with pytest.raises(Running, match="already, by DAGMan, job 3"):
-        dagman.submit(Queue(Job(3)), dag)
+        dagman.submit(Queue(Job(3)), dag, NOWHERE)
     (tmp_path / "x.dag.rescue002").write_text("DONE A\n")
     (tmp_path / "x.dag.dagman.log").write_text("old\n")
     queue = Queue()
-    assert dagman.submit(queue, dag) == Given(7, 4, f"{dag}.rescue002")
-    assert queue.asked == [f'UserLog == "{dag}.dagman.log"'] and queue.submitted[0].dag == dag
+    assert dagman.submit(queue, dag, NOWHERE) == Given(7, 4, f"{dag}.rescue002")
+    assert "http_proxy" not in queue.submitted[0].inherited
+    proxies = {"http_proxy": "http://proxy:3128", "https_proxy": "http://joe:secret@proxy:3128"}
+    dagman.submit(queue, dag, proxies)
+    assert queue.submitted[1].inherited[-1] == "http_proxy"
+    assert queue.asked[:1] == [f'UserLog == "{dag}.dagman.log"'] and queue.submitted[0].dag == dag
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def bindings() -> Bindings:
 def test_htcondors_own_code_takes_what_is_submitted(bindings: Bindings, tmp_path: Path) -> None:
     submitted = plan(make("diamond", tmp_path, "condorio", 4))
     queue = Queue()
-    dagman.submit(queue, str(submitted.file))
+    dagman.submit(queue, str(submitted.file), NOWHERE)
     told: Any = bindings.described(queue.submitted[0])
     run = json.loads((submitted.path / "plan.json").read_text())["run"]
     assert told["MY.pegasus_wf_uuid"] == text(run) == told["MY.pegasus_root_wf_uuid"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) 
     """
     directory = str(Path(dag).parent)
     try:
-        given = dagman.submit(schedd, dag)
+        given = dagman.submit(schedd, dag, os.environ)
     except (Running, NoPool) as error:
         print(f"pegasus-run: {dag}: {error}", file=sys.stderr)
         return _REFUSED

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ _BY_HAND = 1  # HTCondor's number for a job that somebody holds on purpose
 _LOOK = 1.0  # seconds between two looks at the log of DAGMan's job
 _ASK = 30  # looks between two questions to the queue: whether DAGMan's job is there
 _GONE = 2  # questions in a row that found nothing
-# Paths of credentials, and where the web is: a sub-workflow is planned by DAGMan, with what the whole was.
+# Paths of credentials: a sub-workflow is planned by DAGMan, with what the whole was planned with.
 _INHERITED = (
     "X509_*",
     "SSH_PRIVATE_KEY*",
@@ -27,12 +27,9 @@ _INHERITED = (
     "BOTO_CONFIG*",
     "GOOGLE_PKCS12*",
     "GOOGLE_APPLICATION_CREDENTIALS",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "OSG_SQUID_LOCATION",
     "TMPDIR",
 )
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
 
 
 class Given(NamedTuple):
@@ -50,8 +47,8 @@ class Ended(NamedTuple):
     why: str = ""
 
 
-def submit(schedd: Schedd, dag: str) -> Given:
-    """Gives ``dag`` to DAGMan, which goes on from the newest rescue file.
+def submit(schedd: Schedd, dag: str, environ: Mapping[str, str]) -> Given:
+    """Gives ``dag`` to DAGMan, which goes on from the newest rescue file. ``environ``: of who submits.
 
     Raises :class:`Running` if it is being run, and ``NoPool``.
     """
@@ -62,8 +59,13 @@ def submit(schedd: Schedd, dag: str) -> Given:
     newest = rescue.newest(dag)
     log = Path(dag + _LOG)
     offset = log.stat().st_size if log.exists() else 0
-    cluster = schedd.submit(Submission(dag, _attributes(dag), _INHERITED))
+    cluster = schedd.submit(Submission(dag, _attributes(dag), (*_INHERITED, *_proxies(environ))))
     return Given(cluster, offset, str(newest or ""))
+
+
+def _proxies(environ: Mapping[str, str]) -> Iterator[str]:
+    """Those without a password: all can see what a job in the queue inherits."""
+    return (name for name in _PROXIES if "@" not in environ.get(name, "@"))
 
 
 def running(schedd: Schedd, dag: str) -> list[Job]:
