@@ -300,38 +300,6 @@ def test_inline_descriptions_and_directories(world: World) -> None:
     assert world.read("sub/out") == f"{world.directory}/sub\n" and world.read("b") == "inline one\n"
 
 
-def test_a_sub_dag_that_is_planned_first(world: World) -> None:
-    """The inner DAG is not there before the PRE script; its slots are the outer's; a retry goes on in it."""
-    (world.directory / "in").mkdir()
-    world.script(
-        "in/work.sh", "echo inner $1 >> ../order; test $1 = I || test -e ../seen || { : > ../seen; exit 1; }"
-    )
-    world.write(
-        "inner.txt",
-        f"""
-        JOB I {world.directory}/in/job.sub
-        JOB J {world.directory}/in/job.sub
-        PARENT I CHILD J
-        """,
-    )
-    world.write("in/job.sub", "universe = local\nexecutable = work.sh\narguments = $(JOB)\nqueue\n")
-    world.jobs(
-        """
-        SUBDAG EXTERNAL S y.dag DIR in
-        JOB After job.sub
-        SCRIPT PRE S ../plan.sh
-        RETRY S 1
-        PARENT S CHILD After
-        """
-    )
-    world.script("plan.sh", "cd ..; test -e in/y.dag || cp inner.txt in/y.dag")
-    assert world.run() == 0
-    assert world.read("order").splitlines() == ["inner I", "inner J", "inner J", "After"]
-    assert world.ended() == [("S", 1), ("S", 0), ("After", 0)]
-    assert (world.directory / "in/y.dag.rescue001").exists()
-    assert json.loads(world.read("in/y.dag.metrics"))["exitcode"] == 0
-
-
 def test_what_dagmans_settings_say(world: World) -> None:
     """One job at a time although there are slots for more."""
     world.script("alone.sh", "mkdir mark || exit 9; rmdir mark")

@@ -142,6 +142,26 @@ def test_only_the_post_script_was_missing(world: World) -> None:
     assert world.read("order").splitlines() == ["A", "post 0", "post 0", "C"]
 
 
+def test_what_a_rescue_file_does_not_name_is_not_done(world: World) -> None:
+    """A line was taken out of it. A runs again, and also after a kill, although it was done long ago."""
+    process, alive = begun(world)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    gone(alive)
+    world.write("x.dag.rescue001", world.read("x.dag.rescue001").replace("DONE A\n", ""))
+    ok = world.read("ok.sh")
+    world.write("ok.sh", world.read("long.sh"))
+    process, alive = begun(world)
+    process.kill()
+    gone(alive)
+    process.communicate()
+    world.write("ok.sh", ok)
+    world.write("mended", "")
+    again = world.start()
+    again.communicate()
+    assert again.returncode == 0 and world.order == ["A", "B", "A", "A", "B", "C"]
+
+
 def test_killed_after_a_rescue(world: World) -> None:
     """What was done before the rescue file and since both count."""
     process, alive = begun(world)
@@ -278,20 +298,3 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert command(cwd=tmp_path).returncode == 2
     (tmp_path / "plan.json").write_text('{"dag": "y.dag"}')
     assert command(cwd=tmp_path).returncode == 0
-
-
-def test_a_sub_dag_that_was_done_when_the_engine_was_killed_is_not_run_again(tmp_path: Path) -> None:
-    """As if it was killed between the end of the inner DAG and the line about it in the outer's log."""
-    world = World(tmp_path)
-    world.write("in.dag", 'JOB I job.sub\nVARS I script="ok.sh"\n')
-    world.jobs("SUBDAG EXTERNAL S in.dag\nJOB After job.sub\nPARENT S CHILD After\n")
-    assert command(cwd=tmp_path).returncode == 2  # two DAGs
-    world.write("plan.json", '{"dag": "x.dag"}')
-    assert command(cwd=tmp_path).returncode == 0
-    log = world.read("x.dag.nodes.log")
-    world.write("x.dag.nodes.log", log[: log.index("005 (")])
-    (tmp_path / "x.dag.metrics").unlink()
-    world.write("x.dag.lock", f"999999999\nhost {os.uname().nodename}\nstarted 1 x\noffset 0\nrescue \n")
-    assert command(cwd=tmp_path).returncode == 0
-    assert world.order == ["I", "After", "After"]
-    assert world.ended() == [("S", 0), ("After", 0)]

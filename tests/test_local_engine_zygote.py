@@ -48,6 +48,9 @@ def raises():
 def nothing():
     print("ok")
 
+def sleeps():
+    signal.pause()
+
 if __name__ == "__main__":
     sys.exit(main())
 """
@@ -146,6 +149,14 @@ def test_signals_reach_all_of_a_program(spawner: Spawner, tmp_path: Path) -> Non
     assert isinstance(ended, Ended) and ended.status == -signal.SIGTERM
     assert (tmp_path / "out").read_text() == ""
     spawner.signal(1, signal.SIGKILL)  # it is over: nothing
+
+
+def test_a_signal_that_comes_at_once_is_not_lost(spawner: Spawner, tmp_path: Path) -> None:
+    for _ in range(5):
+        spawner.start(1, program(tmp_path, "x", entry="ours_for_test:sleeps"))
+        spawner.signal(1, signal.SIGTERM)
+        ended = wait(spawner)
+        assert isinstance(ended, Ended) and ended.status == -signal.SIGTERM
 
 
 def test_cpu_time_is_told(spawner: Spawner, tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def _local(wanted: Wanted) -> int:
         return _refuse(f"{len(error.problems)} found wrong, nothing was begun")
     except Running as running:
         return _refuse(f"{wanted.dag} {running}")
+    except OSError as error:
+        return _refuse(f"{error.filename or wanted.dag}: {error.strerror or error}")
     except Gone as gone:
         return _refuse(f"{gone}; pegasus-run {wanted.directory} goes on")
     progress.summary(code, wanted.out == "json")

@@ -72,8 +72,8 @@ class _Zygote:
     def do(self, request: Request) -> None:
         if isinstance(request, Signal):
             pid = self.pids.get(request.id)
-            if pid is not None:
-                _kill_group(pid, request.number)
+            if pid is not None and not _kill_group(pid, request.number):
+                os.kill(pid, request.number)  # it has not made its session yet
             return
         try:
             pid = self.start(request)
@@ -192,9 +192,15 @@ def _ended() -> int | None:
     return None if found is None else found.si_pid
 
 
-def _kill_group(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+def _kill_group(pid: int, number: int) -> bool:
+    """False if there is no such group."""
+    try:
         os.killpg(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # all that is left of it is not ours to kill
+        pass
+    return True
 
 
 def _children() -> list[int]:

@@ -10,6 +10,9 @@ from pegasus_toolkit.dag.model import Dag, Node
 STATES = ("done", "pre", "queued", "post", "ready", "unready", "failed", "futile")
 
 
+_SUBDAGS = "SUBDAG EXTERNAL"  # no category can be called that
+
+
 class NodeState:
     """A node on its way. ``returned``: of its job or script, as DAGMan counts; ``cluster``: its job's number.
 
@@ -95,11 +98,14 @@ class Nodes:
 
 
 class Ready:
-    """Nodes that wait for a slot: the highest priority first, then who came first. Those of a category that
-    has as many jobs as it may, wait aside."""
+    """Nodes that wait for a slot: the highest priority first, then who came first.
 
-    def __init__(self, limits: Mapping[str, int]) -> None:
-        self._limits = limits
+    Those of a category that has as many jobs as it may, wait aside. DAGs within the DAG are such a category
+    of their own, of at most ``subdags`` at a time: each has files open.
+    """
+
+    def __init__(self, limits: Mapping[str, int], subdags: int) -> None:
+        self._limits = {**limits, _SUBDAGS: subdags}
         self._heap: list[tuple[int, int, NodeState]] = []
         self._aside: dict[str, list[tuple[int, int, NodeState]]] = {}
         self._running: dict[str, int] = {}
@@ -113,7 +119,7 @@ class Ready:
         """Who is next; it stays until :meth:`take`."""
         while self._heap:
             entry = self._heap[0]
-            category = entry[2].node.category
+            category = _category(entry[2])
             if self._running.get(category, 0) < self._limits.get(category, 1 << 30):
                 return entry[2]
             heapq.heappush(self._aside.setdefault(category, []), heapq.heappop(self._heap))
@@ -122,12 +128,12 @@ class Ready:
     def take(self) -> NodeState:
         """Takes the first one out; its category has one job more."""
         one = heapq.heappop(self._heap)[2]
-        self._running[one.node.category] = self._running.get(one.node.category, 0) + 1
+        self._running[_category(one)] = self._running.get(_category(one), 0) + 1
         return one
 
     def ended(self, one: NodeState) -> None:
         """The job of one that was taken is over: the next of its category may come."""
-        category = one.node.category
+        category = _category(one)
         self._running[category] -= 1
         if waiting := self._aside.get(category):
             heapq.heappush(self._heap, heapq.heappop(waiting))
@@ -138,3 +144,7 @@ class Ready:
         self._heap = []
         self._aside = {}
         return found
+
+
+def _category(one: NodeState) -> str:
+    return one.node.category or (_SUBDAGS if one.node.subdag else "")

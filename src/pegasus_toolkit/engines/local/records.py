@@ -38,7 +38,6 @@ def recover(file: str, offset: int, posts: frozenset[str]) -> Recovered:
         node = event.node or node_of.get(event.cluster, "")
         if event.kind == events.SUBMIT:
             node_of[event.cluster] = node
-            done.discard(node)
         elif event.kind in (events.TERMINATED, events.ABORTED):
             node_of.pop(event.cluster, None)
             status = _status(event)

@@ -20,6 +20,7 @@ from pegasus_toolkit.engines.local.nodes import Nodes, NodeState, Ready
 from pegasus_toolkit.engines.local.records import Records, Recovered, finished, recover
 
 _FAILED, _REMOVED = 1, 2  # exit codes, as DAGMan's
+_SUBDAGS = 8  # at a time beyond one for each slot, as not all of them are busy
 
 
 class Run:
@@ -39,7 +40,7 @@ class Run:
         self.final_begun = False
         self.settings = dagman.settings(Path(self.base, dag.config)) if dag.config else {}
         self.nodes = Nodes(dag)
-        self.ready = Ready(dag.limits)
+        self.ready = Ready(dag.limits, engine.settings.jobs + _SUBDAGS)
         self.environ = {**engine.settings.environ, **dag.environment}
         append = self.settings.get("DEFAULT_APPEND_VARS", "").lower() in ("true", "yes", "1")
         descriptions = Descriptions(dag, self.base, append, engine.settings.environ)
@@ -314,7 +315,9 @@ class Run:
         try:
             return Run(read(dag), self.engine, ended)
         except Running as running:
-            raise DagError([Problem(one.node.subdag, 0, str(running))]) from None
+            raise DagError([Problem(str(dag), 0, str(running))]) from None
+        except OSError as error:
+            raise DagError([Problem(str(error.filename or dag), 0, error.strerror or str(error))]) from None
 
     def told(self, one: NodeState, returned: int | None) -> scripts.Told:
         node = one.node
