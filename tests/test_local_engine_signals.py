@@ -162,6 +162,24 @@ def test_what_a_rescue_file_does_not_name_is_not_done(world: World) -> None:
     assert again.returncode == 0 and world.order == ["A", "B", "A", "A", "B", "C"]
 
 
+def test_killed_in_the_second_attempt(world: World) -> None:
+    """The first one's POST script is no reason to run only that."""
+    world.script("post.sh", "echo post $1 >> order; exit $1")
+    world.script("ok.sh", "echo $1 $2 >> order; test $2 = 0 -a ! -e mended && exit 3; . ./long.sh")
+    with world.dag.open("a") as stream:
+        stream.write("SCRIPT POST A post.sh $RETURN\nRETRY A 1\n")
+    process, alive = begun(world)
+    process.kill()
+    gone(alive)
+    process.communicate()
+    world.write("mended", "")
+    again = world.start()
+    again.communicate()
+    assert again.returncode == 0
+    lines = world.read("order").splitlines()
+    assert lines == ["A 0", "post 3", "A 1", "A", "A 0", "A", "post 0", "B", "C 0", "C"]
+
+
 def test_killed_after_a_rescue(world: World) -> None:
     """What was done before the rescue file and since both count."""
     process, alive = begun(world)
