@@ -240,6 +240,17 @@ def test_the_receipt_tells_who_made_what_and_where_it_is(tmp_path: Path) -> None
     assert {one["lfn"]: one["checksum"]["sha256"] for one in found} == world.expected
 
 
+def test_the_receipt_knows_names_with_a_dollar(tmp_path: Path) -> None:
+    """In a specification it is written twice, in the plan once."""
+    (tmp_path / "x").write_bytes(b"abc")
+    done = auxiliary(tmp_path, "stage_out", transfer("a$b", tmp_path / "x", f"{tmp_path}/o/a$$b"))
+    (done.start / "n.json").rename(done.start / "stage_out_0.json")
+    entry = {"lfn": "a$b", "pfn": {"site": "local", "url": f"file://{tmp_path}/o/a$b"}}
+    line = {**node(tmp_path), "kind": "final", "registrations": [entry]}
+    last = ended(tmp_path, started(tmp_path, bundle(tmp_path, line), {}))
+    assert last.code == 0 and last.record["receipt"]["missing"] == []
+
+
 def test_the_receipt_is_honest_about_what_is_missing(tmp_path: Path) -> None:
     world = shapes.make("split", tmp_path, "nonsharedfs", n=2)
     submitted = plan(world, "--cleanup", "none")

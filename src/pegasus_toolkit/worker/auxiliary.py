@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from pegasus_toolkit.integrity.meta import Expected
-from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.model import Checksum, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.spec.specification import SpecificationError, load
@@ -61,7 +60,7 @@ def _expecting(work: Work, one: Operation) -> Operation:
 def _note(work: Work, one: Transfer, outcome: Outcome) -> None:
     destination = outcome.attempts[-1].destination if outcome.attempts else one.destinations[0]
     found = moves.file(one.lfn, outcome)
-    found.destinations = (redact.url(destination.url),)
+    found.destinations = (moves.told(destination),)
     work.record.outputs.append(found)
     if work.node.kind == "stage_in":
         work.meta[one.lfn] = Expected(outcome.algorithm, outcome.digest, outcome.size)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
-from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.worker import tasks
 from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
 from pegasus_toolkit.worker.record import FileRecord
@@ -220,8 +219,9 @@ def _laid(directory: str, one: Output, outbox: str) -> bool:
     """Moves an output into the outbox; false where it has to be copied."""
     path = f"{directory}/{one.lfn}"
     try:
-        if os.path.islink(path):  # what it points to may be gone before it is carried
-            return False
+        inside = os.path.realpath(os.path.dirname(path)) + "/"
+        if os.path.islink(path) or not inside.startswith(os.path.realpath(directory) + "/"):
+            return False  # a link's file may be gone before it is carried; one elsewhere is not the job's to move
         os.replace(path, _parents(outbox, one.lfn))
     except OSError:
         return False
@@ -269,7 +269,7 @@ def _push(work: Work, directory: str, outputs: Sequence[Output], outbox: str) ->
     for outcome in moves.run(work, operations, "out"):
         found = moves.file(outputs[outcome.operation.id].lfn, outcome)
         if not outbox:
-            found.destinations = (redact.url(outcome.attempts[-1].destination.url),)
+            found.destinations = (moves.told(outcome.attempts[-1].destination),)
         _made(work, found)
 
 

@@ -79,6 +79,12 @@ def here(path: str, site: str) -> Location:
     return Location(url.from_path(path), url.endpoint("file", "", site), path)
 
 
+def told(location: Location) -> str:
+    """Its URL for the record, without secrets; as in the plan, ``$`` is a letter there."""
+    plain = location.url.replace("$$", "$") if location.scheme in url.LOCAL else location.url
+    return redact.url(plain)
+
+
 def file(lfn: str, outcome: Outcome) -> FileRecord:
     """What was moved, for the record."""
     return FileRecord(lfn=lfn, size=outcome.size, algorithm=outcome.algorithm, digest=outcome.digest)
@@ -121,8 +127,8 @@ def transfer_record(outcome: Outcome, direction: str) -> TransferRecord:
     return TransferRecord(
         lfn=getattr(operation, "lfn", ""),
         kind=_KINDS.get(outcome.kind, direction),
-        source=redact.url(source.url) if source is not None else "",
-        destination=redact.url(destination.url),
+        source=told(source) if source is not None else "",
+        destination=told(destination),
         bytes=outcome.size,
         seconds=round(last.started + last.seconds - attempts[0].started, 6) if last is not None else 0.0,
         route=outcome.route,
