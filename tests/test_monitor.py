@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pegasus_toolkit.dag import dagman, events
 from pegasus_toolkit.dag.problems import DagError
 from pegasus_toolkit.monitor.database import opened
 from pegasus_toolkit.monitor.locate import NotARun, find
@@ -201,3 +202,58 @@ def test_which_run_is_meant(tmp_path: Path) -> None:
     (tmp_path / "braindump.yml").write_text('{"dag": "b.dag"}')
     assert find(str(tmp_path)).name == "b.dag"
     assert find(str(tmp_path / "a.dag")).database == f"{tmp_path}/a.dag.run.db"
+
+
+T = 1_790_000_000.0
+
+
+def write(path: Path, dag: str, said: list[tuple[float, str]], log: list[str]) -> Path:
+    """A run whose logs hold just this."""
+    (path / "x.dag").write_text(dag)
+    (path / "x.dag.dagman.out").write_text("".join(dagman.line(text, at) for at, text in said))
+    (path / "x.dag.nodes.log").write_text("".join(log))
+    return path
+
+
+BEGUN = [(T + 0, "** dagman STARTING UP"), (T + 1, "Bootstrapping...")]
+AGAIN = [(T + 1000, "** dagman STARTING UP"), (T + 1001, "Bootstrapping...")]
+DONE = [events.submitted(1, T + 2, "A", "h"), events.terminated(1, T + 3, 0)]
+
+
+def test_what_the_dag_says_is_done_stays_so(tmp_path: Path) -> None:
+    dag = "JOB A a.sub\nJOB B b.sub DONE\n"
+    assert counted(write(tmp_path, dag, BEGUN, DONE)) == Counts(done=2)
+
+
+def test_a_new_run_without_a_rescue_file_begins_from_nothing(tmp_path: Path) -> None:
+    ended = (T + 500, "**** dagman pid 1 EXITING WITH STATUS 1")
+    write(tmp_path, "JOB A a.sub\nJOB B b.sub\n", [*BEGUN, ended, *AGAIN], DONE)
+    assert counted(tmp_path) == Counts(ready=2)
+
+
+def test_a_run_that_recovers_goes_on_where_the_last_was(tmp_path: Path) -> None:
+    found = (T + 1000.5, "Lock file x.dag.lock detected")
+    again = [AGAIN[0], found, AGAIN[1]]
+    assert counted(write(tmp_path, "JOB A a.sub\nJOB B b.sub\n", [*BEGUN, *again], DONE)) == Counts(
+        ready=1, done=1
+    )
+
+
+def test_nobody_waits_for_a_job_of_a_run_that_is_gone(tmp_path: Path) -> None:
+    """DAGMan runs the POST script of a job that is removed; one that it lost before is begun anew."""
+    dag = "JOB A a.sub\nSCRIPT POST A p.sh\n"
+    removed = [events.submitted(1, T + 2, "A", "h"), events.aborted(1, T + 1002, "lost")]
+    assert counted(write(tmp_path, dag, [*BEGUN, AGAIN[0]], removed)) == Counts(ready=1)
+    (tmp_path / "run.db").unlink()
+    assert counted(write(tmp_path, dag, BEGUN, removed)) == Counts(post=1)
+
+
+def test_a_log_in_another_ones_place_is_read_from_its_beginning(tmp_path: Path) -> None:
+    dag = "JOB A a.sub\nJOB B b.sub\n"
+    assert counted(write(tmp_path, dag, BEGUN, DONE[:1])) == Counts(ready=1, queued=1)
+    other = [
+        events.submitted(9, T + 4, "B", "another host, so that it is longer"),
+        events.terminated(9, T + 5, 0),
+    ]
+    (tmp_path / "x.dag.nodes.log").write_text("".join(other))
+    assert counted(tmp_path) == Counts(queued=1, done=1)

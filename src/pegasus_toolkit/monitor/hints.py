@@ -100,10 +100,11 @@ def _before(cause: Cause) -> Iterator[str]:
 
 def _program(cause: Cause) -> Iterator[str]:
     """The program itself failed."""
-    if cause.status in (-9, 137) or _MEMORY.search(cause.text):
+    late = _TIME.search(cause.text) or cause.status in (-24, 152)
+    if (cause.status in (-9, 137) and not late) or _MEMORY.search(cause.text):
         had = f" (it had {cause.memory / 2**20:.0f} MiB)" if cause.memory else ""
         yield f"it ran out of memory, or was killed{had}: ask for more with the profile pegasus.memory"
-    if _TIME.search(cause.text) or cause.status in (-24, 152):
+    if late:
         yield "its time was over: give it more with the profile pegasus.maxwalltime (minutes)"
     if module := _MODULE.search(cause.text):
         yield f"Python's module {module[1]} is not installed where it ran: install it, or use a container"

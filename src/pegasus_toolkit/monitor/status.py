@@ -10,6 +10,7 @@ import sqlite3
 import time
 from typing import NamedTuple
 
+from pegasus_toolkit.dag import process
 from pegasus_toolkit.monitor.locate import Run
 
 _STARTED = ("pre", "idle", "running", "held", "post")
@@ -130,18 +131,16 @@ def alive(run: Run, pid: int) -> bool:
     """Whether the process runs; one on another machine, as the local engine's lock tells, is believed to."""
     try:
         with open(run.file(".lock"), encoding="utf-8", errors="replace") as stream:
-            host = next((line[5:].strip() for line in stream if line.startswith("host ")), "")
+            lines = stream.read().splitlines()
     except OSError:
-        host = ""
-    if host not in ("", os.uname().nodename):
+        lines = []
+    known = dict(line.partition(" ")[::2] for line in lines[1:])
+    if known.get("host", "") not in ("", os.uname().nodename):
         return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's
-        return True
-    return True
+    began = process.started(pid)
+    if lines and lines[0].strip() == str(pid) and "started" in known:
+        return began == known["started"]  # else its number is another's by now
+    return bool(began)
 
 
 def jobs(connection: sqlite3.Connection, now: float = 0.0) -> list[Job]:
