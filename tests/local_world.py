@@ -71,7 +71,7 @@ class World:
 
     def run(self, jobs: int = 1, environ: Mapping[str, str] | None = None, **settings: Any) -> int:
         """Runs it in this process; its exit code."""
-        known = Settings(jobs, 4096, dict(os.environ) if environ is None else environ, {})
+        known = Settings(jobs, 4096, dict(os.environ) if environ is None else environ)
         return execute(str(self.dag), known._replace(**settings), self.told)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:

@@ -172,7 +172,7 @@ def test_what_a_job_leaves_running_goes_with_it(tmp_path: Path) -> None:
 
 
 def job(text: dict[str, str]) -> commands.Job:
-    place = commands.Place("/here", "/sandbox", {}, {"/opt/ours": "module:main"})
+    place = commands.Place("/here", "/sandbox", {}, {"/bin/true": "", "/opt/ours": "module:main"}.__getitem__)
     return commands.job("x.sub", {"executable": "/bin/true", **text}, place)
 
 

@@ -316,3 +316,18 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     assert command(cwd=tmp_path).returncode == 2
     (tmp_path / "plan.json").write_text('{"dag": "y.dag"}')
     assert command(cwd=tmp_path).returncode == 0
+
+
+def test_the_worker_of_a_plan_is_ours_and_another_of_that_name_is_not(tmp_path: Path) -> None:
+    """Both files here are scripts that would say so; ours is not started anew."""
+    world = World(tmp_path)
+    (tmp_path / "other").mkdir()
+    for name in ("pegasus-worker", "other/pegasus-worker"):
+        world.script(name, "echo script")
+    world.write("plan.json", json.dumps({"dag": "x.dag", "workers": [f"{tmp_path}/pegasus-worker"]}))
+    world.write("other/plan.json", "[]")
+    text = "universe = vanilla\nexecutable = $(where)pegasus-worker\narguments = --version\noutput = $(JOB)\n"
+    world.write("a.sub", f"{text}should_transfer_files = YES\nqueue\n")
+    world.write("x.dag", 'JOB A a.sub\nJOB B a.sub\nVARS B where="other/"\n')
+    assert command(tmp_path, cwd=tmp_path).returncode == 0
+    assert world.read("A").startswith("pegasus-toolkit ") and world.read("B") == "script\n"

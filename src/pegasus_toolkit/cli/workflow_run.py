@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -200,15 +201,19 @@ def _settings(wanted: Wanted) -> Settings:
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
     jobs = wanted.jobs or len(os.sched_getaffinity(0))
-    return Settings(jobs, memory, os.environ, _entries(wanted.directory), _PRELOAD)
+    return Settings(jobs, memory, os.environ, cache(_entry), _PRELOAD)
 
 
-def _entries(directory: str) -> dict[str, str]:
-    """The worker, where it is this very installation's, is not started anew for each job."""
-    named = _plan(directory).get("workers", [])
-    ours = [one for one in named if isinstance(one, str)] if isinstance(named, list) else []
-    ours.append(str(Path(sys.executable).parent / "pegasus-worker"))
-    return dict.fromkeys(ours, _WORKER)
+def _entry(path: str) -> str:
+    """The worker, where it is this installation's, or was packed from it for a plan: not started anew for
+    each job. One that the user has named is started as it is."""
+    directory, _, name = path.rpartition("/")
+    if name != "pegasus-worker":
+        return ""
+    if path == str(Path(sys.executable).parent / name):
+        return _WORKER
+    workers = _plan(directory).get("workers")
+    return _WORKER if isinstance(workers, list) and path in workers else ""
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import fnmatch
 import os
 import pwd
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,13 +73,13 @@ class Job(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a job is run: ``base``, against which paths are meant, a sandbox for it, should it need one, and
-    ``entries``: functions of ours by the path of their program, which run in its place."""
+    """Where a job is run: ``base``, against which paths are meant, and a sandbox for it, should it need one.
+    ``entry``: the function of ours that runs in place of a program with this path, "" for others."""
 
     base: str
     sandbox: str
     environ: Mapping[str, str]
-    entries: Mapping[str, str]
+    entry: Callable[[str], str]
 
 
 def job(file: str, commands: Mapping[str, str], place: Place) -> Job:
@@ -113,7 +113,7 @@ def _job(commands: Mapping[str, str], place: Place) -> Job:
     sandbox = place.sandbox if carried is not None else ""
     cpus = max(_whole(commands, "request_cpus", 1), 1)
     executable = _path(place.base, commands["executable"])
-    entry = place.entries.get(executable, "")
+    entry = place.entry(executable)
     if carried is not None and carried.executable and not entry:
         executable = f"{sandbox}/{EXECUTABLE}"
     elif carried is not None:

@@ -24,13 +24,13 @@ _NOTICE = 0.1  # seconds between two looks at how far it is
 
 class Settings(NamedTuple):
     """``jobs``: how many run at a time; ``memory``: MiB for those that ask for some; ``environ``: of the
-    engine; ``entries``: functions of ours (``module:name``) by the path of the program that they are;
-    ``preload``: modules that these use; ``grace``: seconds between SIGTERM and SIGKILL."""
+    engine; ``entry``: the function of ours (``module:name``) that the program with this path is, "" for
+    others; ``preload``: modules that these use; ``grace``: seconds between SIGTERM and SIGKILL."""
 
     jobs: int
     memory: int
     environ: Mapping[str, str]
-    entries: Mapping[str, str]
+    entry: Callable[[str], str] = lambda path: ""
     preload: tuple[str, ...] = ()
     grace: float = 5.0
 

@@ -161,7 +161,7 @@ class Jobs:
             base=self.descriptions.directory(one),
             sandbox=f"{self.engine.scratch}/{self.engine.number()}",
             environ=settings.environ,
-            entries=settings.entries,
+            entry=settings.entry,
         )
         file = self.descriptions.file(one) or one.node.file
         job = commands.job(file, found, place)

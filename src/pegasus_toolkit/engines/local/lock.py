@@ -10,6 +10,8 @@ import socket
 from pathlib import Path
 from typing import NamedTuple
 
+from pegasus_toolkit.dag.process import started
+
 
 class Left(NamedTuple):
     """What an engine that was killed has left: the length of the event log when it began, the rescue file
@@ -107,13 +109,3 @@ def holder(dag: str) -> int:
         if known.get("host") == socket.gethostname() and known.get("started") == started(int(lines[0])):
             return int(lines[0])
     return 0
-
-
-def started(pid: int) -> str:
-    """When a process began, in words of this boot's alone; "" if there is none (any more)."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-    return "" if fields[0] == "Z" else f"{fields[19]} {boot}"

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 from pegasus_toolkit.dag.model import Script
@@ -32,7 +32,7 @@ class Told(NamedTuple):
 
 
 def program(
-    script: Script, told: Told, directory: str, environ: Mapping[str, str], entries: Mapping[str, str]
+    script: Script, told: Told, directory: str, environ: Mapping[str, str], entry: Callable[[str], str]
 ) -> Program:
     """The script with its macros in; one without a slash is looked for in ``directory``, then in PATH."""
     values = _macros(told)
@@ -49,7 +49,7 @@ def program(
         environ=environ,
         cwd=directory,
         append=True,
-        entry=entries.get(path, ""),
+        entry=entry(path),
         **output,
     )
 
@@ -139,7 +139,7 @@ class Scripts:
         run.records.say(f"Running {kind} script of Node {one.node.name}...")
         told = run.told(one, one.returned if kind == "POST" else None)
         directory = os.path.join(run.base, one.node.directory)  # noqa: PTH118
-        what = program(script, told, directory, run.environ, run.engine.settings.entries)
+        what = program(script, told, directory, run.environ, run.engine.settings.entry)
         id = 0
 
         def ended(status: int, user: float, system: float) -> None:
