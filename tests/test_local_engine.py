@@ -331,6 +331,7 @@ def test_what_cannot_be_submitted_is_not_tried_again(world: World) -> None:
         JOB C later.sub
         SCRIPT POST A ok.sh $RETURN
         RETRY A 3
+        RETRY C 3
         PARENT B CHILD C
         """
     )
@@ -340,6 +341,7 @@ def test_what_cannot_be_submitted_is_not_tried_again(world: World) -> None:
     assert "universe docker is not for this machine alone" in text and "docker_image is not supported" in text
     assert "later.sub: cannot be read" in text
     assert world.done() == {"A", "B"}
+    assert len([line for line in world.log if line.startswith("Event: ULOG_SUBMIT_FAILURE")]) == 3
 
 
 def test_a_program_that_is_not_there(world: World) -> None:
