@@ -16,6 +16,7 @@ from pegasus_toolkit.planner.model import ContainerUse
 from pegasus_toolkit.worker import containers
 from pegasus_toolkit.worker.containers import Wanted
 from pegasus_toolkit.worker.failure import Failed
+from tests.servers.common import missing
 from tests.worker_world import one_node
 
 BASE = ["--security-opt", "label=disable"]
@@ -134,7 +135,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     """The environment in which Podman has the image ``keg:1``, with a shell in it."""
     busybox = shutil.which("busybox")
     if not shutil.which("podman") or not busybox or b"ld-linux" in Path(busybox).read_bytes()[:1000]:
-        pytest.skip("needs podman and a static busybox")
+        missing("podman or a static busybox is not installed")
     place = tmp_path_factory.mktemp("podman")
     runtime = next(one for one in ("runc", "crun") if shutil.which(one))
     (place / "containers.conf").write_text(CONFIGURATION.format(runtime=runtime))
