@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,8 +63,9 @@ def runs(pool: Commands, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         yield kept
     finally:
         for _, running in kept.values():
-            running.kill()
-            running.communicate()
+            if running.poll() is None:
+                running.kill()
+                running.communicate()
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
@@ -111,16 +114,20 @@ def waiting(root: Path, shape: Callable[[World, int], None]) -> World:
     return world.write()
 
 
-def until_it_runs(pool: Commands, name: str) -> None:
-    while not pool.jobs(f"JobStatus == 2 && pegasus_wf_dag_job_id == {text(name)}"):
+def until_it_runs(pool: Commands, submitted: Submitted, name: str) -> str:
+    """The constraint that selects the job of the node."""
+    run = json.loads((submitted.path / "plan.json").read_text())["run"]
+    job = f"pegasus_wf_uuid == {text(run)} && pegasus_wf_dag_job_id == {text(name)}"
+    while not pool.jobs(f"{job} && JobStatus == 2"):
         pass
+    return job
 
 
 def test_a_run_is_removed_and_goes_on(pool: Commands, tmp_path: Path) -> None:
     world = waiting(tmp_path, pipeline)
     submitted = plan(world)
     running = started(submitted)
-    until_it_runs(pool, "keg_step00001")
+    until_it_runs(pool, submitted, "keg_step00001")
     again = subprocess.run([RUN, submitted.path], capture_output=True, text=True, check=False)
     assert again.returncode == 2 and "is being run already, by DAGMan, job" in again.stderr
     done = subprocess.run([REMOVE, submitted.path], capture_output=True, text=True, check=False)
@@ -141,13 +148,13 @@ def test_a_dagman_that_was_killed_comes_back(pool: Commands, tmp_path: Path) -> 
     world = waiting(tmp_path, pipeline)
     submitted = plan(world)
     running = started(submitted)
-    until_it_runs(pool, "keg_step00001")
-    log = Path(f"{submitted.file}.dagman.out").read_text()
-    (pid,) = {line.rpartition("=")[2] for line in log.splitlines() if " ** PID = " in line}
-    os.kill(int(pid), 9)
+    job = until_it_runs(pool, submitted, "keg_step00001")
+    pids = re.findall(r"\*\* PID = (\d+)", Path(f"{submitted.file}.dagman.out").read_text())
+    os.kill(int(pids[-1]), 9)
     (tmp_path / "go").touch()
-    subprocess.run(["condor_rm", "-constraint", 'pegasus_wf_dag_job_id == "keg_step00001"'], check=True)
-    assert running.wait() == 0
+    subprocess.run(["condor_rm", "-constraint", job], check=True, stdout=subprocess.DEVNULL)
+    said = running.communicate()[1]
+    assert running.returncode == 0, said
     assert dict(found(world.outputs)) == world.expected
     assert {name: n for name, n in tries(submitted).items() if n > 1} == {"keg_step00001": 2}
 
@@ -204,22 +211,33 @@ def test_the_bindings_do_what_the_commands_do(pool: Commands, tmp_path: Path) ->
     assert dagman.wait(schedd, dag, Given(cluster, 0, ""), lambda: None) == Ended(0)
 
 
-def test_pegasus_own_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World(tmp_path, "condorio")
-    diamond(world, 4)
-    world.write()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{PLAN.parent}:{os.environ['PATH']}")
-    workflow = world.workflow
-    workflow.plan(submit=True, sites=["condorpool"], dir="submit", cleanup="inplace")
-    submitted = Submitted(Path(workflow._submit_dir))
-    run = json.loads((submitted.path / "plan.json").read_text())["run"]
-    status = workflow.get_status()
-    ((dagman_job, *_),) = (one["DAG_CONDOR_JOBS"] for one in status["condor_jobs"].values())
-    assert status["condor_jobs"].keys() == {run}
-    assert dagman_job["pegasus_wf_name"] == workflow.braindump.pegasus_wf_name
-    workflow.wait(delay=1)
-    assert workflow.get_status()["dags"]["root"]["state"] == "Success"
-    workflow.analyze()
-    workflow.statistics()
-    assert dict(found(world.outputs)) == world.expected
+API = """
+import json, sys
+from pathlib import Path
+from tests.workflows.shapes import make
+workflow = make("diamond", Path.cwd(), "condorio", 4).workflow
+workflow.plan(submit=True, sites=["condorpool"], dir="submit", cleanup="inplace")
+told = {"name": workflow.braindump.pegasus_wf_name, "directory": workflow._submit_dir}
+told["begun"] = workflow.get_status()
+workflow.wait(delay=1)
+told["ended"] = workflow.get_status()
+workflow.analyze()
+workflow.statistics()
+Path("told").write_text(json.dumps(told))
+"""
+
+
+def test_pegasus_own_api(tmp_path: Path) -> None:
+    path = f"{PLAN.parent}:{os.environ['PATH']}"
+    environ = {**os.environ, "PATH": path, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", API], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "told").read_text())
+    run = json.loads(Path(told["directory"], "plan.json").read_text())["run"]
+    assert told["begun"]["condor_jobs"].keys() == {run}
+    first, *_ = told["begun"]["condor_jobs"][run]["DAG_CONDOR_JOBS"]
+    assert first["pegasus_wf_name"] == told["name"] == "diamond-0"
+    assert told["ended"]["dags"]["root"]["state"] == "Success"
+    assert [name for name, _ in found(tmp_path / "outputs")] == ["f.d"]
