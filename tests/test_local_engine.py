@@ -67,14 +67,16 @@ def test_so_many_jobs_at_a_time(world: World) -> None:
 
 
 def test_a_job_gets_the_cores_that_it_asks_for(world: World) -> None:
-    """While the job of two cores runs, no other does: it sees nobody else's mark."""
-    world.script("alone.sh", "mkdir mark || exit 9; rmdir mark")
+    """While one job of two cores runs, there is no room for another."""
     world.write("two.sub", f"request_cpus = 2\n{world.read('job.sub')}")
-    world.jobs("JOB A two.sub\nJOB B two.sub\nJOB C two.sub\n", "alone.sh")
+    world.jobs("JOB A two.sub\nJOB B two.sub\nJOB C two.sub\n")
     assert world.run(jobs=3) == 0
+    one_by_one = [events.SUBMIT, events.EXECUTE, events.TERMINATED] * 3
+    assert [event.kind for event in world.events] == one_by_one
     world.write("x.dag.metrics", "")
     world.write("two.sub", f"request_cpus = 99\nrequest_memory = 64 GB\n{world.read('job.sub')}")
     assert world.run(jobs=3) == 0  # all there is, and alone
+    assert [event.kind for event in world.events] == one_by_one * 2
 
 
 def test_what_fails_is_tried_again_as_often_as_it_may(world: World) -> None:
@@ -101,12 +103,13 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(world: World) -> None:
         PARENT Bad CHILD Below
         PARENT Below A CHILD BelowThat
         PARENT A CHILD Z
+        JOB Before job.sub DONE
+        PARENT Bad CHILD Before
         """
     )
-    # The second VARS does not go before the first: later ones count.
     assert world.run() == 1
     assert world.order == ["A", "Z"]
-    assert world.done() == {"A", "Z"}
+    assert world.done() == {"A", "Z", "Before"}
     assert "#   Bad,<ENDLIST>" in world.read("x.dag.rescue001")
     assert (world.told.counts["failed"], world.told.counts["futile"]) == (1, 2)
     assert world.told.lines[-1] == "error: Bad failed: job failed with status 3 (after 1 node retries)"
@@ -311,6 +314,9 @@ def test_what_dagmans_settings_say(world: World) -> None:
         "alone.sh",
     )
     assert world.run(jobs=4) == 0
+    assert [event.kind for event in world.events] == [events.SUBMIT, events.EXECUTE, events.TERMINATED] * 4
+    scripts = [line.split()[0] for line in world.log if "PRE script of Node" in line or "PRE Script" in line]
+    assert scripts == ["Running", "PRE"] * 4
 
 
 def test_all_that_is_wrong_is_told_before_anything_runs(world: World) -> None:
