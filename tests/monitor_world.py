@@ -71,8 +71,13 @@ def recorded(stage: str, target: Path) -> Path:
 
 def alive(target: Path) -> None:
     """As if this process were the DAGMan that runs it."""
+    runs_it(target, os.getpid())
+
+
+def runs_it(target: Path, pid: int) -> None:
+    """As if that process were the DAGMan that runs it."""
     log = target / "w.dag.dagman.out"
-    log.write_text(log.read_text().replace("PID = 30879 ", f"PID = {os.getpid()} "))
+    log.write_text(log.read_text().replace("PID = 30879 ", f"PID = {pid} "))
 
 
 def run(submitted: Submitted) -> int:

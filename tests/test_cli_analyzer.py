@@ -155,7 +155,13 @@ def test_what_a_job_said_cannot_disturb_the_terminal(tmp_path: Path) -> None:
         ({"began": False, "attempts": 0}, "never submitted"),
         ({"began": False, "text": "HTCondor did not take the job"}, "refused the job"),
         ({"phase": "run"}, "run the program by hand"),
+        ({"phase": "push", "text": "'f.a': Not a directory: /x/f.a"}, "look at the file"),
     ],
 )
 def test_what_to_try(cause: dict[str, object], said: str) -> None:
     assert any(said in hint for hint in hints(CAUSE._replace(**cause))), hints(CAUSE._replace(**cause))  # type: ignore[arg-type]
+
+
+def test_what_ran_too_long_was_not_short_of_memory() -> None:
+    cause = CAUSE._replace(phase="run", text="j was ended after its walltime of 5 s", status=-9, memory=2**20)
+    assert [hint for hint in hints(cause) if "memory" in hint] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pegasus_toolkit.dag.process import started
 from tests.local_world import World
-from tests.monitor_world import alive, command, recorded, told
+from tests.monitor_world import alive, command, recorded, runs_it, told
 
 HEAD = "UNRDY READY   PRE  IN_Q  POST  DONE  FAIL %DONE STATE   DAGNAME"
 STATUS = [sys.executable, "-m", "pegasus_toolkit.cli.status"]
@@ -43,6 +45,32 @@ def test_the_table_is_the_one_that_people_know(tmp_path: Path) -> None:
         "    2     0     0     1     0     4     3  40.0 Held    *w.dag",
         "w.dag: 1 held, and nothing else in progress",
     ]
+
+
+def test_an_engine_that_was_killed_is_gone_also_before_its_parent_knows(tmp_path: Path) -> None:
+    engine = subprocess.Popen(["sleep", "1000"])
+    begun = started(engine.pid)
+    try:
+        runs_it(recorded("held", tmp_path), engine.pid)
+        assert state(tmp_path) == "Held"
+        lock = tmp_path / "w.dag.lock"
+        lock.write_text(f"{engine.pid}\nhost {os.uname().nodename}\nstarted {begun}\n")
+        assert state(tmp_path) == "Held"
+        lock.write_text(f"{engine.pid}\nhost {os.uname().nodename}\nstarted 1 another\n")
+        assert state(tmp_path) == "Unknown"  # its number was given again
+        lock.unlink()
+        engine.kill()
+        os.waitid(os.P_PID, engine.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is not reaped
+        assert state(tmp_path) == "Unknown"
+    finally:
+        engine.kill()
+        engine.wait()
+
+
+def state(path: Path) -> str:
+    """Of the whole run."""
+    found: str = json.loads(command("status", "--json", path).stdout)["dags"]["root"]["state"]
+    return found
 
 
 def test_pegasus_own_api_reads_it(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import yaml
 
 from pegasus_toolkit.planner.model import CONFIGURATIONS
 from tests.s3_world import Service
-from tests.worker_world import plan
+from tests.test_worker_compute import sh
+from tests.worker_world import bundle, ended, node, place, plan, started
 from tests.workflows import shapes
 
 
@@ -42,3 +43,14 @@ def test_through_an_object_store(service: Service, tmp_path: Path) -> None:
     assert sum(one.get("source", "").startswith("s3://") for one in moved) > 5
     told = b"".join(one.read_bytes() for one in submitted.path.rglob("*") if one.is_file())
     assert b"testsecret123" not in told.replace(Path(secrets["PEGASUS_CREDENTIALS"]).read_bytes(), b"")
+
+
+def test_an_output_in_a_directory_that_is_elsewhere_is_not_taken_from_there(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "f").write_bytes(b"abc")
+    line = {"outbox": "out", "outputs": [{"lfn": "sub/f", "destinations": [place("file:///s/x")]}]}
+    path = bundle(tmp_path, {**node(tmp_path, tasks=[sh(f"rmdir sub; ln -s {mine} sub")]), **line})
+    done = ended(tmp_path, started(tmp_path, path, {}))
+    assert done.code == 0 and (done.start / "out/sub/f").read_bytes() == b"abc"
+    assert (mine / "f").read_bytes() == b"abc"

@@ -190,7 +190,7 @@ def awkward(world: World, n: int) -> None:
     """Names that a careless program trips over, deep directories, and an output that is printed."""
     names = ["a b.txt", "qu'o\"te.txt", "dollar$HOME.txt", "100%.txt", "ünï.txt", "deep/er/and/deeper.txt"]
     made = [world.job("odd", [world.raw(f"in {name}")], [name], stage=False)[0] for name in names]
-    world.job("print", made, ["extra.out", "printed #1.out"], stdout=True)
+    world.job("print", made, ["extra $HOME.out", "printed #1.out"], stdout=True)
 
 
 def spoilt(world: World, n: int) -> None:

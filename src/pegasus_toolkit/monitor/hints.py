@@ -53,7 +53,9 @@ _CARRIED = re.compile(
 def hints(cause: Cause) -> list[str]:
     """What fits, the most likely first; at least one."""
     found = list(dict.fromkeys(_found(cause)))
-    if not found:
+    if not found and cause.began and cause.phase != "run":
+        found.append("see above why, and look at the file, directory or server that it names")
+    elif not found:
         found.append("read the output below; run the program by hand with the arguments shown")
     if cause.job_file:
         found.append(f"to repeat it by hand: pegasus-transfer -f {cause.job_file}")
@@ -129,7 +131,7 @@ def _data(cause: Cause) -> Iterator[str]:
         yield (
             "the file differs from what is expected: if it is one of yours and was changed on purpose, mend"
             " its checksum in the replica catalog and plan again, else restore it; if a job of this run"
-            " made it, something changed it since, and its job has to run again"
+            " made it, something changed it since: plan again and run that, so that it is made anew"
         )
     elif _DENIED.search(cause.text):
         yield (
@@ -139,7 +141,7 @@ def _data(cause: Cause) -> Iterator[str]:
     elif _MISSING.search(cause.text):
         yield (
             "the file is not at that place: check the replica catalog; a file that a job made may have been"
-            " removed from the scratch directory, then its job has to run again"
+            " removed from the scratch directory: plan again and run that, so that it is made anew"
         )
     elif _NETWORK.search(cause.text):
         yield "the server could not be reached: when it is up again, run again"

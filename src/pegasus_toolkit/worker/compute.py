@@ -221,7 +221,7 @@ def _laid(directory: str, one: Output, outbox: str) -> bool:
     try:
         inside = os.path.realpath(os.path.dirname(path)) + "/"
         if os.path.islink(path) or not inside.startswith(os.path.realpath(directory) + "/"):
-            return False  # a link's file may be gone before it is carried; one elsewhere is not the job's to move
+            return False  # what a link means may be gone before it is carried, or not be the job's to move
         os.replace(path, _parents(outbox, one.lfn))
     except OSError:
         return False
