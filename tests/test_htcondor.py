@@ -231,7 +231,8 @@ def test_a_plan_that_fails_submits_nothing(tmp_path: Path) -> None:
 
 def test_remove_ends_the_local_engine(tmp_path: Path) -> None:
     world = LocalWorld(tmp_path)
-    world.script("long.sh", "echo $$ > pid; exec sleep 1000")
+    # It takes its time to end, and is waited for.
+    world.script("long.sh", "trap 'sleep 1; exit 1' TERM; echo $$ > pid; sleep 1000 & wait")
     world.jobs('JOB A job.sub\nJOB B job.sub\nVARS B script="long.sh"\nPARENT A CHILD B')
     with world.start() as running:
         while not (tmp_path / "pid").exists() and running.poll() is None:
