@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import Replica
 from pegasus_toolkit.planner.model import Job, Problem, Use
+from pegasus_toolkit.planner.passes import urls
 from pegasus_toolkit.planner.passes.plan import Plan, Raw
 
 _SELECTORS = ("", "Default")
@@ -29,6 +30,7 @@ def select_replicas(plan: Plan) -> Plan:
             lfn = use.lfn
             if lfn not in seen:
                 seen[lfn] = _found(plan, lfn)
+                problems += _urls(plan, lfn)
             one = seen[lfn]
             if one is not None and one.pfns:
                 raw[lfn] = one if one.size is not None or use.size is None else replace(one, size=use.size)
@@ -53,6 +55,15 @@ def _found(plan: Plan, lfn: str) -> Raw | None:
     if exists is not None:
         pfns = tuple(pfn for pfn in pfns if exists(pfn) is not False)
     return Raw(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
+
+
+def _urls(plan: Plan, lfn: str) -> Iterator[Problem]:
+    replica = plan.catalogs.replicas.find(lfn)
+    if replica is None:
+        return
+    for pfn in replica.pfns:
+        if text := urls.wrong(pfn.url):
+            yield Problem(replica.file, (*replica.at, "pfns"), text)
 
 
 def _missing(plan: Plan, job: Job, use: Use, found: Raw | None) -> Problem:

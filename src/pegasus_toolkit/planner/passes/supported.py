@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from pegasus_toolkit.planner.catalogs import Path, Profiles
 from pegasus_toolkit.planner.model import Problem
+from pegasus_toolkit.planner.passes import profile_values, urls
 from pegasus_toolkit.planner.passes.plan import Plan
 
 _PROFILES = {
@@ -33,6 +34,8 @@ def supported(plan: Plan) -> Plan:
     for file, path, profiles in _all_profiles(plan):
         problems += _profiles(file, path, profiles, warnings)
         problems += _configuration(plan, file, path, profiles)
+        problems += profile_values.wrong(file, path, profiles)
+    problems += _servers(plan)
     if plan.property("pegasus.transfer.links").lower() == "true":
         warnings.append("pegasus.transfer.links is left alone: inputs are copied, not linked")
     if plan.settings.configuration == "condorio":
@@ -83,6 +86,13 @@ def _configuration(plan: Plan, file: str, path: Path, profiles: Profiles) -> Ite
         message = f"{wanted!r}, but the workflow is planned for {plan.settings.configuration}"
         hint = "one configuration for all: set pegasus.data.configuration in the properties"
         yield Problem(file, (*path, "pegasus", "data.configuration"), message, hint=hint)
+
+
+def _servers(plan: Plan) -> Iterator[Problem]:
+    for site in plan.catalogs.sites.values():
+        for server in (server for directory in site.directories for server in directory.servers):
+            if text := urls.wrong(server.url):
+                yield Problem(site.file, (*site.at, "directories"), text)
 
 
 def _condorio(plan: Plan) -> Iterator[Problem]:

@@ -44,7 +44,8 @@ def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = 
         aside = tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent)
         Path(aside).chmod(0o755 & ~_umask())
         for directory in ("submit", "jobs", "records", "logs"):
-            Path(aside, directory).mkdir()
+            # URLs in specifications may be signed, and variables of jobs be secret.
+            Path(aside, directory).mkdir(mode=0o700 if directory == "jobs" else 0o777)
         for path, content in files(dag, name) if contents is None else contents:
             with Path(aside, path).open("wb") as file:
                 file.writelines((content,) if isinstance(content, bytes) else content)

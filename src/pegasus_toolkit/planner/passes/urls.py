@@ -1,0 +1,17 @@
+"""URLs that no transfer would take."""
+
+from __future__ import annotations
+
+from pegasus_toolkit.transfer import url
+from pegasus_toolkit.transfer.errors import BadSpecification
+
+
+def wrong(text: str) -> str:
+    """What is wrong with a URL that names a user, "" for nothing: it may hold no password."""
+    if "@" not in text or "://" not in text:
+        return ""
+    try:
+        url.parse(text.replace("$", "$$") if text.startswith("file:") else text, "", {})
+    except BadSpecification as error:
+        return str(error)
+    return ""
