@@ -10,6 +10,7 @@ import pytest
 from pegasus_toolkit.planner.catalogs import Checksum, Pfn
 from pegasus_toolkit.planner.compile import compile
 from pegasus_toolkit.planner.model import Credential
+from pegasus_toolkit.planner.passes.credentials import proxies
 from tests.planner_world import (
     KEG,
     LOCAL,
@@ -332,6 +333,22 @@ def test_nodes_get_the_credentials_of_their_own_urls(tmp_path: Path) -> None:
     assert Credential("PEGASUS_CREDENTIALS_web", "/c/all.conf") in {
         c for n in dag.nodes for c in n.credentials
     }
+
+
+def test_servers_that_take_tokens_get_the_one_that_is_there(tmp_path: Path) -> None:
+    found = [replica("x", "davs://h/x", site="dav"), replica("z", "https://open/z", site="web")]
+    world(tmp_path, [job("a", ["x"], ["y!"]), job("b", ["z"], ["w!"])], replicas=found)
+    dag = planned(tmp_path, "nonsharedfs", environ={"BEARER_TOKEN_FILE": "/c/token"})
+    given = {c for n in dag.nodes for c in n.credentials}
+    assert given == {Credential("BEARER_TOKEN_FILE_dav", "/c/token")}
+
+
+def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/x")])
+    environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}
+    dag = planned(tmp_path, environ=environ)
+    assert any("http_proxy holds a password" in one for one in dag.warnings)
+    assert proxies(environ) == {"https_proxy": "http://proxy:3128"}
 
 
 def test_credentials_that_are_missing_or_open_are_problems(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -24,16 +24,19 @@ _HTTP = ("http", "https", "webdav", "webdavs", "dav", "davs")
 _CONFIG = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf", needed=True)
 _PROXY = _Kind("X509_USER_PROXY", "/tmp/x509up_u$UID", needed=True)
 _SSH = _Kind("SSH_PRIVATE_KEY", needed=True)
+_TOKEN = _Kind("BEARER_TOKEN_FILE", "/tmp/bt_u$UID")
 _KINDS: dict[str, tuple[_Kind, ...]] = {
     "s3": (_CONFIG,),
     "s3s": (_CONFIG,),
     **dict.fromkeys(_HTTP, (_CONFIG,)),
+    **dict.fromkeys(("webdavs", "davs"), (_CONFIG, _TOKEN)),
     **dict.fromkeys(("gsiftp", "gsiscp", "srm"), (_PROXY,)),
-    **dict.fromkeys(("root", "xroot", "roots"), (_PROXY._replace(needed=False),)),
+    **dict.fromkeys(("root", "xroot", "roots", "xroots"), (_PROXY._replace(needed=False), _TOKEN)),
     **dict.fromkeys(("scp", "sftp", "sshftp"), (_SSH,)),
     "gs": (_Kind("BOTO_CONFIG"), _Kind("GOOGLE_PKCS12")),
     "irods": (_Kind("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),),
 }
+_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
 VARIABLES = frozenset(kind.variable for kinds in _KINDS.values() for kind in kinds)
 
 
@@ -41,7 +44,15 @@ def give_credentials(plan: Plan) -> Plan:
     """``credentials`` for every node; those missing or too open are problems."""
     given = _Given(plan)
     nodes = tuple(given.to(node) for node in plan.nodes)
-    return replace(plan, nodes=nodes).wrong(given.problems.values())
+    environ = plan.settings.environ
+    secret = [name for name in _PROXIES if name in environ and name not in proxies(environ)]
+    told = [f"{name} holds a password, and is not written into submit files" for name in secret]
+    return replace(plan, nodes=nodes).wrong(given.problems.values()).warn(told)
+
+
+def proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that name HTTP proxies, for jobs on the submit host; none that holds a password."""
+    return {name: environ[name] for name in _PROXIES if "@" not in environ.get(name, "@")}
 
 
 class _Given:
@@ -76,9 +87,9 @@ class _Given:
 
     def _look_up(self, base: str, site: str, remote: bool) -> Iterator[Credential]:
         scheme = base.partition(":")[0]
-        if scheme in _HTTP and not self._plan.settings.section(Pfn(site, base)):
-            return  # nothing in the file is for that server
         for kind in _KINDS.get(scheme, ()):
+            if kind is _CONFIG and scheme in _HTTP and not self._plan.settings.section(Pfn(site, base)):
+                continue  # nothing in the file is for that server
             path, named = self._path(kind, site)
             wrong = self._plan.settings.secret(path) if path else "there is none"
             if not wrong:

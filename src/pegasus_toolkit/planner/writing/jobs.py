@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL
-from pegasus_toolkit.planner.model import Dag, Input, Node, NodeFile, Registration
+from pegasus_toolkit.planner.model import Dag, Input, Move, Node, NodeFile, Registration
 from pegasus_toolkit.planner.passes.places import path_of
 
 VERSION = 1
@@ -103,6 +103,10 @@ def catalog(dag: Dag) -> str:
 
 
 def _final(dag: Dag) -> NodeFile:
+    """It looks for what the run has to bring; an output that is there from before is nobody's work."""
+    moves = (one for node in dag.nodes for one in node.operations if isinstance(one, Move))
+    brought = {pfn for one in moves for pfn in one.destinations}
+    wanted = ((lfn, pfn) for lfn, pfns in dag.outputs.items() for pfn in pfns if pfn in brought)
     return NodeFile(
         version=VERSION,
         node=FINAL,
@@ -112,5 +116,5 @@ def _final(dag: Dag) -> NodeFile:
         site="local",
         configuration=dag.settings.configuration,
         verify=dag.settings.integrity,
-        registrations=tuple(Registration(lfn, pfn) for lfn, pfns in dag.outputs.items() for pfn in pfns),
+        registrations=tuple(Registration(lfn, pfn) for lfn, pfn in wanted),
     )

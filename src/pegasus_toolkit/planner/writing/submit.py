@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site
 from pegasus_toolkit.planner.model import Dag, Node
+from pegasus_toolkit.planner.passes.credentials import proxies
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
@@ -15,7 +16,6 @@ _LONGEST = 4096  # of a node's VARS; what is longer gets a submit file of its ow
 # Held by anything but the user's own hand, or while its input is spooled: a failure, to be tried again.
 _HELD = "(JobStatus == 5 && HoldReasonCode =!= 1 && HoldReasonCode =!= 16)"
 _INHERITED = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK")
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
 _REQUESTS = {
     "cores": "request_cpus",
     "memory": "request_memory",
@@ -211,8 +211,8 @@ def _environment(dag: Dag, node: Node, remote: bool) -> dict[str, str]:
     if remote:
         return {**own, **{one.variable: one.path.rpartition("/")[2] for one in node.credentials}}
     environ = dag.settings.environ
-    inherited = {name: environ[name] for name in (*_INHERITED, *_PROXIES) if name in environ}
-    return {**inherited, **own, **{one.variable: one.path for one in node.credentials}}
+    inherited = {name: environ[name] for name in _INHERITED if name in environ}
+    return {**inherited, **proxies(environ), **own, **{one.variable: one.path for one in node.credentials}}
 
 
 def _wishes(profiles: Profiles) -> dict[str, str]:
