@@ -70,6 +70,12 @@ def test_each_run_has_directories_of_its_own(here: Path) -> None:
     assert made[0] != made[1]
 
 
+def test_a_worker_that_is_not_there(here: Path) -> None:
+    done = plan("-s", "pool", "--worker", "nope", cwd=here)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"--worker: there is no such file: {here}/nope" in done.stderr and not (here / "joe").exists()
+
+
 def test_a_directory_that_is_there_is_left_alone(here: Path) -> None:
     (here / "mine").mkdir()
     (here / "mine" / "thesis").write_text("irreplaceable")

@@ -32,6 +32,8 @@ def give(dag: Dag, named: str, catalogs: Catalogs, environ: Mapping[str, str]) -
     carried = [node for node in remote if node.site not in installed]
     files: tuple[tuple[str, bytes], ...] = ()
     if named and carried:
+        if not Path(named).is_file():
+            raise PlanError([Problem("--worker", (), f"there is no such file: {named}")])
         installed[""] = named
     elif carried:
         installed[""] = f"{dag.settings.submit}/{WORKER}"
