@@ -160,7 +160,7 @@ def test_servers_that_make_no_copies_are_relayed(
     over = list(pair.giver.copy(iter([bare(path, f"/dav/{tmp_path.name}/x")]), backend, Control()))
     assert [job.error for job in over] == [None]
     assert (apache_dav.data / tmp_path.name / "x").read_bytes() == content(100_000)
-    assert over[0].digest != "" and over[0].size == 100_000
+    assert over[0].digest != "" and over[0].size == 100_000 and over[0].through
     backend.close()
 
 

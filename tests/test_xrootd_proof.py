@@ -97,9 +97,12 @@ def test_what_servers_deny_each_other_goes_through_here(
     base = f"root://{xrootd_gsi.authority}//data"
     entries = [command.entry(f"{base}/from/{name}", f"{base}/to/{name}") for name in data]
     env = {"X509_USER_PROXY_local": str(grid.proxy), "X509_CERT_DIR": str(grid.certificates)}
-    done = command.run("-f", command.write(tmp_path / "in", entries), "-m", "1", cwd=tmp_path, env=env)
+    spec, report = command.write(tmp_path / "in", entries), tmp_path / "report"
+    done = command.run("-f", spec, "--report", report, "-m", "1", cwd=tmp_path, env=env)
     assert done.returncode == 0, done.stderr
     assert stored(xrootd_gsi, "/data/to") == data
+    routes = [json.loads(line).get("route") for line in report.read_text().splitlines()]
+    assert routes.count("relay") == len(data)  # told as it was
 
 
 def test_copy_with_a_digest_is_relayed(xrootd: Xrootd, tmp_path: Path) -> None:

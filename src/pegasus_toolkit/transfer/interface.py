@@ -167,11 +167,11 @@ class Job(Generic[E]):
     For the backend to read: ``path`` (at its endpoint, as in the URL), ``to`` (destination path,
     for ``copy``), ``want``, ``end``. For it to fill: ``error``; for ``copy`` also ``size`` and
     ``digest``; ``proven`` when the server itself has checked the stored bytes against a digest
-    that was computed on this side.
+    that was computed on this side; ``through`` when a copy's bytes came through this machine after all.
     ``task`` is the engine's own.
     """
 
-    __slots__ = ("digest", "end", "error", "path", "proven", "size", "task", "to", "want")
+    __slots__ = ("digest", "end", "error", "path", "proven", "size", "task", "through", "to", "want")
 
     def __init__(self, path: str, to: str, want: Want, end: E, task: Any = None) -> None:
         self.path = path
@@ -183,6 +183,7 @@ class Job(Generic[E]):
         self.size: int = 0
         self.digest: str = ""
         self.proven: bool = False
+        self.through: bool = False
 
 
 class Backend(Protocol):

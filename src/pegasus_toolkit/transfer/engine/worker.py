@@ -105,8 +105,9 @@ class Worker:
         lane = self.lane
         lane.finished += 1
         lane.good_at = monotonic()
-        task.tried(lane.route.kind, size, None)
-        self.scheduler.settle(task, task.done(lane.route.kind, size, digest, remote))
+        route = "relay" if job.through else lane.route.kind
+        task.tried(route, size, None)
+        self.scheduler.settle(task, task.done(route, size, digest, remote))
 
     def failed(self, task: Task, error: TransferError, size: int = 0) -> None:
         """One attempt failed."""

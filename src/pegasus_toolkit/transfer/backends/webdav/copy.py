@@ -218,7 +218,7 @@ def copies(jobs: Iterator[Job[None]], giver: WebDav, taker: WebDav, control: Con
 
 def _through(job: Job[Any], giver: WebDav, taker: WebDav, control: Control) -> None:
     pipe = Pipe(job.path, job.want, control)
-    job.error = None
+    job.error, job.through = None, True
     pump = threading.Thread(target=_pump, args=(job, giver, pipe), daemon=True)
     pump.start()
     try:

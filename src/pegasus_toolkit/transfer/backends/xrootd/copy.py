@@ -65,6 +65,7 @@ def _run(copies: list[_Copy], control: Control, between: bool) -> None:
     process.parallel(AT_ONCE)
     how = "first" if between else "none"
     for one in copies:
+        one.job.through = not between
         process.add_job(one.source, one.target, thirdparty=how, force=not between, posc=True, mkdir=True)
     process.prepare()
     _, results = process.run(_Watch(control))
