@@ -62,3 +62,12 @@ def test_what_jobs_are_told_is_for_no_other_user(tmp_path: Path) -> None:
     dag = planned(tmp_path, submit=str(tmp_path / "made"))
     directory.write(dag, "w-0")
     assert (tmp_path / "made/jobs").stat().st_mode & 0o077 == 0
+
+
+def test_a_program_that_nobody_knows_is_told_with_a_site_that_nobody_knows(tmp_path: Path) -> None:
+    world(
+        tmp_path, [job("a", [], ["x!"], name="kegg"), job("b", [], ["y!"], name="kegg"), job("c", [], ["z!"])]
+    )
+    found = wrong(tmp_path, sites=("mars",))
+    assert ["mars" in line for line in found] == [True, False]
+    assert "jobs[0].name: the transformation 'kegg' is in no catalog; did you mean 'keg'?" in found[1]

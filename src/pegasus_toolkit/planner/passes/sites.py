@@ -22,8 +22,10 @@ _UNSUPPORTED_GRIDS = ("gt2", "gt4", "gt5", "cream", "nordugrid", "unicore", "ec2
 def select_sites(plan: Plan) -> Plan:
     """Chooses for every job; the programs and images that must be staged become raw files."""
     problems = list(_unknown(plan))
-    if problems:
-        return plan.wrong(problems)
+    if problems:  # then none can be chosen, but what nobody knows is told now
+        first = {job.transformation: job for job in reversed(plan.jobs) if job.kind == "job"}
+        nowhere = sorted(first.keys() - plan.catalogs.transformations.keys())
+        return plan.wrong((*problems, *(_unheard(plan, first[key]) for key in nowhere)))
     programs = Programs(plan.catalogs)
     places = Places(plan.catalogs, plan.settings)
     choice = _Choice(plan, programs)
@@ -106,11 +108,7 @@ class _Choice:
         key, plan = job.transformation, self._plan
         program = plan.catalogs.transformations.get(key)
         if program is None:
-            from pegasus_toolkit.planner.reading.reader import nearest
-
-            known = plan.catalogs.transformations
-            hint = nearest(key, known) if known else "there is no transformation catalog"
-            return plan.problem(job, f"the transformation {key!r} is in no catalog", "name", hint=hint)
+            return _unheard(plan, job)
         sites = ", ".join(self._sites) or "no site"
         hint = "it must be installed at one of them, or stageable, for its arch and os.type"
         return Problem(program.file, program.at, f"{key!r} can run at none of: {sites}", hint=hint)
@@ -198,3 +196,11 @@ def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, Chosen]) -> It
             site = plan.catalogs.sites[name]
             message = f"{name!r} needs a localStorage directory with a file server for outputs"
             yield Problem(site.file or "sites", (*site.at, "directories"), message)
+
+
+def _unheard(plan: Plan, job: Job) -> Problem:
+    from pegasus_toolkit.planner.reading.reader import nearest
+
+    known = plan.catalogs.transformations
+    hint = nearest(job.transformation, known) if known else "there is no transformation catalog"
+    return plan.problem(job, f"the transformation {job.transformation!r} is in no catalog", "name", hint=hint)
