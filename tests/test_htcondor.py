@@ -243,7 +243,7 @@ def test_remove_ends_the_local_engine(tmp_path: Path) -> None:
     assert f"{world.dag}.rescue001" in done.stdout
     assert (tmp_path / "x.dag.rescue001").read_text().splitlines()[-1] == "DONE A"
     again = subprocess.run([REMOVE, tmp_path], env={**NOWHERE}, capture_output=True, text=True, check=False)
-    assert again.returncode == 1 and "nothing runs on this machine alone" in again.stderr
+    assert again.returncode == 1 and "nothing runs there on this machine" in again.stderr
 
 
 def test_remove_where_there_is_no_run(tmp_path: Path) -> None:

@@ -68,9 +68,7 @@ def _remove(options: argparse.Namespace) -> int:
             schedd = find(os.environ)
         return _from_queue(schedd, dag, patience)
     except NoPool as error:
-        return _not_running(
-            f"nothing runs on this machine alone, and on HTCondor it cannot be ended: {error}"
-        )
+        return _not_running(f"nothing runs there on this machine; if it runs on HTCondor: {error}")
     finally:
         console.close()
 

@@ -104,6 +104,7 @@ class Engine:
         self._count = 0
         self._working = 0
         self._stopping = False
+        self._closed = False
         self._wakeup, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def number(self) -> int:
@@ -142,8 +143,9 @@ class Engine:
 
     def interrupt(self, number: int) -> None:
         """For signal handlers: the first time all tasks are stopped, the second time killed."""
-        self._signals.append(number)
-        os.write(self._woken, b"\0")
+        if not self._closed:  # else the run is over, and the number may be another file's
+            self._signals.append(number)
+            os.write(self._woken, b"\0")
 
     def run(self) -> None:
         """Until no task is left. Raises :class:`Gone` if the process that starts programs was killed."""
@@ -166,6 +168,7 @@ class Engine:
 
     def close(self) -> None:
         """Kills what still runs; nothing is left behind."""
+        self._closed = True
         self._spawner.close()
         if self._pool is not None:
             # A large file may still be on its way; who waits for it here waits for nothing.

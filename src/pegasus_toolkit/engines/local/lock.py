@@ -86,7 +86,9 @@ class Lock:
             # Some network file systems know no locks; then only the pid tells.
             locked = error.errno in (errno.EACCES, errno.EAGAIN)
         if locked or (pid.isdecimal() and known.get("started", "?") == started(int(pid))):
-            raise Running(f"is being run already, by process {pid or 'unknown'} ({self.path})")
+            raise Running(
+                f"is being run already, by {f'process {pid}' if pid else 'one that just began'} ({self.path})"
+            )
         host = known.get("host", socket.gethostname())
         if host != socket.gethostname():
             raise Running(f"is being run on {host}, by process {pid}; if it is not, remove {self.path}")
