@@ -23,7 +23,7 @@ from pegasus_toolkit.transfer.errors import (
     TimedOut,
     TransferError,
 )
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings, Want
 from tests.faults import SinkLayer
 from tests.material import Calling, Kept, content, fetch_job, in_thread, kept, settle
 from tests.servers.odd_http import Answer, Odd, Reply, Request, file
@@ -78,6 +78,25 @@ def test_well_behaved(odd: Start, data: bytes, by_obstore: bool) -> None:
     assert {request.target for request in server.requests} == {"/bucket/key"}
     if len(data) > MIB:
         assert {r.headers["if-match"] for r in server.requests if r.range and r.range[0]} == {'"one"'}
+
+
+def test_a_large_object_of_known_size_is_asked_for_in_parts_from_the_start(odd: Start) -> None:
+    server = odd(dated(file(LARGE)))
+    want = Want(size=len(LARGE))
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key", want=want)]))
+        assert settle(job) == LARGE
+    assert all(request.range for request in server.requests)
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("told", [len(SMALL), len(LARGE)])
+def test_a_size_that_is_wrong_is_corrupted(odd: Start, told: int) -> None:
+    real = SMALL if told == len(LARGE) else LARGE
+    server = odd(dated(file(real)))
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key", want=Want(size=told))]))
+        assert isinstance(job.error, Corrupted)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,16 @@ class S3(OneByOne):
 
     # content
 
+    def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
+        return super().get(self._sized(jobs))
+
+    def _sized(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
+        """Looks at each job just before it is begun: a size that is known tells by what it is to be moved."""
+        for job in jobs:
+            if job.want.size is not None:
+                self._large = job.want.size > SMALL
+            yield job
+
     def load(self, path: str, sink: Sink) -> None:
         self._check()
         bucket, key = self._object(path)
