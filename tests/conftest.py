@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup: what tests start must be as others start it
 
 pytest.register_assert_rewrite("tests.conformance_read", "tests.conformance_write")
 
