@@ -25,8 +25,8 @@ PAIRS = [(source, target) for source in SOURCES for target in TARGETS]
 each_pair = pytest.mark.parametrize(("source", "target"), PAIRS)
 each_place = pytest.mark.parametrize("place", SOURCES)
 
-# Where the storage copies by itself: always, or only when no digest is to be proved first. XRootD's servers could,
-# but lend each other no proxy: their copies come through here, and are told so.
+# Where the storage copies by itself: always, or only when no digest is to be proved first. XRootD's servers
+# could, but lend each other no proxy: their copies come through here, and are told so.
 COPIES_CHECKED = {"sftp", "gsiftp"}
 COPIES = COPIES_CHECKED | {"webdav", "s3"}
 
