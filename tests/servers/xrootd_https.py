@@ -79,7 +79,7 @@ def serve(home: Path, grid: Grid, more: str = "") -> Iterator[XrootdHttps]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def xrootd_https(grid: Grid) -> Iterator[tuple[XrootdHttps, XrootdHttps]]:
     """Two servers, open to everybody."""
     with ExitStack() as stack:
