@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pegasus_toolkit.dag import events, rescue
 from pegasus_toolkit.engines.htcondor.schedd import Job, Schedd, Submission, text
 from pegasus_toolkit.engines.local.lock import Lock, Running
+from pegasus_toolkit.planner.passes.credentials import proxies
 
 FAILED, REMOVED = 1, 2  # exit codes, as DAGMan's
 _LOG = ".dagman.log"  # beside the DAG, of DAGMan's own job
@@ -29,7 +30,6 @@ _INHERITED = (
     "GOOGLE_APPLICATION_CREDENTIALS",
     "TMPDIR",
 )
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
 
 
 class Given(NamedTuple):
@@ -59,13 +59,8 @@ def submit(schedd: Schedd, dag: str, environ: Mapping[str, str]) -> Given:
     newest = rescue.newest(dag)
     log = Path(dag + _LOG)
     offset = log.stat().st_size if log.exists() else 0
-    cluster = schedd.submit(Submission(dag, _attributes(dag), (*_INHERITED, *_proxies(environ))))
+    cluster = schedd.submit(Submission(dag, _attributes(dag), (*_INHERITED, *proxies(environ))))
     return Given(cluster, offset, str(newest or ""))
-
-
-def _proxies(environ: Mapping[str, str]) -> Iterator[str]:
-    """Those without a password: all can see what a job in the queue inherits."""
-    return (name for name in _PROXIES if "@" not in environ.get(name, "@"))
 
 
 def running(schedd: Schedd, dag: str) -> list[Job]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -208,7 +209,7 @@ class _Attempt:
             try:
                 self.before = sandbox.fill(self.job.program.cwd, carried)
             except sandbox.Held as held:
-                return lambda held=held: self._held(held)  # type: ignore[misc]
+                return partial(self._held, held)
             return self._spawn
 
         self.jobs.engine.work(fill)
@@ -243,7 +244,7 @@ class _Attempt:
             try:
                 sandbox.collect(directory, carried, self.before)
             except sandbox.Held as held:
-                return lambda held=held: self._held(held)  # type: ignore[misc]
+                return partial(self._held, held)
             sandbox.remove(directory)
             return lambda: self._end(told)
 
