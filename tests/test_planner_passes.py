@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import Checksum, Pfn
 from pegasus_toolkit.planner.compile import compile
 from pegasus_toolkit.planner.model import Credential
-from pegasus_toolkit.planner.passes.credentials import proxies
 from tests.planner_world import (
     KEG,
     LOCAL,
@@ -348,7 +348,7 @@ def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
     environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}
     dag = planned(tmp_path, environ=environ)
     assert any("http_proxy holds a password" in one for one in dag.warnings)
-    assert proxies(environ) == {"https_proxy": "http://proxy:3128"}
+    assert proxies.without_passwords(environ) == {"https_proxy": "http://proxy:3128"}
 
 
 def test_credentials_that_are_missing_or_open_are_problems(tmp_path: Path) -> None:

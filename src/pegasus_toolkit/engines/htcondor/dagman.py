@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.dag import events, rescue
 from pegasus_toolkit.engines.htcondor.schedd import Job, Schedd, Submission, text
 from pegasus_toolkit.engines.local.lock import Lock, Running
-from pegasus_toolkit.planner.passes.credentials import proxies
 
 FAILED, REMOVED = 1, 2  # exit codes, as DAGMan's
 _LOG = ".dagman.log"  # beside the DAG, of DAGMan's own job
@@ -59,7 +59,9 @@ def submit(schedd: Schedd, dag: str, environ: Mapping[str, str]) -> Given:
     newest = rescue.newest(dag)
     log = Path(dag + _LOG)
     offset = log.stat().st_size if log.exists() else 0
-    cluster = schedd.submit(Submission(dag, _attributes(dag), (*_INHERITED, *proxies(environ))))
+    cluster = schedd.submit(
+        Submission(dag, _attributes(dag), (*_INHERITED, *proxies.without_passwords(environ)))
+    )
     return Given(cluster, offset, str(newest or ""))
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Credential, MakeDirectory, Move, Node, Problem, Remove
 from pegasus_toolkit.planner.passes.plan import Plan
@@ -36,7 +37,6 @@ _KINDS: dict[str, tuple[_Kind, ...]] = {
     "gs": (_Kind("BOTO_CONFIG"), _Kind("GOOGLE_PKCS12")),
     "irods": (_Kind("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),),
 }
-_PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTPS_PROXY", "NO_PROXY", "OSG_SQUID_LOCATION")
 VARIABLES = frozenset(kind.variable for kinds in _KINDS.values() for kind in kinds)
 
 
@@ -45,14 +45,10 @@ def give_credentials(plan: Plan) -> Plan:
     given = _Given(plan)
     nodes = tuple(given.to(node) for node in plan.nodes)
     environ = plan.settings.environ
-    secret = [name for name in _PROXIES if name in environ and name not in proxies(environ)]
+    kept = proxies.without_passwords(environ)
+    secret = [name for name in proxies.VARIABLES if name in environ and name not in kept]
     told = [f"{name} holds a password, and is not written into submit files" for name in secret]
     return replace(plan, nodes=nodes).wrong(given.problems.values()).warn(told)
-
-
-def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that name HTTP proxies, for jobs on the submit host; none that holds a password."""
-    return {name: environ[name] for name in _PROXIES if "@" not in environ.get(name, "@")}
 
 
 class _Given:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site
 from pegasus_toolkit.planner.model import Dag, Node
-from pegasus_toolkit.planner.passes.credentials import proxies
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
@@ -212,7 +212,12 @@ def _environment(dag: Dag, node: Node, remote: bool) -> dict[str, str]:
         return {**own, **{one.variable: one.path.rpartition("/")[2] for one in node.credentials}}
     environ = dag.settings.environ
     inherited = {name: environ[name] for name in _INHERITED if name in environ}
-    return {**inherited, **proxies(environ), **own, **{one.variable: one.path for one in node.credentials}}
+    return {
+        **inherited,
+        **proxies.without_passwords(environ),
+        **own,
+        **{one.variable: one.path for one in node.credentials},
+    }
 
 
 def _wishes(profiles: Profiles) -> dict[str, str]:
