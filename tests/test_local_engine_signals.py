@@ -278,7 +278,10 @@ def test_the_command_names_what_failed_and_where_to_look(tmp_path: Path) -> None
     done = command(tmp_path, cwd=Path("/"))
     assert done.returncode == 1
     assert "A failed: job failed with status 4" in done.stderr
-    assert "0 of 2 nodes are done" in done.stderr and "1 failed, 1 could not run for that" in done.stderr
+    assert (
+        "0 of 2 nodes are done" in done.stderr
+        and "1 failed; 1 not run because they depend on them" in done.stderr
+    )
     assert f"what happened: pegasus-analyzer {tmp_path}" in done.stderr
 
 
@@ -310,7 +313,7 @@ def test_what_the_command_refuses(tmp_path: Path) -> None:
     done = command(cwd=tmp_path)
     assert done.returncode == 2
     assert f"pegasus-run: {tmp_path}/x.dag:2: 'NONSENSE' is no word of DAGMan's" in done.stderr
-    assert done.stderr.endswith("1 found wrong, nothing was begun\n")
+    assert done.stderr.endswith("1 error; nothing was started\n")
     assert os.listdir(tmp_path) == ["x.dag"]
     (tmp_path / "y.dag").write_text("JOB A none.sub NOOP\n")
     assert command(cwd=tmp_path).returncode == 2

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except PlanError as error:
         for line in map(str, error.problems):
             print(f"pegasus-plan: {line}", file=sys.stderr)
-        print(f"pegasus-plan: {len(error.problems)} found wrong, nothing was planned", file=sys.stderr)
+        errors = "1 error" if len(error.problems) == 1 else f"{len(error.problems)} errors"
+        print(f"pegasus-plan: {errors}; nothing was planned", file=sys.stderr)
         planned, code = "", 2
     gc.enable()
     if planned and arguments.submit:
@@ -175,7 +176,9 @@ def _summary(dag: Dag, submitted: bool) -> Iterator[str]:
     submit = dag.settings.submit
     counts = Counter(node.kind for node in dag.nodes)
     tasks = sum(len(node.tasks) for node in dag.nodes)
-    yield f"{dag.workflow.name}: {len(dag.workflow.jobs)} jobs, {len(dag.reused)} of them need not run"
+    left = len(dag.workflow.jobs) - len(dag.reused)
+    skipped = f"{len(dag.reused)} skipped: their outputs are there" if dag.reused else "none skipped"
+    yield f"{dag.workflow.name}: {left} {'job' if left == 1 else 'jobs'} to run, {skipped}"
     for kind, count in counts.items():
         more = f"  ({tasks} jobs)" if kind == "compute" and tasks != count else ""
         yield f"  {kind:<12} {count:>8}{more}"

@@ -49,7 +49,7 @@ class Progress:
         text = f"{counts.get('done', 0)} of {sum(counts.values())} nodes are done in {units.span(seconds)}"
         failed = counts.get("failed", 0)
         if failed:
-            text += f", {failed} failed, {counts.get('futile', 0)} could not run for that"
+            text += f"; {failed} failed; {counts.get('futile', 0)} not run because they depend on them"
         if as_json:
             known = {
                 "submit_dir": self.directory,

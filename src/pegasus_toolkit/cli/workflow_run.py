@@ -185,7 +185,8 @@ def _local(wanted: Wanted) -> int:
     except DagError as error:
         for problem in error.problems:
             print(f"pegasus-run: {problem}", file=sys.stderr)
-        return _refuse(f"{len(error.problems)} found wrong, nothing was begun")
+        errors = "1 error" if len(error.problems) == 1 else f"{len(error.problems)} errors"
+        return _refuse(f"{errors}; nothing was started")
     except Running as running:
         return _refuse(f"{wanted.dag} {running}")
     except OSError as error:

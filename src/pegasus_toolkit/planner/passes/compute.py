@@ -9,7 +9,7 @@ from pegasus_toolkit.planner.catalogs import Profiles
 from pegasus_toolkit.planner.model import ContainerUse, Input, Job, Node, Output, Problem, Task
 from pegasus_toolkit.planner.passes.credentials import VARIABLES
 from pegasus_toolkit.planner.passes.places import Places, path_of
-from pegasus_toolkit.planner.passes.plan import Chosen, Plan, number
+from pegasus_toolkit.planner.passes.plan import Plan, SiteChoice, number
 from pegasus_toolkit.planner.passes.subworkflows import sub_dag
 
 
@@ -88,7 +88,7 @@ class Builder:
             walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
         )
 
-    def _container(self, chosen: Chosen) -> ContainerUse | None:
+    def _container(self, chosen: SiteChoice) -> ContainerUse | None:
         name = chosen.program.container if chosen.program else ""
         container = self._plan.catalogs.containers.get(name)
         if container is None:
@@ -122,7 +122,7 @@ class Builder:
         return tuple(found.values())
 
     def _outputs(
-        self, group: Sequence[Job], ids: set[str], chosen: Chosen, shared: bool
+        self, group: Sequence[Job], ids: set[str], chosen: SiteChoice, shared: bool
     ) -> tuple[Output, ...]:
         """Outputs go to the staging site where anybody needs them there."""
         found = []

@@ -11,7 +11,7 @@ from pegasus_toolkit.planner.catalogs import Catalogs, Checksum, Path, Pfn, Prof
 from pegasus_toolkit.planner.model import Job, Node, Problem, Settings, Workflow
 
 
-class Raw(Struct, frozen=True, kw_only=True):
+class ExternalFile(Struct, frozen=True, kw_only=True):
     """A file that no job makes: a replica, a program or an image. ``pfns``: in the catalog's order."""
 
     lfn: str
@@ -22,7 +22,7 @@ class Raw(Struct, frozen=True, kw_only=True):
     bypass: bool = False
 
 
-class Chosen(Struct, frozen=True, kw_only=True):
+class SiteChoice(Struct, frozen=True, kw_only=True):
     """Where a job runs and with which program; ``staging``: the site its files pass through."""
 
     site: str
@@ -49,9 +49,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     parents: Mapping[str, tuple[str, ...]] = {}
     level: Mapping[str, int] = {}
     reused: tuple[str, ...] = ()
-    there: Mapping[str, Raw] = {}
-    raw: Mapping[str, Raw] = {}
-    chosen: Mapping[str, Chosen] = {}
+    there: Mapping[str, ExternalFile] = {}
+    raw: Mapping[str, ExternalFile] = {}
+    chosen: Mapping[str, SiteChoice] = {}
     nodes: tuple[Node, ...] = ()
     edges: Mapping[str, tuple[str, ...]] = {}
     node_of: Mapping[str, str] = {}

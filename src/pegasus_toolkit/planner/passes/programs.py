@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pegasus_toolkit.planner.catalogs import Catalogs, Pfn, Site, Transformation, TransformationSite
-from pegasus_toolkit.planner.passes.plan import Raw
+from pegasus_toolkit.planner.passes.plan import ExternalFile
 
 _REGISTRIES = ("docker://", "library://", "shub://", "oras://", "shifter://")
 
@@ -38,7 +38,7 @@ class Programs:
         others = (self._catalogs.transformations.get(key) for key in program.requires)
         return all(other is not None and self._entry(other, site) is not None for other in others)
 
-    def staged(self, key: str, entry: TransformationSite) -> tuple[Raw, ...]:
+    def staged(self, key: str, entry: TransformationSite) -> tuple[ExternalFile, ...]:
         """The program (first, where it is staged), those that it requires, and the image: files to bring."""
         program = self._catalogs.transformations[key]
         files = [_raw(program, entry)] if entry.stageable else []
@@ -49,7 +49,7 @@ class Programs:
         lfn = self.image(entry)
         if container is not None and lfn:
             pfn = Pfn(container.image_site or "local", container.image)
-            files.append(Raw(lfn=lfn, pfns=(pfn,), checksum=container.checksum))
+            files.append(ExternalFile(lfn=lfn, pfns=(pfn,), checksum=container.checksum))
         return tuple(files)
 
     def image(self, entry: TransformationSite) -> str:
@@ -68,6 +68,8 @@ def _same(entry: TransformationSite, site: Site) -> bool:
     return len(arch) <= 1 and len({entry.os, site.os} - {""}) <= 1
 
 
-def _raw(program: Transformation, entry: TransformationSite) -> Raw:
+def _raw(program: Transformation, entry: TransformationSite) -> ExternalFile:
     pfn = Pfn(entry.name, entry.pfn)
-    return Raw(lfn=program.lfn, pfns=(pfn,), checksum=program.checksum, executable=True, bypass=entry.bypass)
+    return ExternalFile(
+        lfn=program.lfn, pfns=(pfn,), checksum=program.checksum, executable=True, bypass=entry.bypass
+    )

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.planner.catalogs import Replica
 from pegasus_toolkit.planner.model import Job, Problem, Use
 from pegasus_toolkit.planner.passes import urls
-from pegasus_toolkit.planner.passes.plan import Plan, Raw
+from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan
 
 _SELECTORS = ("", "Default")
 
@@ -18,7 +18,7 @@ def select_replicas(plan: Plan) -> Plan:
     """``raw`` for every such file. Optional inputs without a replica are left out, with a warning."""
     made = {use.lfn for job in plan.jobs for use in job.uses if use.link == "output"}
     raw = dict(plan.raw)
-    seen: dict[str, Raw | None] = {}
+    seen: dict[str, ExternalFile | None] = {}
     problems: list[Problem] = list(_selector(plan))
     warnings: list[str] = []
     jobs: list[Job] = []
@@ -43,7 +43,7 @@ def select_replicas(plan: Plan) -> Plan:
     return replace(plan, jobs=tuple(jobs), raw=raw).wrong(problems).warn(warnings)
 
 
-def _found(plan: Plan, lfn: str) -> Raw | None:
+def _found(plan: Plan, lfn: str) -> ExternalFile | None:
     """With the replicas that are there, as far as can be told; without any where none is."""
     if lfn in plan.there:
         return plan.there[lfn]
@@ -54,7 +54,7 @@ def _found(plan: Plan, lfn: str) -> Raw | None:
     pfns = replica.pfns
     if exists is not None:
         pfns = tuple(pfn for pfn in pfns if exists(pfn) is not False)
-    return Raw(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
+    return ExternalFile(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
 
 
 def _urls(plan: Plan, lfn: str) -> Iterator[Problem]:
@@ -66,7 +66,7 @@ def _urls(plan: Plan, lfn: str) -> Iterator[Problem]:
             yield Problem(replica.file, (*replica.at, "pfns"), text)
 
 
-def _missing(plan: Plan, job: Job, use: Use, found: Raw | None) -> Problem:
+def _missing(plan: Plan, job: Job, use: Use, found: ExternalFile | None) -> Problem:
     at = ("uses", use.at, "lfn") if use.at >= 0 else ()
     if found is None:
         return plan.problem(job, f"no job makes {use.lfn!r}, and no catalog has a replica of it", *at)

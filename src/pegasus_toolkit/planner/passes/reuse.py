@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import Pfn, Replica
 from pegasus_toolkit.planner.model import Job
-from pegasus_toolkit.planner.passes.plan import Plan, Raw
+from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan
 
 
 def reuse(plan: Plan) -> Plan:
@@ -14,7 +14,7 @@ def reuse(plan: Plan) -> Plan:
     scope = plan.settings.reuse
     if scope == "none":
         return plan
-    there: dict[str, Raw] = {}
+    there: dict[str, ExternalFile] = {}
     gone: set[str] = set()
     stale: list[str] = []
     for job in plan.jobs:
@@ -40,7 +40,7 @@ def _allowed(job: Job, scope: str) -> bool:
     return job.profiles.get("pegasus", {}).get("enable_for_data_reuse", "").lower() == "true"
 
 
-def _existing(plan: Plan, lfn: str, stale: list[str]) -> Raw | None:
+def _existing(plan: Plan, lfn: str, stale: list[str]) -> ExternalFile | None:
     """The replicas of a file that are there; ``None`` where it has to be made."""
     replica: Replica | None = plan.catalogs.replicas.entries.get(lfn)
     if replica is None:
@@ -52,7 +52,7 @@ def _existing(plan: Plan, lfn: str, stale: list[str]) -> Raw | None:
         if not pfns:
             stale.append(f"{lfn!r} is catalogued, but not seen to be there: it is made again")
             return None
-    return Raw(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
+    return ExternalFile(lfn=lfn, pfns=pfns, checksum=replica.checksum, size=replica.size)
 
 
 def _unneeded(plan: Plan, gone: set[str], scope: str) -> set[str]:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site, Transformation, TransformationSite
 from pegasus_toolkit.planner.model import Job, Problem
 from pegasus_toolkit.planner.passes.places import Places
-from pegasus_toolkit.planner.passes.plan import Chosen, Plan, Raw
+from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, SiteChoice
 from pegasus_toolkit.planner.passes.programs import Programs
 
 _UNSUPPORTED_GRIDS = ("gt2", "gt4", "gt5", "cream", "nordugrid", "unicore", "ec2", "deltacloud", "sfapi")
@@ -29,8 +29,8 @@ def select_sites(plan: Plan) -> Plan:
     programs = Programs(plan.catalogs)
     places = Places(plan.catalogs, plan.settings)
     choice = _Choice(plan, programs)
-    chosen: dict[str, Chosen] = {}
-    raw: dict[str, Raw] = {}
+    chosen: dict[str, SiteChoice] = {}
+    raw: dict[str, ExternalFile] = {}
     told: dict[str, None] = {}
     for job in plan.jobs:
         found = choice.of(job, chosen)
@@ -43,7 +43,7 @@ def select_sites(plan: Plan) -> Plan:
         staging = LOCAL if job.kind != "job" else places.staging(site)
         files = programs.staged(job.transformation, program) if program else ()
         raw.update((file.lfn, file) for file in files)
-        chosen[job.id] = Chosen(
+        chosen[job.id] = SiteChoice(
             site=site,
             staging=staging,
             program=program,
@@ -67,7 +67,9 @@ class _Choice:
         self._turn: Counter[str] = Counter()
         self._merged: dict[tuple[str, str], Profiles] = {}
 
-    def of(self, job: Job, chosen: Mapping[str, Chosen]) -> tuple[str, TransformationSite | None] | Problem:
+    def of(
+        self, job: Job, chosen: Mapping[str, SiteChoice]
+    ) -> tuple[str, TransformationSite | None] | Problem:
         if job.kind != "job":
             return LOCAL, None
         key = job.transformation
@@ -91,7 +93,7 @@ class _Choice:
         return profiles.get("execution.site") or profiles.get("execution_site") or ""
 
     def _nearest(
-        self, job: Job, eligible: Mapping[str, TransformationSite], chosen: Mapping[str, Chosen]
+        self, job: Job, eligible: Mapping[str, TransformationSite], chosen: Mapping[str, SiteChoice]
     ) -> str:
         if len(eligible) == 1:
             return next(iter(eligible))
@@ -174,7 +176,7 @@ def _grids(site: Site) -> Iterator[Problem]:
             yield Problem(site.file, where, f"grids of the type {grid.type!r} are not supported")
 
 
-def _gone(plan: Plan, raw: Mapping[str, Raw]) -> Iterator[Problem]:
+def _gone(plan: Plan, raw: Mapping[str, ExternalFile]) -> Iterator[Problem]:
     """Programs and images that are to be staged and are not there."""
     exists = plan.settings.exists
     if exists is None:
@@ -185,7 +187,7 @@ def _gone(plan: Plan, raw: Mapping[str, Raw]) -> Iterator[Problem]:
             yield Problem("transformations", (), f"the program or image {file.lfn!r} is not there: {places}")
 
 
-def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, Chosen]) -> Iterator[Problem]:
+def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, SiteChoice]) -> Iterator[Problem]:
     for name in dict.fromkeys(one.staging for one in chosen.values()):
         site = plan.catalogs.sites[name]
         if not places.scratch(name, "all", "get") or not places.scratch(name, "all", "put"):

@@ -13,7 +13,7 @@ from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Input, Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import IN, batches, limit
 from pegasus_toolkit.planner.passes.places import Places, path_of
-from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
+from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
 
 
 def stage_in(plan: Plan) -> Plan:
@@ -53,7 +53,7 @@ class _StageIn:
             return one
         return replace(one, sources=(self._places.get(staging, one.lfn),))
 
-    def _direct(self, node: Node, raw: Raw) -> tuple[Pfn, ...]:
+    def _direct(self, node: Node, raw: ExternalFile) -> tuple[Pfn, ...]:
         """Replicas that the job fetches by itself, where it is to bypass staging."""
         if node.directory or node.kind == "subworkflow":
             return ()
@@ -70,7 +70,7 @@ class _StageIn:
     def _bypassed(self, node: Node, lfn: str) -> bool:
         return any((id, lfn) in self._bypass for id in node.jobs)
 
-    def _note(self, node: Node, staging: str, raw: Raw) -> None:
+    def _note(self, node: Node, staging: str, raw: ExternalFile) -> None:
         key = (raw.lfn, staging)
         if key not in self._where:
             self._where[key] = self._route(raw, staging, node.level)
@@ -79,7 +79,7 @@ class _StageIn:
             at, _, level = found  # that of the first job that needs it
             self._wanted.setdefault((staging, at, level), {}).setdefault(raw.lfn, []).append(node.name)
 
-    def _route(self, raw: Raw, staging: str, level: int) -> tuple[str, tuple[Pfn, ...], int] | None:
+    def _route(self, raw: ExternalFile, staging: str, level: int) -> tuple[str, tuple[Pfn, ...], int] | None:
         """Where the transfer runs, with which replicas; ``None``, and a problem, where it cannot be done."""
         target = self._places.put(staging, raw.lfn)
         for at in dict.fromkeys((LOCAL, staging)):

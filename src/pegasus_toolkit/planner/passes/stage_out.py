@@ -10,7 +10,7 @@ from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import OUT, batches, limit
 from pegasus_toolkit.planner.passes.places import Places
-from pegasus_toolkit.planner.passes.plan import Plan, Raw, number
+from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
 
 
 class _File:
@@ -18,7 +18,9 @@ class _File:
 
     __slots__ = ("lfn", "maker", "raw", "sources")
 
-    def __init__(self, lfn: str, maker: str, sources: tuple[Pfn, ...], raw: Raw | None = None) -> None:
+    def __init__(
+        self, lfn: str, maker: str, sources: tuple[Pfn, ...], raw: ExternalFile | None = None
+    ) -> None:
         self.lfn, self.maker, self.sources, self.raw = lfn, maker, sources, raw
 
 
