@@ -1,4 +1,4 @@
-"""Keeps files and functions small: no file over 400 lines, no function over 40.
+"""A backstop: files and functions are cut by idea, most below 400 and 40 lines; what is far beyond is named.
 
 usage: limits.py DIRECTORY...   prints what is too long; exits 1 when something is.
 """
@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE_LINES = 400
-FUNCTION_LINES = 40
+FILE_LINES = 600
+FUNCTION_LINES = 70
 
 
 def too_long(path: Path) -> Iterator[str]:

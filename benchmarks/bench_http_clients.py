@@ -134,10 +134,10 @@ def client(base: str, names: list[str], out: str, behind: bool) -> None:
 def ours(base: str, names: list[str], out: str) -> None:
     from pegasus_toolkit.credentials import Credentials
     from pegasus_toolkit.transfer.backends.http.backend import open_backend
-    from pegasus_toolkit.transfer.ends.files import FileSink
-    from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Sink, Want
+    from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings, Sink
+    from pegasus_toolkit.transfer.streams.files import FileSink
 
-    want, control = Want(), Control()
+    want, control = Requirement(), Control()
     backend = open_backend(Endpoint("http", base.split("/")[2], ""), Settings(Credentials.none()))
     jobs = (Job[Sink](f"/{n}", "", want, FileSink(f"{out}/{n}", want, control)) for n in names)
     for job in backend.get(jobs):

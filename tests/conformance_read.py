@@ -9,9 +9,9 @@ from typing import ClassVar
 
 import pytest
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault, TransferError
-from pegasus_toolkit.transfer.interface import Backend, Job, Sink, Want
+from pegasus_toolkit.transfer.interface import Backend, Job, Requirement, Sink
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import (
     AWKWARD,
     SIZES,
@@ -49,9 +49,9 @@ class BackendSuite:
         yield backend
         backend.close()
 
-    def fetch(self, backend: Backend, name: str, want: Want | None = None) -> bytes:
+    def fetch(self, backend: Backend, name: str, required: Requirement | None = None) -> bytes:
         """Gets one file as the engine would; raises the job's error."""
-        (job,) = backend.get(iter([fetch_job(self.path(name), want=want)]))
+        (job,) = backend.get(iter([fetch_job(self.path(name), required=required)]))
         if job.error is not None:
             raise job.error
         found = settle(job)
@@ -69,7 +69,7 @@ class BackendSuite:
     def test_get_gives_what_is_stored(self, backend: Backend, size: int) -> None:
         data = content(size)
         self.write(self.path("file"), data)
-        job = fetch_job(self.path("file"), want=Want("sha256", sha256(data), size))
+        job = fetch_job(self.path("file"), required=Requirement("sha256", sha256(data), size))
         assert list(backend.get(iter([job]))) == [job]
         assert job.error is None
         assert settle(job) == data
@@ -77,7 +77,7 @@ class BackendSuite:
 
     def test_get_without_digest(self, backend: Backend) -> None:
         self.write(self.path("file"), content(5000))
-        assert self.fetch(backend, "file", Want("")) == content(5000)
+        assert self.fetch(backend, "file", Requirement("")) == content(5000)
 
     def test_missing_raises_not_found(self, backend: Backend) -> None:
         (job,) = backend.get(iter([fetch_job(self.path("missing"))]))
@@ -98,9 +98,9 @@ class BackendSuite:
     @pytest.mark.parametrize("size", [1, 4096, BLOCK, 2 * BLOCK])
     def test_get_with_wrong_digest_commits_nothing(self, backend: Backend, size: int) -> None:
         self.write(self.path("file"), content(size))
-        want = Want("sha256", sha256(b"other"), size)
-        sink = kept(want)
-        (job,) = backend.get(iter([fetch_job(self.path("file"), sink, want)]))
+        required = Requirement("sha256", sha256(b"other"), size)
+        sink = kept(required)
+        (job,) = backend.get(iter([fetch_job(self.path("file"), sink, required)]))
         assert job.error is None
         with pytest.raises(Corrupted):
             sink.commit()
@@ -110,7 +110,7 @@ class BackendSuite:
     def test_get_of_wrong_size_fails(self, backend: Backend, expected: int) -> None:
         self.write(self.path("file"), content(4096))
         with pytest.raises(Corrupted):
-            self.fetch(backend, "file", Want("sha256", "", expected))
+            self.fetch(backend, "file", Requirement("sha256", "", expected))
 
     def test_many_in_one_batch(self, backend: Backend) -> None:
         made = self.make(200)
@@ -146,7 +146,10 @@ class BackendSuite:
 
     def test_announced_size_that_is_refused_fails_alone(self, backend: Backend) -> None:
         made = self.make(6)
-        jobs = [fetch_job(path, want=Want("sha256", "", 7 if n == 2 else 100)) for n, path in enumerate(made)]
+        jobs = [
+            fetch_job(path, required=Requirement("sha256", "", 7 if n == 2 else 100))
+            for n, path in enumerate(made)
+        ]
         over = list(backend.get(iter(jobs)))
         assert len(over) == 6
         failed = [job.path for job in over if job.error is not None or job.end.size != 100]

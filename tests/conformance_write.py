@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError
-from pegasus_toolkit.transfer.interface import Backend, Job, Source, Want
+from pegasus_toolkit.transfer.interface import Backend, Job, Requirement, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.conformance_read import BackendSuite
 from tests.faults import Broken, Short, Unsized
 from tests.material import (
@@ -41,8 +41,8 @@ class WritableSuite(BackendSuite):
     @pytest.mark.parametrize("size", SIZES)
     def test_put_stores_what_is_given(self, backend: Backend, size: int) -> None:
         data = content(size)
-        want = Want("sha256", sha256(data), size)
-        job = store_job(self.path("file"), given(data, want), want)
+        required = Requirement("sha256", sha256(data), size)
+        job = store_job(self.path("file"), given(data, required), required)
         assert list(backend.put(iter([job]))) == [job]
         assert job.error is None
         assert self.read(self.path("file")) == data
@@ -53,7 +53,7 @@ class WritableSuite(BackendSuite):
     def test_round_trip(self, backend: Backend, size: int) -> None:
         data = content(size)
         self.store(backend, "d/file", data)
-        assert self.fetch(backend, "d/file", Want("sha256", sha256(data), size)) == data
+        assert self.fetch(backend, "d/file", Requirement("sha256", sha256(data), size)) == data
 
     @pytest.mark.parametrize("size", SIZES)
     def test_put_of_unknown_size(self, backend: Backend, size: int) -> None:
@@ -87,10 +87,10 @@ class WritableSuite(BackendSuite):
             "one short": Short(given(data), size - 1),
             "reset": Broken(given(data), size - 1),
             "reset at once": Broken(given(data), 0),
-            "wrong digest": given(data, Want("sha256", sha256(b"other"), size)),
-            "wrong size": given(data, Want("sha256", "", size + 1)),
-            "wrong md5": given(data, Want("sha256", sha256(data), size, also=(("md5", "0" * 32),))),
-            "wrong digest, no length": Unsized(given(data, Want("sha256", sha256(b"other"), size))),
+            "wrong digest": given(data, Requirement("sha256", sha256(b"other"), size)),
+            "wrong size": given(data, Requirement("sha256", "", size + 1)),
+            "wrong md5": given(data, Requirement("sha256", sha256(data), size, also=(("md5", "0" * 32),))),
+            "wrong digest, no length": Unsized(given(data, Requirement("sha256", sha256(b"other"), size))),
             "reset, no length": Unsized(Broken(given(data), size - 1)),
         }
 

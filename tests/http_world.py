@@ -10,9 +10,9 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.http.backend import Http
 from pegasus_toolkit.transfer.backends.http.get import Tuning
-from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import TransferError
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Sink, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings, Sink
+from pegasus_toolkit.transfer.streams.files import FileSink
 from tests.material import fetch_job, settle
 
 KEEP = Control(keep_partial=True)
@@ -52,9 +52,9 @@ class World:
         self.opened.append(Http(Endpoint(scheme, authority, "here"), settings, tuning))
         return self.opened[-1]
 
-    def sink(self, want: Want | None = None) -> FileSink:
+    def sink(self, required: Requirement | None = None) -> FileSink:
         """A local file that keeps what came of it for the next attempt."""
-        return FileSink(str(self.directory / "file"), want or Want(), KEEP)
+        return FileSink(str(self.directory / "file"), required or Requirement(), KEEP)
 
     @property
     def file(self) -> bytes | None:
@@ -64,10 +64,10 @@ class World:
 
 
 def get(
-    backend: Http, path: str = "/file", end: Sink | None = None, want: Want | None = None
+    backend: Http, path: str = "/file", end: Sink | None = None, required: Requirement | None = None
 ) -> bytes | None:
     """One file as the engine would fetch it. Raises its error."""
-    (job,) = backend.get(iter([fetch_job(path, end, want)]))
+    (job,) = backend.get(iter([fetch_job(path, end, required)]))
     if job.error is not None:
         job.end.abort()
         raise job.error

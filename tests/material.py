@@ -7,9 +7,9 @@ import random
 import threading
 from collections.abc import Callable, Iterable
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource
 from pegasus_toolkit.transfer.errors import TransferError
-from pegasus_toolkit.transfer.interface import Control, Data, Job, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Data, Job, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK, MemorySink, MemorySource
 from tests.faults import SinkLayer, SourceLayer
 
 SIZES = (0, 1, 4096, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 3)
@@ -63,21 +63,21 @@ class Kept(MemorySink):
         self.content = content
 
 
-def kept(want: Want | None = None) -> Kept:
-    return Kept("end", want or Want(), Control())
+def kept(required: Requirement | None = None) -> Kept:
+    return Kept("end", required or Requirement(), Control())
 
 
-def given(data: bytes, want: Want | None = None) -> MemorySource:
-    """A source that gives ``data`` and checks it against ``want``."""
-    return MemorySource("end", data, want or Want(), Control())
+def given(data: bytes, required: Requirement | None = None) -> MemorySource:
+    """A source that gives ``data`` and checks it against ``required``."""
+    return MemorySource("end", data, required or Requirement(), Control())
 
 
-def fetch_job(path: str, end: Sink | None = None, want: Want | None = None) -> Job[Sink]:
-    return Job[Sink](path, "", want or Want(), end if end is not None else kept(want))
+def fetch_job(path: str, end: Sink | None = None, required: Requirement | None = None) -> Job[Sink]:
+    return Job[Sink](path, "", required or Requirement(), end if end is not None else kept(required))
 
 
-def store_job(path: str, end: Source, want: Want | None = None) -> Job[Source]:
-    return Job[Source](path, "", want or Want(), end)
+def store_job(path: str, end: Source, required: Requirement | None = None) -> Job[Source]:
+    return Job[Source](path, "", required or Requirement(), end)
 
 
 def settle(job: Job[Sink]) -> bytes | None:

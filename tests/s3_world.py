@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.s3.backend import S3
 from pegasus_toolkit.transfer.backends.s3.keys import Keys
 from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings
 from tests.material import (
     content,
     fetch_job,
@@ -26,7 +26,7 @@ from tests.servers.seaweed import Seaweed
 
 MIB = 1 << 20
 BIG = content(20 * MIB + 7)
-REMOTE = Want("sha256", "", None, True)
+REMOTE = Requirement("sha256", "", None, True)
 
 
 class Service:
@@ -85,8 +85,8 @@ def secure(seaweed_tls: Seaweed, tmp_path: Path) -> Iterator[Service]:
         yield service
 
 
-def put(backend: S3, path: str, end: Any, want: Want | None = None) -> Job[Any]:
-    (job,) = backend.put(iter([store_job(path, end, want)]))
+def put(backend: S3, path: str, end: Any, required: Requirement | None = None) -> Job[Any]:
+    (job,) = backend.put(iter([store_job(path, end, required)]))
     return job
 
 
@@ -95,6 +95,6 @@ def get(backend: S3, path: str, end: Any = None) -> Job[Any]:
     return job
 
 
-def copy(backend: S3, source: str, target: str, want: Want | None = None) -> Job[None]:
-    (job,) = backend.copy(iter([Job(source, target, want or Want(), None)]), backend, Control())
+def copy(backend: S3, source: str, target: str, required: Requirement | None = None) -> Job[None]:
+    (job,) = backend.copy(iter([Job(source, target, required or Requirement(), None)]), backend, Control())
     return job

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource, NullSink
-from pegasus_toolkit.transfer.ends.files import FileSource
 from pegasus_toolkit.transfer.engine.relay import FileSpool, MemorySpool
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, Unsupported
-from pegasus_toolkit.transfer.interface import Control, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Requirement, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK, MemorySink, MemorySource, NullSink
+from pegasus_toolkit.transfer.streams.files import FileSource
 from tests.material import Kept, content, given, kept, sha256
 
 SIZES = [0, 1, 100, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK]
@@ -51,12 +51,12 @@ READERS = [
 
 
 @pytest.fixture(params=["memory", "file"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes, Want], Source]:
-    def of(data: bytes, want: Want) -> Source:
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes, Requirement], Source]:
+    def of(data: bytes, required: Requirement) -> Source:
         if request.param == "memory":
-            return MemorySource("end", data, want, Control())
+            return MemorySource("end", data, required, Control())
         (tmp_path / "file").write_bytes(data)
-        return FileSource(str(tmp_path / "file"), want, Control())
+        return FileSource(str(tmp_path / "file"), required, Control())
 
     return of
 
@@ -64,9 +64,9 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[bytes, Wan
 @pytest.mark.parametrize("read", READERS)
 @pytest.mark.parametrize("size", SIZES)
 class TestSources:
-    def test_gives_all(self, make: Callable[[bytes, Want], Source], size: int, read: Read) -> None:
+    def test_gives_all(self, make: Callable[[bytes, Requirement], Source], size: int, read: Read) -> None:
         data = content(size)
-        source = make(data, Want("sha256", sha256(data), size))
+        source = make(data, Requirement("sha256", sha256(data), size))
         assert source.size == size
         assert read(source) == data
         assert source.digest == sha256(data)
@@ -75,9 +75,9 @@ class TestSources:
         source.close()
 
     def test_wrong_digest_is_told_before_the_end(
-        self, make: Callable[[bytes, Want], Source], size: int, read: Read
+        self, make: Callable[[bytes, Requirement], Source], size: int, read: Read
     ) -> None:
-        source = make(content(size), Want("sha256", sha256(b"other")))
+        source = make(content(size), Requirement("sha256", sha256(b"other")))
         seen = 0
         with pytest.raises(Corrupted):
             if size > 1000:  # by hand as far as it goes, to count what was handed out
@@ -90,17 +90,19 @@ class TestSources:
                 again(source)
         source.close()
 
-    def test_without_digest(self, make: Callable[[bytes, Want], Source], size: int, read: Read) -> None:
-        source = make(content(size), Want(""))
+    def test_without_digest(
+        self, make: Callable[[bytes, Requirement], Source], size: int, read: Read
+    ) -> None:
+        source = make(content(size), Requirement(""))
         assert read(source) == content(size)
         assert source.digest == ""
         source.close()
 
     def test_counts_each_byte_once(
-        self, make: Callable[[bytes, Want], Source], size: int, read: Read
+        self, make: Callable[[bytes, Requirement], Source], size: int, read: Read
     ) -> None:
         control = Control()
-        source = make(content(size), Want())
+        source = make(content(size), Requirement())
         source.check.control = control  # type: ignore[attr-defined]
         read(source)
         read(source)
@@ -108,24 +110,30 @@ class TestSources:
         source.close()
 
 
-@pytest.mark.parametrize("wrong", [Want("", "", 5), Want("", "", 3), Want("", also=(("md5", "0" * 32),))])
-def test_source_of_wrong_size_or_other_digest(make: Callable[[bytes, Want], Source], wrong: Want) -> None:
+@pytest.mark.parametrize(
+    "wrong", [Requirement("", "", 5), Requirement("", "", 3), Requirement("", also=(("md5", "0" * 32),))]
+)
+def test_source_of_wrong_size_or_other_digest(
+    make: Callable[[bytes, Requirement], Source], wrong: Requirement
+) -> None:
     source = make(b"four", wrong)
     with pytest.raises(Corrupted):
         source.read()
     source.close()
 
 
-def test_source_with_two_digests(make: Callable[[bytes, Want], Source]) -> None:
+def test_source_with_two_digests(make: Callable[[bytes, Requirement], Source]) -> None:
     md5 = hashlib.md5(b"four", usedforsecurity=False).hexdigest()
-    source = make(b"four", Want("sha256", sha256(b"four"), 4, also=(("md5", md5), ("crc32", "84c3bc25"))))
+    source = make(
+        b"four", Requirement("sha256", sha256(b"four"), 4, also=(("md5", md5), ("crc32", "84c3bc25")))
+    )
     with pytest.raises(Corrupted, match="crc32"):
         source.read()
     source.close()
 
 
-def test_closed_source_is_not_at_its_end(make: Callable[[bytes, Want], Source]) -> None:
-    source = make(content(5000), Want())
+def test_closed_source_is_not_at_its_end(make: Callable[[bytes, Requirement], Source]) -> None:
+    source = make(content(5000), Requirement())
     assert len(source.read(10)) == 10
     source.close()
     source.close()
@@ -133,8 +141,8 @@ def test_closed_source_is_not_at_its_end(make: Callable[[bytes, Want], Source]) 
         source.read(10)
 
 
-def test_cancelled_source(make: Callable[[bytes, Want], Source]) -> None:
-    source = make(content(5000), Want())
+def test_cancelled_source(make: Callable[[bytes, Requirement], Source]) -> None:
+    source = make(content(5000), Requirement())
     control = source.check.control  # type: ignore[attr-defined]
     assert len(source.read(10)) == 10
     control.stop = Cancelled("told to stop")
@@ -147,8 +155,8 @@ def test_cancelled_source(make: Callable[[bytes, Want], Source]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_sinks_check_at_commit(sink_type: type[NullSink], size: int) -> None:
     data = content(size)
-    good = sink_type("end", Want("sha256", sha256(data), size), Control())
-    bad = sink_type("end", Want("sha256", sha256(b"other"), size), Control())
+    good = sink_type("end", Requirement("sha256", sha256(data), size), Control())
+    bad = sink_type("end", Requirement("sha256", sha256(b"other"), size), Control())
     for sink in (good, bad):
         for at in range(0, size, 70_000):
             sink.write(data[at : at + 70_000])
@@ -161,14 +169,14 @@ def test_sinks_check_at_commit(sink_type: type[NullSink], size: int) -> None:
 
 
 def test_sink_without_digest_commits_an_empty_one() -> None:
-    assert kept(Want("")).commit() == ""
-    assert kept(Want("", "", 0)).commit() == ""
+    assert kept(Requirement("")).commit() == ""
+    assert kept(Requirement("", "", 0)).commit() == ""
     with pytest.raises(Corrupted):
-        kept(Want("", "", 1)).commit()
+        kept(Requirement("", "", 1)).commit()
 
 
 def test_sink_restarts() -> None:
-    sink = kept(Want("sha256", sha256(b"right"), 5, also=(("crc32", "8f1e8a0d"),)))
+    sink = kept(Requirement("sha256", sha256(b"right"), 5, also=(("crc32", "8f1e8a0d"),)))
     sink.write(b"wrong")
     sink.restart()
     assert sink.size == 0
@@ -179,13 +187,13 @@ def test_sink_restarts() -> None:
 
 
 def test_sink_takes_no_more_than_expected() -> None:
-    sink = kept(Want("", "", 3))
+    sink = kept(Requirement("", "", 3))
     with pytest.raises(Corrupted, match="more than the expected 3"):
         sink.write(b"four")
 
 
 def test_sink_refuses_another_size_when_announced() -> None:
-    sink = kept(Want("", "", 3))
+    sink = kept(Requirement("", "", 3))
     sink.announce(3)
     with pytest.raises(Corrupted, match="4 bytes announced, 3 expected"):
         sink.announce(4)
@@ -209,7 +217,7 @@ def test_sink_expects_what_the_server_tells(algorithm: str) -> None:
 
 
 def test_told_digest_does_not_replace_the_wanted_one() -> None:
-    sink = kept(Want("sha256", sha256(b"wanted")))
+    sink = kept(Requirement("sha256", sha256(b"wanted")))
     sink.expect("sha256", sha256(b"came"))
     sink.write(b"came")
     with pytest.raises(Corrupted):
@@ -217,7 +225,7 @@ def test_told_digest_does_not_replace_the_wanted_one() -> None:
 
 
 def test_lent_buffers_are_copied() -> None:
-    sink, buffer = Kept("end", Want(), Control()), bytearray(b"first")
+    sink, buffer = Kept("end", Requirement(), Control()), bytearray(b"first")
     sink.write(buffer)
     buffer[:] = b"other"
     sink.write(memoryview(buffer))
@@ -228,14 +236,14 @@ def test_lent_buffers_are_copied() -> None:
 
 def test_unknown_algorithm_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="sha9"):
-        given(b"", Want("sha9"))
+        given(b"", Requirement("sha9"))
 
 
 @pytest.mark.parametrize("mode", [None, 0o755])
 def test_a_staged_file_tells_its_origins_mode_bits(tmp_path: Path, mode: int | None) -> None:
     for spool in (
-        FileSpool(tmp_path / "spool", Want(), Control()),
-        MemorySpool("spool", Want(), Control()),
+        FileSpool(tmp_path / "spool", Requirement(), Control()),
+        MemorySpool("spool", Requirement(), Control()),
     ):
         spool.sink.mode = mode
         spool.sink.write(b"content")

@@ -167,13 +167,13 @@ def test_planning_moves_nothing(world: World) -> None:
 
 def test_bytes_pass_through_here_where_their_digest_is_to_be_recorded(world: World) -> None:
     class Copying(Remote):
-        def copies(self, other: object, want: object) -> bool:
+        def copies(self, other: object, required: object) -> bool:
             return True
 
         def copy(self, jobs: Iterator[Job[None]], other: object, control: object) -> Iterator[Job[None]]:
             for job in jobs:
                 store = self.world.store(self.authority)
-                store[job.to] = store[job.path]
+                store[job.destination] = store[job.path]
                 yield job
 
     fill(world, "a", 2)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends.local.backend import Local
-from pegasus_toolkit.transfer.ends.checked import BLOCK
-from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import NoSpace
-from pegasus_toolkit.transfer.interface import Backend, Control, Job, Source, Want
+from pegasus_toolkit.transfer.interface import Backend, Control, Job, Requirement, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from pegasus_toolkit.transfer.streams.files import FileSink
 from tests.material import content, given
 
 pytestmark = pytest.mark.skipif(
@@ -59,7 +59,10 @@ def fill(disk: Path, left: int) -> None:
 @pytest.mark.parametrize("size", [ROOM + 1, 3 * ROOM, 40 * BLOCK])
 def test_copy(disk: Path, tmp_path: Path, size: int, algorithm: str) -> None:
     (tmp_path / "file").write_bytes(content(size))
-    jobs = [Job[None](f"{tmp_path}/file", f"{disk}/{name}", Want(algorithm), None) for name in ("old", "new")]
+    jobs = [
+        Job[None](f"{tmp_path}/file", f"{disk}/{name}", Requirement(algorithm), None)
+        for name in ("old", "new")
+    ]
     backend: Local = Local()
     for job in backend.copy(iter(jobs), backend, Control("run")):
         assert isinstance(job.error, NoSpace)
@@ -76,7 +79,7 @@ def test_copy_that_fails_in_the_middle(disk: Path, tmp_path: Path) -> None:
             if not (disk / "filler").exists():
                 fill(disk, BLOCK // 2)
 
-    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Want(), None)
+    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Requirement(), None)
     backend = Local()
     list(backend.copy(iter([job]), backend, Control("run", Fills())))
     assert isinstance(job.error, NoSpace)
@@ -89,7 +92,7 @@ def test_small_copies(disk: Path, tmp_path: Path) -> None:
     fill(disk, 10_000)
     backend = Local()
     for name in ("old", "new"):
-        job = Job[None](f"{tmp_path}/file", f"{disk}/{name}", Want(), None)
+        job = Job[None](f"{tmp_path}/file", f"{disk}/{name}", Requirement(), None)
         list(backend.copy(iter([job]), backend, Control("run")))
         assert isinstance(job.error, NoSpace)
     (disk / "filler").unlink()
@@ -97,7 +100,7 @@ def test_small_copies(disk: Path, tmp_path: Path) -> None:
 
 
 def test_sink(disk: Path) -> None:
-    sink = FileSink(f"{disk}/old", Want(), Control("run"))
+    sink = FileSink(f"{disk}/old", Requirement(), Control("run"))
     with pytest.raises(NoSpace) as caught:
         for n in range(8):
             sink.write(content(BLOCK, n))
@@ -107,7 +110,7 @@ def test_sink(disk: Path) -> None:
 
 
 def test_sink_says_it_beforehand(disk: Path) -> None:
-    sink = FileSink(f"{disk}/d/new", Want(), Control("run"))
+    sink = FileSink(f"{disk}/d/new", Requirement(), Control("run"))
     with pytest.raises(NoSpace, match="free"):
         sink.announce(64 * BLOCK)
     sink.abort()
@@ -117,7 +120,10 @@ def test_sink_says_it_beforehand(disk: Path) -> None:
 def test_no_inode_left(disk: Path, tmp_path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,nr_inodes=3", str(disk)], check=True)
     (disk / "filler").touch()
-    for end in (FileSink(f"{disk}/new", Want(), Control()), FileSink(f"{disk}/d/new", Want(), Control())):
+    for end in (
+        FileSink(f"{disk}/new", Requirement(), Control()),
+        FileSink(f"{disk}/d/new", Requirement(), Control()),
+    ):
         with pytest.raises(NoSpace):
             end.write(b"data")
         end.abort()
@@ -128,8 +134,8 @@ def test_no_inode_left(disk: Path, tmp_path: Path) -> None:
 def test_put(disk: Path) -> None:
     backend: Backend = Local()
     jobs = [
-        Job[Source](f"{disk}/old", "", Want(), given(content(2 * ROOM))),
-        Job[Source](f"{disk}/fits", "", Want(), given(b"small")),
+        Job[Source](f"{disk}/old", "", Requirement(), given(content(2 * ROOM))),
+        Job[Source](f"{disk}/fits", "", Requirement(), given(b"small")),
     ]
     assert [type(job.error) for job in backend.put(iter(jobs))] == [NoSpace, type(None)]
     (disk / "fits").unlink()
@@ -138,7 +144,7 @@ def test_put(disk: Path) -> None:
 
 def test_move_from_another_file_system(disk: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content(2 * ROOM))
-    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Want(), None)
+    job = Job[None](f"{tmp_path}/file", f"{disk}/old", Requirement(), None)
     list(Local().rename(iter([job]), Control("run")))
     assert isinstance(job.error, NoSpace)
     assert (tmp_path / "file").read_bytes() == content(2 * ROOM)
@@ -149,7 +155,7 @@ def test_equal_inodes_on_two_disks_are_two_files(disk: Path, tmp_path: Path) -> 
     with mounted(tmp_path / "disk2") as other:
         (disk / "old").write_bytes(b"new content")
         assert (disk / "old").stat().st_ino == (other / "old").stat().st_ino
-        job = Job[None](f"{disk}/old", f"{other}/old", Want(), None)
+        job = Job[None](f"{disk}/old", f"{other}/old", Requirement(), None)
         backend = Local()
         assert [job.error for job in backend.copy(iter([job]), backend, Control("run"))] == [None]
         assert (other / "old").read_bytes() == b"new content"

@@ -12,7 +12,6 @@ import pytest
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ftp.backend import Ftp
 from pegasus_toolkit.transfer.backends.ftp.tree import Found, _facts, _listed
-from pegasus_toolkit.transfer.ends.files import FileSink
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -22,7 +21,8 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unreachable,
 )
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Identity, Settings, Sink, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Identity, Requirement, Settings, Sink
+from pegasus_toolkit.transfer.streams.files import FileSink
 from tests.faults import Full
 from tests.http_world import credentials
 from tests.material import content, fetch_job, given, kept, settle, sha256, store_job
@@ -190,14 +190,14 @@ def test_interrupted_download_goes_on(ftp_plain: FtpServer, open_ftp: Opens, tmp
     file.write_bytes(data)
     os.utime(file, (time.time() - 3600,) * 2)
     backend, control = open_ftp(ftp_plain.authority), Control(keep_partial=True)
-    want = Want("sha256", sha256(data), len(data))
-    first = FileSink(str(tmp_path / "out"), want, control)
-    (job,) = backend.get(iter([fetch_job(f"/{file.name}", Full(first, 3 * MIB), want)]))
+    required = Requirement("sha256", sha256(data), len(data))
+    first = FileSink(str(tmp_path / "out"), required, control)
+    (job,) = backend.get(iter([fetch_job(f"/{file.name}", Full(first, 3 * MIB), required)]))
     assert job.error is not None
     job.end.abort()
     assert not (tmp_path / "out").exists()
-    second = FileSink(str(tmp_path / "out"), want, control)
-    (job,) = backend.get(iter([fetch_job(f"/{file.name}", second, want)]))
+    second = FileSink(str(tmp_path / "out"), required, control)
+    (job,) = backend.get(iter([fetch_job(f"/{file.name}", second, required)]))
     assert job.error is None
     assert second.commit() == sha256(data)
     assert (tmp_path / "out").read_bytes() == data
@@ -210,7 +210,7 @@ def test_changed_file_begins_again(ftp_plain: FtpServer, open_ftp: Opens, tmp_pa
     for n, old in enumerate((7200, 3600)):
         file.write_bytes(content(5 * MIB, n))
         os.utime(file, (time.time() - old,) * 2)
-        sink = FileSink(str(tmp_path / "out"), Want(), control)
+        sink = FileSink(str(tmp_path / "out"), Requirement(), control)
         end: Sink = Full(sink, 3 * MIB) if n == 0 else sink
         (job,) = backend.get(iter([fetch_job(f"/{file.name}", end)]))
         if n == 0:

@@ -24,7 +24,7 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unreachable,
 )
-from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Settings, Want
+from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Requirement, Settings
 from tests.conformance import ListingSuite, WritableSuite
 from tests.material import content, errors, fetch_job, given, settle, sha256, store_job
 from tests.servers.common import free_port, program, public_directory
@@ -136,8 +136,8 @@ def ends(gridftp: GridFtpServer, other_gridftp: GridFtpServer) -> Iterator[tuple
     taker.close()
 
 
-def copy_job(source: Path, destination: Path, want: Want | None = None) -> Job[None]:
-    return Job[None](str(source), str(destination), want or Want(), None)
+def copy_job(source: Path, destination: Path, required: Requirement | None = None) -> Job[None]:
+    return Job[None](str(source), str(destination), required or Requirement(), None)
 
 
 def test_third_party_with_two_proxies(
@@ -148,7 +148,7 @@ def test_third_party_with_two_proxies(
     for name, data in made.items():
         (here / name).write_bytes(data)
     giver, taker = ends
-    assert giver.copies(taker, Want())
+    assert giver.copies(taker, Requirement())
     jobs = [copy_job(here / name, there / "d" / name) for name in made]
     jobs.insert(2, copy_job(here / "missing", there / "d/missing"))
     over = list(giver.copy(iter(jobs), taker, Control()))
@@ -161,21 +161,21 @@ def test_third_party_with_two_proxies(
 
 
 @pytest.mark.parametrize(
-    "want",
+    "required",
     [
-        Want("sha256", sha256(b"other")),
-        Want("", "", 7),
-        Want("sha256", also=(("md5", "0" * 32),)),
-        Want("blake3", "0" * 64),
+        Requirement("sha256", sha256(b"other")),
+        Requirement("", "", 7),
+        Requirement("sha256", also=(("md5", "0" * 32),)),
+        Requirement("blake3", "0" * 64),
     ],
 )
 def test_third_party_of_what_is_wrong_keeps_the_old(
-    ends: tuple[GridFtp, GridFtp], gridftp: GridFtpServer, other_gridftp: GridFtpServer, want: Want
+    ends: tuple[GridFtp, GridFtp], gridftp: GridFtpServer, other_gridftp: GridFtpServer, required: Requirement
 ) -> None:
     here, there = fresh(gridftp), fresh(other_gridftp)
     (here / "file").write_bytes(content(5000))
     (there / "file").write_bytes(b"old")
-    (job,) = ends[0].copy(iter([copy_job(here / "file", there / "file", want)]), ends[1], Control())
+    (job,) = ends[0].copy(iter([copy_job(here / "file", there / "file", required)]), ends[1], Control())
     assert isinstance(job.error, Corrupted)
     assert {path.name: path.read_bytes() for path in there.iterdir()} == {"file": b"old"}
 
@@ -189,7 +189,7 @@ def test_third_party_read_back_where_the_server_lacks_the_algorithm(
     (here / "file").write_bytes(content(5000))
     digest = blake3.blake3(content(5000)).hexdigest()
     (job,) = ends[0].copy(
-        iter([copy_job(here / "file", there / "file", Want("blake3", digest))]), ends[1], Control()
+        iter([copy_job(here / "file", there / "file", Requirement("blake3", digest))]), ends[1], Control()
     )
     assert (job.error, job.digest) == (None, digest)
 
@@ -310,8 +310,8 @@ def test_no_permission_on_the_server(gridftp: GridFtpServer) -> None:
 def test_digest_told_by_the_server(gridftp: GridFtpServer) -> None:
     top = fresh(gridftp)
     backend = opened(gridftp)
-    want = Want("sha256", remote=True)
-    job = store_job(str(top / "file"), given(content(5000), want), want)
+    required = Requirement("sha256", remote=True)
+    job = store_job(str(top / "file"), given(content(5000), required), required)
     assert errors(backend.put(iter([job]))) == [None]
     assert job.proven
     assert backend.inspect(str(top / "file"), "sha256").digest == ("sha256", sha256(content(5000)))

@@ -10,9 +10,9 @@ import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.gridftp.guc import Guc
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from tests.material import AWKWARD, content, sha256
 from tests.servers.common import program, public_directory
 from tests.servers.grid_pki import Grid
@@ -37,11 +37,11 @@ def opened(server: GridFtpServer, proxy: Path | None = None) -> Guc:
 
 
 def get_job(path: Path, to: Path) -> Job[Sink]:
-    return Job[Sink](str(path), "", Want(), FileSink(str(to), Want(), Control()))
+    return Job[Sink](str(path), "", Requirement(), FileSink(str(to), Requirement(), Control()))
 
 
 def put_job(file: Path, to: Path) -> Job[Source]:
-    return Job[Source](str(to), "", Want(), FileSource(str(file), Want(), Control()))
+    return Job[Source](str(to), "", Requirement(), FileSource(str(file), Requirement(), Control()))
 
 
 def test_down_with_odd_names_and_one_missing(gridftp: GridFtpServer, top: Path, tmp_path: Path) -> None:

@@ -12,9 +12,8 @@ import pytest
 
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.local import copy as local_copy
-from pegasus_toolkit.transfer.backends.local import pump as local_pump
+from pegasus_toolkit.transfer.backends.local import copy_bytes as local_pump
 from pegasus_toolkit.transfer.backends.local.backend import Local
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -25,7 +24,8 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Control, Job, Want
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import AWKWARD, SIZES, content, sha256
 
 LARGE = local_pump.THREADED + 12345  # hashed by a thread of its own
@@ -34,10 +34,10 @@ DIGESTS = pytest.mark.parametrize("algorithm", ["sha256", ""])
 
 
 def copy(
-    path: Path | str, to: Path | str, want: Want | None = None, control: Control | None = None
+    path: Path | str, to: Path | str, required: Requirement | None = None, control: Control | None = None
 ) -> Job[None]:
     """Copies one file; raises the job's error."""
-    job = Job[None](str(path), str(to), want or Want(), None)
+    job = Job[None](str(path), str(to), required or Requirement(), None)
     backend = Local()
     assert list(backend.copy(iter([job]), backend, control or Control("run"))) == [job]
     if job.error is not None:
@@ -55,7 +55,7 @@ def test_copies(tmp_path: Path, size: int, algorithm: str) -> None:
     data = content(size)
     (tmp_path / "file").write_bytes(data)
     control = Control("run")
-    job = copy(tmp_path / "file", tmp_path / "new/copy", Want(algorithm, "", size), control)
+    job = copy(tmp_path / "file", tmp_path / "new/copy", Requirement(algorithm, "", size), control)
     assert (tmp_path / "new/copy").read_bytes() == data
     assert (job.size, job.digest) == (size, sha256(data) if algorithm else "")
     assert control.bytes == size
@@ -68,8 +68,8 @@ def test_other_digests(tmp_path: Path, size: int, algorithm: str) -> None:
     (tmp_path / "file").write_bytes(content(size))
     hasher = digests.new(algorithm)
     hasher.update(content(size))
-    want = Want(algorithm, hasher.hexdigest(), size, also=(("sha256", sha256(content(size))),))
-    assert copy(tmp_path / "file", tmp_path / "copy", want).digest == hasher.hexdigest()
+    required = Requirement(algorithm, hasher.hexdigest(), size, also=(("sha256", sha256(content(size))),))
+    assert copy(tmp_path / "file", tmp_path / "copy", required).digest == hasher.hexdigest()
 
 
 @pytest.mark.parametrize("size", [1, 100, BLOCK, 3 * BLOCK, LARGE])
@@ -79,17 +79,17 @@ def test_wrong_content_publishes_nothing(tmp_path: Path, size: int, old: bytes |
     (tmp_path / "d").mkdir()
     if old is not None:
         (tmp_path / "d/copy").write_bytes(old)
-    wants = [
-        Want("sha256", sha256(b"other")),
-        Want("", "", size + 1),
-        Want("sha256", "", size - 1),
-        Want("sha256", sha256(content(size)), size, also=(("md5", "0" * 32),)),
-        Want("", also=(("md5", "0" * 32),)),
-        Want("sha256", sha256(b"other"), remote=True),
+    requirements = [
+        Requirement("sha256", sha256(b"other")),
+        Requirement("", "", size + 1),
+        Requirement("sha256", "", size - 1),
+        Requirement("sha256", sha256(content(size)), size, also=(("md5", "0" * 32),)),
+        Requirement("", also=(("md5", "0" * 32),)),
+        Requirement("sha256", sha256(b"other"), remote=True),
     ]
-    for want in wants:
+    for required in requirements:
         with pytest.raises(Corrupted) as caught:
-            copy(tmp_path / "file", tmp_path / "d/copy", want)
+            copy(tmp_path / "file", tmp_path / "d/copy", required)
         assert caught.value.side == "source"
     assert names(tmp_path / "d") == ({"copy"} if old else set())
     assert old is None or (tmp_path / "d/copy").read_bytes() == old
@@ -98,7 +98,7 @@ def test_wrong_content_publishes_nothing(tmp_path: Path, size: int, old: bytes |
 @BOTH
 def test_proven_when_read_back(tmp_path: Path, size: int) -> None:
     (tmp_path / "file").write_bytes(content(size))
-    job = copy(tmp_path / "file", tmp_path / "copy", Want("sha256", remote=True))
+    job = copy(tmp_path / "file", tmp_path / "copy", Requirement("sha256", remote=True))
     assert job.proven
     assert job.digest == sha256(content(size))
     assert not copy(tmp_path / "file", tmp_path / "copy").proven
@@ -112,10 +112,10 @@ def test_mode_as_cp(tmp_path: Path, size: int, algorithm: str) -> None:
     try:
         for mode, expected in ((0o755, 0o750), (0o600, 0o600), (0o444, 0o440), (0o4755, 0o750)):
             (tmp_path / "file").chmod(mode)
-            copy(tmp_path / "file", tmp_path / f"{mode:o}", Want(algorithm))
+            copy(tmp_path / "file", tmp_path / f"{mode:o}", Requirement(algorithm))
             assert stat.S_IMODE((tmp_path / f"{mode:o}").stat().st_mode) == expected
         (tmp_path / "600").chmod(0o617)
-        copy(tmp_path / "file", tmp_path / "600", Want(algorithm))
+        copy(tmp_path / "file", tmp_path / "600", Requirement(algorithm))
         assert stat.S_IMODE((tmp_path / "600").stat().st_mode) == 0o617, "a replaced file keeps its mode"
     finally:
         os.umask(old)
@@ -133,7 +133,7 @@ def test_same_file_is_left_alone(tmp_path: Path, size: int) -> None:
         assert (job.size, job.digest) == (size, sha256(content(size)))
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
     with pytest.raises(Corrupted):
-        copy(file, file, Want("sha256", sha256(b"other")))
+        copy(file, file, Requirement("sha256", sha256(b"other")))
     assert names(tmp_path) == {"file", "hard", "link"}
 
 
@@ -155,7 +155,7 @@ def test_link_at_the_destination_is_replaced(tmp_path: Path, size: int) -> None:
 def test_source_links_are_followed(tmp_path: Path, size: int, algorithm: str) -> None:
     (tmp_path / "file").write_bytes(content(size))
     (tmp_path / "link").symlink_to("file")
-    copy(tmp_path / "link", tmp_path / "copy", Want(algorithm))
+    copy(tmp_path / "link", tmp_path / "copy", Requirement(algorithm))
     assert not (tmp_path / "copy").is_symlink()
     assert (tmp_path / "copy").read_bytes() == content(size)
 
@@ -164,7 +164,7 @@ def test_source_links_are_followed(tmp_path: Path, size: int, algorithm: str) ->
 @DIGESTS
 def test_devices(tmp_path: Path, size: int, algorithm: str) -> None:
     (tmp_path / "file").write_bytes(content(size))
-    job = copy(tmp_path / "file", "/dev/null", Want(algorithm))
+    job = copy(tmp_path / "file", "/dev/null", Requirement(algorithm))
     assert job.size == size
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
@@ -233,7 +233,9 @@ def test_many_with_one_missing(tmp_path: Path) -> None:
         (tmp_path / "in" / name).write_bytes(data)
     (tmp_path / "in/d7/e/file7").unlink()
     backend = Local()
-    jobs = [Job[None](f"{tmp_path}/in/{name}", f"{tmp_path}/out/{name}", Want(), None) for name in made]
+    jobs = [
+        Job[None](f"{tmp_path}/in/{name}", f"{tmp_path}/out/{name}", Requirement(), None) for name in made
+    ]
     opened = len(os.listdir("/proc/self/fd"))
     over = list(backend.copy(iter(jobs), backend, Control("run")))
     assert len(os.listdir("/proc/self/fd")) == opened
@@ -251,7 +253,7 @@ def test_awkward_names(tmp_path: Path) -> None:
         (tmp_path / f"in {name}"[:120]).mkdir()
         Path(f"{tmp_path / f'in {name}'[:120]}/{name}").write_bytes(content(50, n))
     jobs = [
-        Job[None](f"{tmp_path / f'in {name}'[:120]}/{name}", f"{tmp_path}/out/{name}", Want(), None)
+        Job[None](f"{tmp_path / f'in {name}'[:120]}/{name}", f"{tmp_path}/out/{name}", Requirement(), None)
         for name in odd
     ]
     assert [job.error for job in backend.copy(iter(jobs), backend, Control("run"))] == [None] * len(odd)
@@ -278,7 +280,7 @@ def test_directories_that_come_and_go_in_mid_batch(tmp_path: Path) -> None:
         for n in range(4):
             file.parent.mkdir()
             file.write_bytes(b"data %d" % n)
-            yield Job[None](str(file), f"{out}/copy{n}", Want(), None)
+            yield Job[None](str(file), f"{out}/copy{n}", Requirement(), None)
             assert (out / f"copy{n}").read_bytes() == b"data %d" % n
             (out / f"copy{n}").unlink()
             out.rmdir()
@@ -295,7 +297,7 @@ def test_cancelled(tmp_path: Path, size: int, algorithm: str) -> None:
     control = Control("run")
     control.stop = Cancelled("told to stop")
     with pytest.raises(Cancelled):
-        copy(tmp_path / "file", tmp_path / "copy", Want(algorithm), control)
+        copy(tmp_path / "file", tmp_path / "copy", Requirement(algorithm), control)
     assert names(tmp_path) == {"file"}
 
 
@@ -317,7 +319,7 @@ def test_cancelled_in_the_middle(tmp_path: Path, size: int, algorithm: str) -> N
     (tmp_path / "file").write_bytes(content(size))
     control = Control("run", StopAfter(4 * BLOCK))
     with pytest.raises(Cancelled):
-        copy(tmp_path / "file", tmp_path / "copy", Want(algorithm), control)
+        copy(tmp_path / "file", tmp_path / "copy", Requirement(algorithm), control)
     assert names(tmp_path) == {"file"}
     assert control.bytes < size
 
@@ -345,7 +347,7 @@ def test_source_changes_while_it_is_read(tmp_path: Path, change: str, size: int,
                 os.utime(file, ns=(0, 1))
 
     with pytest.raises(Corrupted):
-        copy(file, tmp_path / "copy", Want(algorithm), Control("run", Changes()))
+        copy(file, tmp_path / "copy", Requirement(algorithm), Control("run", Changes()))
     assert names(tmp_path) == {"file"}
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK
-from pegasus_toolkit.transfer.ends.files import FileSink, discard
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -22,12 +20,14 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Control, Want
+from pegasus_toolkit.transfer.interface import Control, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from pegasus_toolkit.transfer.streams.files import FileSink, discard
 from tests.material import content, sha256
 
 
-def sink(path: Path | str, want: Want | None = None, run: str = "run") -> FileSink:
-    return FileSink(str(path), want or Want(), Control(run))
+def sink(path: Path | str, required: Requirement | None = None, run: str = "run") -> FileSink:
+    return FileSink(str(path), required or Requirement(), Control(run))
 
 
 def names(directory: Path) -> set[str]:
@@ -64,9 +64,11 @@ class TestSink:
         assert names(tmp_path) == {"file"}
         assert (tmp_path / "file").read_bytes() == b"old"
 
-    @pytest.mark.parametrize("want", [Want("sha256", sha256(b"x")), Want("", "", 4), Want("", "", 2)])
-    def test_wrong_content_leaves_nothing(self, tmp_path: Path, want: Want) -> None:
-        end = sink(tmp_path / "file", want)
+    @pytest.mark.parametrize(
+        "required", [Requirement("sha256", sha256(b"x")), Requirement("", "", 4), Requirement("", "", 2)]
+    )
+    def test_wrong_content_leaves_nothing(self, tmp_path: Path, required: Requirement) -> None:
+        end = sink(tmp_path / "file", required)
         with pytest.raises(Corrupted):
             end.write(b"new")
             end.commit()
@@ -136,7 +138,7 @@ class TestSink:
     def test_character_device_is_written_to(self, tmp_path: Path) -> None:
         (tmp_path / "null").symlink_to("/dev/null")
         for path in (Path("/dev/null"), tmp_path / "null"):
-            end = sink(path, Want("sha256", sha256(b"data"), 4))
+            end = sink(path, Requirement("sha256", sha256(b"data"), 4))
             assert end.resume("v") == 0
             end.write(b"data")
             assert end.commit() == sha256(b"data")
@@ -180,7 +182,7 @@ class TestSink:
         assert (tmp_path / "file").read_bytes() == b"old"
 
     def test_filled_by_a_tool(self, tmp_path: Path) -> None:
-        end = sink(tmp_path / "d/file", Want("sha256", sha256(b"tool"), 4))
+        end = sink(tmp_path / "d/file", Requirement("sha256", sha256(b"tool"), 4))
         assert end.file is not None
         Path(end.file).write_bytes(b"tool")
         assert end.commit() == sha256(b"tool")
@@ -188,7 +190,7 @@ class TestSink:
 
     @pytest.mark.parametrize("made", [b"wrong", None])
     def test_filled_wrongly_by_a_tool(self, tmp_path: Path, made: bytes | None) -> None:
-        end = sink(tmp_path / "file", Want("sha256", sha256(b"tool")))
+        end = sink(tmp_path / "file", Requirement("sha256", sha256(b"tool")))
         assert end.file is not None
         if made is not None:
             Path(end.file).write_bytes(made)
@@ -198,7 +200,7 @@ class TestSink:
         assert names(tmp_path) == set()
 
     def test_remote_reads_back_what_is_on_the_disk(self, tmp_path: Path) -> None:
-        end = sink(tmp_path / "file", Want("sha256", "", None, remote=True))
+        end = sink(tmp_path / "file", Requirement("sha256", "", None, remote=True))
         end.write(b"data")
         (written,) = tmp_path.iterdir()
         written.write_bytes(b"dust")
@@ -221,7 +223,7 @@ class TestResume:
         first = self.first(tmp_path / "file", data[: 2 * BLOCK])
         assert names(tmp_path) == {Path(first.partial).name}
         control = Control("another")
-        end = FileSink(str(tmp_path / "file"), Want("sha256", sha256(data), len(data)), control)
+        end = FileSink(str(tmp_path / "file"), Requirement("sha256", sha256(data), len(data)), control)
         assert end.resume("v") == end.size == 2 * BLOCK
         assert control.bytes == 0
         end.write(data[2 * BLOCK :])
@@ -251,7 +253,7 @@ class TestResume:
         assert (tmp_path / "file").read_bytes() == b"short"
 
     def test_wrong_content_is_not_kept(self, tmp_path: Path) -> None:
-        end = sink(tmp_path / "file", Want("sha256", sha256(b"right")))
+        end = sink(tmp_path / "file", Requirement("sha256", sha256(b"right")))
         end.resume("v")
         end.write(b"wrong")
         with pytest.raises(Corrupted):
@@ -269,7 +271,7 @@ class TestResume:
 
     def test_longer_than_expected_begins_anew(self, tmp_path: Path) -> None:
         self.first(tmp_path / "file", b"too long")
-        end = sink(tmp_path / "file", Want("sha256", sha256(b"short"), 5))
+        end = sink(tmp_path / "file", Requirement("sha256", sha256(b"short"), 5))
         assert end.resume("v") == 0
         end.write(b"short")
         end.commit()
@@ -302,7 +304,7 @@ class TestResume:
     def test_run_knows_what_to_discard(self, tmp_path: Path, keep: bool) -> None:
         control = Control("run", keep_partial=keep)
         for end in (
-            FileSink(f"{tmp_path}/{name}", Want(), control) for name in ("kept", "done", "none", "bad")
+            FileSink(f"{tmp_path}/{name}", Requirement(), control) for name in ("kept", "done", "none", "bad")
         ):
             end.resume("v")
             if not end.path.endswith("none"):
@@ -310,7 +312,7 @@ class TestResume:
             if end.path.endswith("done"):
                 end.commit()
             if end.path.endswith("bad"):
-                end.check.want = Want("sha256", sha256(b"other"))
+                end.check.required = Requirement("sha256", sha256(b"other"))
                 with pytest.raises(Corrupted):
                     end.commit()
             end.abort()

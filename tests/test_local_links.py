@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends.local.backend import Local
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -20,19 +19,20 @@ from pegasus_toolkit.transfer.errors import (
     Permanent,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Control, Job, Want
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import content, sha256
 
 
 def link(path: Path | str, to: Path | str, verify: bool = True) -> None:
-    job = Job[None](str(path), str(to), Want(), None)
+    job = Job[None](str(path), str(to), Requirement(), None)
     assert list(Local().link(iter([job]), Control("run"), verify)) == [job]
     if job.error is not None:
         raise job.error
 
 
-def move(path: Path | str, to: Path | str, want: Want | None = None) -> Job[None]:
-    job = Job[None](str(path), str(to), want or Want(), None)
+def move(path: Path | str, to: Path | str, required: Requirement | None = None) -> Job[None]:
+    job = Job[None](str(path), str(to), required or Requirement(), None)
     assert list(Local().rename(iter([job]), Control("run"))) == [job]
     if job.error is not None:
         raise job.error
@@ -136,31 +136,31 @@ def elsewhere() -> Iterator[Path]:
 class TestMove:
     def test_renames(self, tmp_path: Path, file: Path) -> None:
         inode = file.stat().st_ino
-        job = move(file, tmp_path / "new/d/moved", Want("sha256", sha256(b"data"), 4))
+        job = move(file, tmp_path / "new/d/moved", Requirement("sha256", sha256(b"data"), 4))
         assert (job.size, job.digest) == (4, sha256(b"data"))
         assert (tmp_path / "new/d/moved").stat().st_ino == inode
         assert names(tmp_path) == {"new"}
-        assert move(tmp_path / "new/d/moved", file, Want("")).digest == ""
+        assert move(tmp_path / "new/d/moved", file, Requirement("")).digest == ""
 
     @pytest.mark.parametrize("size", [0, 100, 2 * BLOCK])
     def test_across_file_systems(self, tmp_path: Path, elsewhere: Path, size: int) -> None:
         file = tmp_path / "file"
         file.write_bytes(content(size))
         assert file.stat().st_dev != elsewhere.stat().st_dev
-        job = move(file, elsewhere / "d/moved", Want("sha256", sha256(content(size)), size))
+        job = move(file, elsewhere / "d/moved", Requirement("sha256", sha256(content(size)), size))
         assert (job.size, job.digest) == (size, sha256(content(size)))
         assert (elsewhere / "d/moved").read_bytes() == content(size)
         assert names(tmp_path) == set()
         assert names(elsewhere / "d") == {"moved"}
 
-    @pytest.mark.parametrize("want", [Want("sha256", sha256(b"other")), Want("", "", 3)])
+    @pytest.mark.parametrize("required", [Requirement("sha256", sha256(b"other")), Requirement("", "", 3)])
     def test_wrong_content_stays_where_it_is(
-        self, tmp_path: Path, elsewhere: Path, file: Path, want: Want
+        self, tmp_path: Path, elsewhere: Path, file: Path, required: Requirement
     ) -> None:
         (tmp_path / "old").write_bytes(b"old")
         for to in (tmp_path / "old", tmp_path / "new", elsewhere / "new"):
             with pytest.raises(Corrupted) as caught:
-                move(file, to, want)
+                move(file, to, required)
             assert caught.value.side == "source"
         assert file.read_bytes() == b"data"
         assert (tmp_path / "old").read_bytes() == b"old"
@@ -247,7 +247,7 @@ class TestMove:
     def test_cancelled(self, tmp_path: Path, file: Path) -> None:
         control = Control("run")
         control.stop = Cancelled("told to stop")
-        jobs = [Job[None](str(file), f"{tmp_path}/moved", Want(""), None)]
+        jobs = [Job[None](str(file), f"{tmp_path}/moved", Requirement(""), None)]
         for verb in (Local().rename(iter(jobs), control), Local().link(iter(jobs), control, True)):
             assert [type(job.error) for job in verb] == [Cancelled]
         assert names(tmp_path) == {"file"}

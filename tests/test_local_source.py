@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -22,7 +20,9 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Control, Want
+from pegasus_toolkit.transfer.interface import Control, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from tests.material import content
 
 
@@ -32,7 +32,7 @@ class TestSource:
     def test_changes_under_it(self, tmp_path: Path, change: str, size: int) -> None:
         path = tmp_path / "file"
         path.write_bytes(content(size))
-        source = FileSource(str(path), Want(), Control())
+        source = FileSource(str(path), Requirement(), Control())
         first = len(source.read(10))
         assert first == 10
         if change == "grow":
@@ -69,19 +69,19 @@ class TestSource:
         }
         for path, kind in expected.items():
             with pytest.raises(kind) as caught:
-                FileSource(path, Want(), Control())
+                FileSource(path, Requirement(), Control())
             assert caught.value.side == "source"
 
     def test_through_a_link(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"data")
         (tmp_path / "link").symlink_to("file")
-        source = FileSource(str(tmp_path / "link"), Want(), Control())
+        source = FileSource(str(tmp_path / "link"), Requirement(), Control())
         assert source.read() == b"data"
         source.close()
 
     def test_closed_by_another_thread(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(content(5000))
-        source = FileSource(str(tmp_path / "file"), Want(), Control())
+        source = FileSource(str(tmp_path / "file"), Requirement(), Control())
         thread = threading.Thread(target=source.close)
         thread.start()
         thread.join()
@@ -108,13 +108,13 @@ def test_source_that_may_not_be_read(unprivileged: Path) -> None:
     (unprivileged / "file").write_bytes(b"data")
     (unprivileged / "file").chmod(0)
     with pytest.raises(Denied):
-        FileSource(str(unprivileged / "file"), Want(), Control())
+        FileSource(str(unprivileged / "file"), Requirement(), Control())
 
 
 def test_directory_that_may_not_be_written(unprivileged: Path) -> None:
     unprivileged.chmod(0o500)
     for name in ("file", "d/file"):
-        end = FileSink(f"{unprivileged}/{name}", Want(), Control())
+        end = FileSink(f"{unprivileged}/{name}", Requirement(), Control())
         with pytest.raises(Denied):
             end.write(b"data")
         end.abort()

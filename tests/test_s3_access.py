@@ -162,7 +162,7 @@ SCRIPT = """
 import sys, threading
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends.checked import MemorySink, MemorySource
+from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
 environ = {"PEGASUS_CREDENTIALS": sys.argv[1]}
 def work(n):

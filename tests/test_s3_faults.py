@@ -23,7 +23,7 @@ from pegasus_toolkit.transfer.errors import (
     TimedOut,
     TransferError,
 )
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings, Want
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement, Settings
 from tests.faults import SinkLayer
 from tests.material import Calling, Kept, content, fetch_job, in_thread, kept, settle
 from tests.servers.odd_http import Answer, Odd, Reply, Request, file
@@ -82,9 +82,9 @@ def test_well_behaved(odd: Start, data: bytes, by_obstore: bool) -> None:
 
 def test_a_large_object_of_known_size_is_asked_for_in_parts_from_the_start(odd: Start) -> None:
     server = odd(dated(file(LARGE)))
-    want = Want(size=len(LARGE))
+    required = Requirement(size=len(LARGE))
     with backend(server) as opened:
-        (job,) = opened.get(iter([fetch_job("/key", want=want)]))
+        (job,) = opened.get(iter([fetch_job("/key", required=required)]))
         assert settle(job) == LARGE
     assert all(request.range for request in server.requests)
     assert len(server.requests) == 4
@@ -95,7 +95,7 @@ def test_a_size_that_is_wrong_is_corrupted(odd: Start, told: int) -> None:
     real = SMALL if told == len(LARGE) else LARGE
     server = odd(dated(file(real)))
     with backend(server) as opened:
-        (job,) = opened.get(iter([fetch_job("/key", want=Want(size=told))]))
+        (job,) = opened.get(iter([fetch_job("/key", required=Requirement(size=told))]))
         assert isinstance(job.error, Corrupted)
 
 

@@ -17,7 +17,7 @@ from pegasus_toolkit.transfer.errors import (
     NotFound,
     TransferError,
 )
-from pegasus_toolkit.transfer.interface import Settings, Want
+from pegasus_toolkit.transfer.interface import Requirement, Settings
 from tests.faults import Broken, Unsized
 from tests.material import (
     Calling,
@@ -87,8 +87,8 @@ def test_server_refuses_what_is_damaged_on_the_way(
 @pytest.mark.parametrize("sized", [True, False])
 def test_failed_source_leaves_no_upload(service: Service, sized: bool) -> None:
     service.write("file", b"old")
-    want = Want("sha256", sha256(b"other"))
-    for source in (given(BIG, want), Broken(given(BIG), len(BIG) - 1), Broken(given(BIG), 9 * MIB)):
+    required = Requirement("sha256", sha256(b"other"))
+    for source in (given(BIG, required), Broken(given(BIG), len(BIG) - 1), Broken(given(BIG), 9 * MIB)):
         job = put(service.open(), "/test/file", source if sized else Unsized(source))
         assert isinstance(job.error, TransferError)
         assert service.uploads() == []
@@ -153,11 +153,11 @@ def test_inspect_tells_size_and_digests(service: Service) -> None:
 
 def test_copies_only_what_need_not_be_verified_first(service: Service) -> None:
     backend = service.open()
-    assert backend.copies(service.open(), Want())
-    assert not backend.copies(service.open(), Want("sha256", sha256(b"")))
-    assert not backend.copies(service.open(), Want(also=(("md5", "0" * 32),)))
+    assert backend.copies(service.open(), Requirement())
+    assert not backend.copies(service.open(), Requirement("sha256", sha256(b"")))
+    assert not backend.copies(service.open(), Requirement(also=(("md5", "0" * 32),)))
     assert not backend.copies(service.open(), REMOTE)
-    assert not backend.copies(service.open("reader"), Want())
+    assert not backend.copies(service.open("reader"), Requirement())
 
 
 def test_copy_within_and_across_buckets(service: Service) -> None:
@@ -169,7 +169,7 @@ def test_copy_within_and_across_buckets(service: Service) -> None:
         assert (job.error, job.size, job.digest) == (None, 7, sha256(b"content"))
         assert settle(get(backend, target)) == b"content"
     assert isinstance(copy(backend, "/test/missing", "/test/x").error, NotFound)
-    assert isinstance(copy(backend, f"/test/{name}", "/test/x", Want(size=8)).error, Corrupted)
+    assert isinstance(copy(backend, f"/test/{name}", "/test/x", Requirement(size=8)).error, Corrupted)
 
 
 @pytest.mark.parametrize("most", [MIB, 5 << 30])

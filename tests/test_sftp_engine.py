@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pegasus_toolkit.cli.early import Early
+from pegasus_toolkit.cli.preconnect import Preconnect
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.ssh.backend import WORTH_A_COMMAND, Sftp, open_backend
 from pegasus_toolkit.transfer.backends.ssh.program import Child
@@ -251,12 +251,12 @@ def test_a_cut_in_the_middle_of_a_run_is_made_good(tmp_path: Path) -> None:
 
 
 def test_copies_are_offered_within_one_account_only(sshd: Sshd, tmp_path: Path) -> None:
-    from pegasus_toolkit.transfer.interface import Endpoint, Want
+    from pegasus_toolkit.transfer.interface import Endpoint, Requirement
 
     one, other = connect(sshd, tmp_path), connect(sshd, tmp_path)
-    assert one.copies(other, Want())
+    assert one.copies(other, Requirement())
     other.endpoint = Endpoint("scp", "somebody@127.0.0.1", "here")
-    assert not one.copies(other, Want())
+    assert not one.copies(other, Requirement())
     for backend in (one, other):
         backend.close()
     assert isinstance(one, Sftp)
@@ -283,7 +283,7 @@ def test_a_login_that_was_begun_early_is_used_or_ended(site: Site, tmp_path: Pat
     operation = move(0, f"file://{tmp_path}/file", site.url(site.area / "file"))
     begun = []
     for used in (True, False):
-        with Early(lambda: settings) as early:
+        with Preconnect(lambda: settings) as early:
             early.begin(operation)
             assert early.pool is not None
             backend = early.pool.sample(operation.destinations[0].endpoint)

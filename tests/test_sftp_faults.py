@@ -13,8 +13,6 @@ import pytest
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ssh.backend import Sftp
 from pegasus_toolkit.transfer.backends.ssh.sftp_wire import COPY_DATA, LIMITS, POSIX_RENAME, STATVFS
-from pegasus_toolkit.transfer.ends.checked import BLOCK
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource, discard
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -29,7 +27,9 @@ from pegasus_toolkit.transfer.errors import (
     Unreachable,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Settings, Want
+from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Requirement, Settings
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource, discard
 from tests.conformance import WritableSuite
 from tests.material import (
     Calling,
@@ -186,8 +186,8 @@ def test_what_is_resumed_is_whole(own: Sshd, tmp_path: Path) -> None:
     file, here = tmp_path / "file", tmp_path / "here"
     file.write_bytes(data)
     os.utime(file, (1e9, 1e9))
-    want = Want("sha256", sha256(data), LARGE)
-    first = FileSink(str(here), want, Control())
+    required = Requirement("sha256", sha256(data), LARGE)
+    first = FileSink(str(here), required, Control())
 
     class Cut(Calling):
         def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -201,13 +201,13 @@ def test_what_is_resumed_is_whole(own: Sshd, tmp_path: Path) -> None:
 
     backend = connect(own, tmp_path)
     with pytest.raises(ServerFault):
-        list(backend.get(iter([fetch_job(str(file), Cut(own.cut), want)])))
+        list(backend.get(iter([fetch_job(str(file), Cut(own.cut), required)])))
     backend.close()
     first.abort()
     control = Control()
-    second = FileSink(str(here), want, control)
+    second = FileSink(str(here), required, control)
     again = connect(own, tmp_path)
-    (job,) = again.get(iter([fetch_job(str(file), second, want)]))
+    (job,) = again.get(iter([fetch_job(str(file), second, required)]))
     again.close()
     assert job.error is None
     assert second.commit() == sha256(data)
@@ -275,7 +275,7 @@ def test_modes_are_those_of_the_source_or_of_what_is_replaced(backend: Sftp, tmp
     private.write_bytes(b"old")
     private.chmod(0o600)
     jobs = [
-        store_job(f"{tmp_path}/{name}", FileSource(str(program), Want(), Control()))
+        store_job(f"{tmp_path}/{name}", FileSource(str(program), Requirement(), Control()))
         for name in ("new", "private")
     ]
     assert [job.error for job in backend.put(iter(jobs))] == [None, None]

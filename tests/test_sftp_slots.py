@@ -41,11 +41,11 @@ def worker(lane: Lane, taken: int, bytes_: int) -> Worker:
 def test_another_connection_is_made_for_bytes_and_not_for_many_small_files() -> None:
     for pipelined, small in ((True, WORTH), (False, SMALL)):
         lane = Lane(KEY, UPLOAD, 64, 0, pipelined)
-        assert lane.helps()
+        assert lane.wants_another_worker()
         lane.workers = [worker(lane, 64, 64 * small - 1)]
-        assert not lane.helps(), "what is in flight counts as files, too"
+        assert not lane.wants_another_worker(), "what is in flight counts as files, too"
         lane.workers = [worker(lane, 64, 64 * small)]
-        assert lane.helps()
+        assert lane.wants_another_worker()
 
 
 def test_what_shares_a_connection_arrives() -> None:

@@ -13,8 +13,8 @@ import pytest
 from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
 from pegasus_toolkit.transfer.backends.ssh.sftp_get import Gets
 from pegasus_toolkit.transfer.backends.ssh.sftp_session import Session
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, ServerFault, TransferError, Unsupported
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import content, fetch_job, settle
 
 Packet = tuple[int, int, bytes]  # kind, number, body

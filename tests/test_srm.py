@@ -12,7 +12,6 @@ import pytest
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.srm.backend import Srm
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -22,7 +21,17 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Entry, Job, Settings, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import (
+    Control,
+    Endpoint,
+    Entry,
+    Job,
+    Requirement,
+    Settings,
+    Sink,
+    Source,
+)
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from tests.material import content, sha256
 from tests.servers.common import free_port
 from tests.servers.srm_stub import SrmStub
@@ -50,14 +59,14 @@ def opened(srm: SrmStub, settings: Settings | None = None, scheme: str = "srm") 
     return found
 
 
-def get_job(path: Path, to: Path, want: Want | None = None) -> Job[Sink]:
-    want = want or Want()
-    return Job[Sink](f"{PREFIX}{path}", "", want, FileSink(str(to), want, Control()))
+def get_job(path: Path, to: Path, required: Requirement | None = None) -> Job[Sink]:
+    required = required or Requirement()
+    return Job[Sink](f"{PREFIX}{path}", "", required, FileSink(str(to), required, Control()))
 
 
-def put_job(file: Path, to: Path, want: Want | None = None) -> Job[Source]:
-    want = want or Want()
-    return Job[Source](f"{PREFIX}{to}", "", want, FileSource(str(file), want, Control()))
+def put_job(file: Path, to: Path, required: Requirement | None = None) -> Job[Source]:
+    required = required or Requirement()
+    return Job[Source](f"{PREFIX}{to}", "", required, FileSource(str(file), required, Control()))
 
 
 NAMES = ("plain", "two words", "100%", "%20", "a&b;c", "#hash", "'q' \"d\"", "$HOME $(id)", "-x", "q?x=1")
@@ -114,7 +123,9 @@ def test_replaces_what_is_there(backend: Srm, top: Path, tmp_path: Path) -> None
 
 def test_wrong_digest_is_not_published(backend: Srm, top: Path, tmp_path: Path) -> None:
     (top / "file").write_bytes(b"data")
-    (job,) = backend.get(iter([get_job(top / "file", tmp_path / "file", Want("sha256", sha256(b"other")))]))
+    (job,) = backend.get(
+        iter([get_job(top / "file", tmp_path / "file", Requirement("sha256", sha256(b"other")))])
+    )
     assert job.error is None
     with pytest.raises(Corrupted):
         job.end.commit()

@@ -14,7 +14,7 @@ from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
 from pegasus_toolkit.transfer.backends.webdav.copy import Copy, lent
 from pegasus_toolkit.transfer.backends.webdav.steps import alone, nothing
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings
 from tests.http_world import credentials
 from tests.material import content
 from tests.servers.grid_pki import Grid
@@ -23,8 +23,8 @@ from tests.servers.webdav import Dav
 from tests.servers.xrootd_https import XrootdHttps
 
 
-def bare(path: str, to: str, want: Want | None = None) -> Job[None]:
-    return Job(path, to, want or Want(), None)
+def bare(path: str, to: str, required: Requirement | None = None) -> Job[None]:
+    return Job(path, to, required or Requirement(), None)
 
 
 def names(directory: Path) -> set[str]:
@@ -76,7 +76,7 @@ def pair(xrootd_https: tuple[XrootdHttps, XrootdHttps], grid: Grid) -> Iterator[
 @pytest.mark.parametrize("size", [0, 1, 3_000_000])
 def test_from_server_to_server(pair: Pair, size: int) -> None:
     path = pair.write("file", content(size))
-    assert pair.giver.copies(pair.taker, Want())
+    assert pair.giver.copies(pair.taker, Requirement())
     (job,) = pair.copy(bare(path, "/data/some/where/file"))
     assert job.error is None
     assert (pair.servers[1].data / "some/where/file").read_bytes() == content(size)
@@ -110,15 +110,15 @@ def test_replaces_what_stands_there(pair: Pair) -> None:
 
 def test_wrong_size_is_not_published(pair: Pair) -> None:
     path = pair.write("file", b"12345")
-    (job,) = pair.copy(bare(path, "/data/target", Want(size=4)))
+    (job,) = pair.copy(bare(path, "/data/target", Requirement(size=4)))
     assert isinstance(job.error, Corrupted)
     assert names(pair.servers[1].data) == set()
 
 
 def test_what_needs_a_digest_is_not_left_to_the_servers(pair: Pair) -> None:
-    assert not pair.giver.copies(pair.taker, Want(digest="0" * 64))
-    assert not pair.giver.copies(pair.taker, Want(also=(("md5", "0" * 32),)))
-    assert not pair.giver.copies(pair.taker, Want(remote=True))
+    assert not pair.giver.copies(pair.taker, Requirement(digest="0" * 64))
+    assert not pair.giver.copies(pair.taker, Requirement(also=(("md5", "0" * 32),)))
+    assert not pair.giver.copies(pair.taker, Requirement(remote=True))
 
 
 def test_password_of_one_is_not_told_to_the_other(pair: Pair, grid: Grid, tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_password_of_one_is_not_told_to_the_other(pair: Pair, grid: Grid, tmp_pa
     secret = "username = u\npassword = secret-word"
     first = opened(pair.servers[0], grid, {}, secret, tmp_path)
     second = opened(pair.servers[1], grid, {}, secret, tmp_path)
-    assert not first.copies(second, Want())
-    assert first.copies(pair.taker, Want())
+    assert not first.copies(second, Requirement())
+    assert first.copies(pair.taker, Requirement())
     path = pair.write("file", content(5000))
     (job,) = first.copy(iter([bare(path, "/data/pushed/file")]), pair.taker, Control())
     assert job.error is None and job.digest == ""
@@ -157,7 +157,7 @@ def test_servers_that_make_no_copies_are_relayed(
         Endpoint("davs", apache_dav.tls_authority, "here"), Settings(credentials(tmp_path, text))
     )
     assert isinstance(backend, WebDav)
-    assert pair.giver.copies(backend, Want())
+    assert pair.giver.copies(backend, Requirement())
     over = list(pair.giver.copy(iter([bare(path, f"/dav/{tmp_path.name}/x")]), backend, Control()))
     assert [job.error for job in over] == [None]
     assert (apache_dav.data / tmp_path.name / "x").read_bytes() == content(100_000)
@@ -174,7 +174,7 @@ def test_within_one_server(apache_dav: Dav, tmp_path: Path, size: int) -> None:
     area.mkdir()
     area.chmod(0o777)
     (area / "file").write_bytes(content(size))
-    assert one.copies(other, Want())
+    assert one.copies(other, Requirement())
     root = f"/dav/{tmp_path.name}"
     jobs = [bare(f"{root}/file", f"{root}/new/{n}") for n in range(10)]
     over = list(one.copy(iter([*jobs, bare(f"{root}/none", f"{root}/new/none")]), other, Control()))

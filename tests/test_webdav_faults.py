@@ -23,7 +23,7 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unreachable,
 )
-from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings, Source, Want
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Requirement, Settings, Source
 from tests.faults import Unsized
 from tests.http_world import credentials
 from tests.material import content, given, store_job
@@ -60,9 +60,11 @@ def open_dav(tmp_path: Path) -> Iterator[Callable[..., WebDav]]:
         backend.close()
 
 
-def put(backend: WebDav, path: str, data: bytes | Source, want: Want | None = None) -> TransferError | None:
+def put(
+    backend: WebDav, path: str, data: bytes | Source, required: Requirement | None = None
+) -> TransferError | None:
     source = given(data) if isinstance(data, bytes) else data
-    (job,) = backend.put(iter([store_job(path, source, want)]))
+    (job,) = backend.put(iter([store_job(path, source, required)]))
     return job.error
 
 
@@ -358,7 +360,10 @@ def test_listing_in_a_circle_ends(odd: OddServer, open_dav: Callable[..., WebDav
 def test_stored_digest_that_is_wrong(odd: OddServer, open_dav: Callable[..., WebDav]) -> None:
     server = odd(lambda request: Reply(b"", 200, {"Digest": "md5=" + base64.b64encode(b"0" * 16).decode()}))
     error = put(
-        open_dav("webdav", server.authority), "/file", given(b"data", want := Want("md5", remote=True)), want
+        open_dav("webdav", server.authority),
+        "/file",
+        given(b"data", required := Requirement("md5", remote=True)),
+        required,
     )
     assert isinstance(error, Corrupted) and error.side == "destination"
     methods = [request.method for request in server.requests]

@@ -13,7 +13,6 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
@@ -25,7 +24,8 @@ from pegasus_toolkit.transfer.errors import (
     Transient,
     Unreachable,
 )
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Job, Settings, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Job, Requirement, Settings, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests import command
 from tests.material import Calling, content, fetch_job, given, settle, store_job
 from tests.servers.common import free_port, public_directory
@@ -42,13 +42,13 @@ def connect(authority: str, scheme: str = "root", *, stall: float = 60.0, **envi
     return open_backend(Endpoint(scheme, authority, "site"), settings)
 
 
-def get(backend: Backend, path: str, want: Want | None = None) -> Job[Sink]:
-    (job,) = backend.get(iter([fetch_job(path, want=want)]))
+def get(backend: Backend, path: str, required: Requirement | None = None) -> Job[Sink]:
+    (job,) = backend.get(iter([fetch_job(path, required=required)]))
     return job
 
 
-def put(backend: Backend, path: str, data: bytes, want: Want | None = None) -> Job[Source]:
-    (job,) = backend.put(iter([store_job(path, given(data, want), want)]))
+def put(backend: Backend, path: str, data: bytes, required: Requirement | None = None) -> Job[Source]:
+    (job,) = backend.put(iter([store_job(path, given(data, required), required)]))
     return job
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends.xrootd.backend import Xrootd as XrootdBackend
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound
-from pegasus_toolkit.transfer.interface import Control, Job, Want
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests import command
 from tests.material import content, sha256
 from tests.servers.common import public_directory
@@ -19,7 +19,7 @@ from tests.servers.grid_pki import Grid
 from tests.servers.xrootd import Xrootd, serve
 from tests.test_xrootd_faults import connect, get, put, stored
 
-REMOTE = Want(remote=True)
+REMOTE = Requirement(remote=True)
 
 
 def test_what_the_server_stored_is_proven_by_its_own_checksum(xrootd: Xrootd) -> None:

@@ -29,7 +29,7 @@ class Refused(Exception):
     """The run is not begun; one line for each reason."""
 
 
-class Left:
+class Remaining:
     """Which operations are not done yet."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
@@ -70,7 +70,7 @@ class Outputs:
         self._closed = False
         self._code = 1
         self._observers: list[Observer] = []
-        self.left: Left | None = None
+        self.left: Remaining | None = None
         self.journal: Journal | None = None
         self.report: Report | None = None
         self.manifest: Manifest | None = None
@@ -116,7 +116,7 @@ class Outputs:
     def begin(self, operations: Sequence[Operation], others: Sequence[Observer]) -> None:
         """The run begins."""
         if self.arguments.failed:
-            self.left = Left(operations)
+            self.left = Remaining(operations)
             self._observers.append(self.left)
         self._observers += others
         if self.journal is not None:
@@ -240,4 +240,4 @@ def _replace(path: str, content: bytes) -> str | None:
     return None
 
 
-_: tuple[type[Observer], ...] = (Outputs, Left)
+_: tuple[type[Observer], ...] = (Outputs, Remaining)

@@ -11,8 +11,8 @@ from types import FrameType
 from typing import NamedTuple
 
 from pegasus_toolkit.cli import plugin_ads, plugin_results
+from pegasus_toolkit.cli.plugin_context import Granted, PluginContext, look
 from pegasus_toolkit.cli.plugin_results import Names, Wish
-from pegasus_toolkit.cli.plugin_world import Granted, World, look
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress
 from pegasus_toolkit.transfer.errors import BadSpecification, Defect, TransferError
@@ -84,7 +84,7 @@ def _wishes(ads: Sequence[plugin_ads.Ad], upload: bool) -> Sequence[Wish]:
     return found
 
 
-def _operation(id: int, wish: Wish, world: World, tokens: set[str]) -> Transfer:
+def _operation(id: int, wish: Wish, world: PluginContext, tokens: set[str]) -> Transfer:
     url, site = wish.url, "local"
     if named := _TOKEN.fullmatch(url):
         site, url = named[1].replace(".", "_"), named[2]  # as HTCondor names the files of tokens
@@ -101,7 +101,9 @@ def _local(path: str) -> Location:
     return Location(urls.from_path(path), urls.endpoint("file", "", "local"), path)
 
 
-def _moved(operations: Sequence[Transfer], world: World, tokens: frozenset[str]) -> tuple[_Outcomes, int]:
+def _moved(
+    operations: Sequence[Transfer], world: PluginContext, tokens: frozenset[str]
+) -> tuple[_Outcomes, int]:
     outcomes = _Outcomes()
     if not operations:
         return outcomes, 0

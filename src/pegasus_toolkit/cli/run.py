@@ -12,9 +12,9 @@ from types import FrameType
 from typing import Any
 
 from pegasus_toolkit.cli.console import Console
-from pegasus_toolkit.cli.early import Early
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Outputs, Refused, run_name
+from pegasus_toolkit.cli.preconnect import Preconnect
 from pegasus_toolkit.cli.progress import Lines, Live
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer import spec
@@ -28,7 +28,7 @@ PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever 
 
 def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) -> int:
     """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
-    with Interrupts(console) as interrupts, Early(lambda: _settings(arguments, environ)) as early:
+    with Interrupts(console) as interrupts, Preconnect(lambda: _settings(arguments, environ)) as early:
         operations = _load(arguments, environ, console, early)
         settings = _settings(arguments, environ)
         if arguments.check:
@@ -65,7 +65,9 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     return summary, outputs.finish(summary, spec.encode)
 
 
-def _load(arguments: Arguments, environ: Mapping[str, str], console: Console, early: Early) -> Specification:
+def _load(
+    arguments: Arguments, environ: Mapping[str, str], console: Console, early: Preconnect
+) -> Specification:
     begin = None if arguments.check or arguments.dry_run else early.begin
     try:
         if arguments.file != "-":

@@ -33,7 +33,7 @@ from pegasus_toolkit.transfer.errors import TransferError
 Data = bytes | bytearray | memoryview
 
 
-class Want(NamedTuple):
+class Requirement(NamedTuple):
     """What must hold before a file becomes visible.
 
     ``algorithm``: digest taken from the stream ("sha256", "blake3", "" for none);
@@ -164,19 +164,30 @@ E = TypeVar("E", covariant=False)
 class Job(Generic[E]):
     """One attempt at one operation, handed to a backend.
 
-    For the backend to read: ``path`` (at its endpoint, as in the URL), ``to`` (destination path,
-    for ``copy``), ``want``, ``end``. For it to fill: ``error``; for ``copy`` also ``size`` and
+    For the backend to read: ``path`` (at its endpoint, as in the URL), ``destination`` (path at the other
+    end, for ``copy``), ``required``, ``end``. For it to fill: ``error``; for ``copy`` also ``size`` and
     ``digest``; ``proven`` when the server itself has checked the stored bytes against a digest
     that was computed on this side; ``through`` when a copy's bytes came through this machine after all.
     ``task`` is the engine's own.
     """
 
-    __slots__ = ("digest", "end", "error", "path", "proven", "size", "task", "through", "to", "want")
+    __slots__ = (
+        "destination",
+        "digest",
+        "end",
+        "error",
+        "path",
+        "proven",
+        "required",
+        "size",
+        "task",
+        "through",
+    )
 
-    def __init__(self, path: str, to: str, want: Want, end: E, task: Any = None) -> None:
+    def __init__(self, path: str, destination: str, required: Requirement, end: E, task: Any = None) -> None:
         self.path = path
-        self.to = to
-        self.want = want
+        self.destination = destination
+        self.required = required
         self.end = end
         self.task = task
         self.error: TransferError | None = None
@@ -220,19 +231,19 @@ class Backend(Protocol):
 class Passive(Protocol):
     """Storage that another backend can read and write through ends (local files, memory)."""
 
-    def source(self, path: str, want: Want, control: Control) -> Source: ...
-    def sink(self, path: str, want: Want, control: Control) -> Sink: ...
+    def source(self, path: str, required: Requirement, control: Control) -> Source: ...
+    def sink(self, path: str, required: Requirement, control: Control) -> Sink: ...
 
 
 @runtime_checkable
 class Copies(Protocol):
     """Server-side copies: the storage moves the bytes itself."""
 
-    def copies(self, other: Backend, want: Want) -> bool:
-        """Whether ``copy`` to paths of ``other`` works and can keep ``want``."""
+    def copies(self, other: Backend, required: Requirement) -> bool:
+        """Whether ``copy`` to paths of ``other`` works and can keep ``required``."""
 
     def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
-        """Copies ``job.path`` here to ``job.to`` there; same promises as ``put``."""
+        """Copies ``job.path`` here to ``job.destination`` there; same promises as ``put``."""
 
 
 @runtime_checkable
@@ -240,7 +251,7 @@ class Links(Protocol):
     """Symbolic links in place of copies."""
 
     def link(self, jobs: Iterator[Job[None]], control: Control, verify: bool) -> Iterator[Job[None]]:
-        """Makes ``job.to`` a symbolic link to ``job.path``, in place of a file or link that is there.
+        """Makes each destination a symbolic link to its path, in place of a file or link.
 
         ``verify``: the source must exist and be readable.
         """
@@ -251,7 +262,7 @@ class Renames(Protocol):
     """Moves in place of copies."""
 
     def rename(self, jobs: Iterator[Job[None]], control: Control) -> Iterator[Job[None]]:
-        """Moves ``job.path`` to ``job.to``; the source is gone once the destination is whole."""
+        """Moves ``job.path`` to ``job.destination``; the source is gone once the destination is whole."""
 
 
 @runtime_checkable
@@ -283,7 +294,7 @@ class Identified(Protocol):
 
 
 @runtime_checkable
-class Connects(Protocol):
+class Preconnects(Protocol):
     """Can begin to connect before there is work."""
 
     def begin(self) -> None:
@@ -291,7 +302,7 @@ class Connects(Protocol):
 
 
 @runtime_checkable
-class Spacious(Protocol):
+class ReportsFreeSpace(Protocol):
     """Can say how much room there is."""
 
     def free(self, path: str) -> int | None:

@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.model import Checksum, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.spec.specification import SpecificationError, load
 from pegasus_toolkit.worker import moves
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.work import Work
 
 _DIRECTION = {"stage_in": "in", "stage_out": "out", "inter_site": "move"}
@@ -38,11 +38,13 @@ def _operations(work: Work) -> Sequence[Operation]:
     try:
         return list(load(path, work.environ))
     except SpecificationError as error:
-        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", NEVER) from None
+        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT) from None
     except TransferError as error:
-        raise Failed(str(error), NEVER if error.exit_code == NEVER else AGAIN) from None
+        raise Failed(
+            str(error), EXIT_PERMANENT if error.exit_code == EXIT_PERMANENT else EXIT_RETRY
+        ) from None
     except OSError as error:
-        raise Failed(f"{path} cannot be read: {error.strerror}", NEVER) from None
+        raise Failed(f"{path} cannot be read: {error.strerror}", EXIT_PERMANENT) from None
 
 
 def _expecting(work: Work, one: Operation) -> Operation:

@@ -14,7 +14,7 @@ from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
 from pegasus_toolkit.worker import tasks
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord
 from pegasus_toolkit.worker.work import Work
 
@@ -45,7 +45,7 @@ def _directory(work: Work) -> Iterator[str]:
     """Where the programs run: the node's own place that stays, or a fresh one that does not."""
     if work.node.directory:
         if not os.path.isdir(work.node.directory):
-            raise Failed(f"the directory {work.node.directory} is not there", AGAIN)
+            raise Failed(f"the directory {work.node.directory} is not there", EXIT_RETRY)
         yield work.node.directory
         return
     environ = work.environ
@@ -88,7 +88,7 @@ def _outbox(work: Work) -> str:
 def _check_names(work: Work) -> None:
     for lfn in [one.lfn for one in work.node.inputs] + [one.lfn for one in work.node.outputs]:
         if lfn.startswith("/") or ".." in lfn.split("/") or not lfn or "\0" in lfn:
-            raise Failed(f"the name {lfn!r} leads out of the directory that the job runs in", NEVER)
+            raise Failed(f"the name {lfn!r} leads out of the directory that the job runs in", EXIT_PERMANENT)
 
 
 def _expected(work: Work, one: Input) -> Expected | None:
@@ -100,7 +100,9 @@ def _expected(work: Work, one: Input) -> Expected | None:
     told = work.told(one.lfn)
     if told is None and one.produced:
         work.record.checks.missing += 1
-        raise Failed(f"no digest of {one.lfn!r}, which a job of this run has made{work.unknown()}", NEVER)
+        raise Failed(
+            f"no digest of {one.lfn!r}, which a job of this run has made{work.unknown()}", EXIT_PERMANENT
+        )
     return told
 
 
@@ -171,7 +173,9 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
             return
         found = digests.of_file(path, want.algorithm)
     except OSError as error:
-        raise Failed(f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}", NEVER) from None
+        raise Failed(
+            f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}", EXIT_PERMANENT
+        ) from None
     checks.made += 1
     record = FileRecord(lfn=one.lfn, size=found.size, algorithm=want.algorithm, digest=found.digest)
     work.record.inputs.append(record)
@@ -183,7 +187,7 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
 
 def _wrong(one: Input) -> int:
     """What a catalog says of a file stays wrong; what this run made may be read right another time."""
-    return NEVER if one.checksum is not None else AGAIN
+    return EXIT_PERMANENT if one.checksum is not None else EXIT_RETRY
 
 
 def _executable(path: str) -> None:
@@ -241,9 +245,9 @@ def _size(directory: str, one: Output) -> int:
     try:
         status = os.stat(path)
     except OSError:
-        raise Failed(f"the program did not make {one.lfn!r}", AGAIN) from None
+        raise Failed(f"the program did not make {one.lfn!r}", EXIT_RETRY) from None
     if not stat.S_ISREG(status.st_mode):
-        raise Failed(f"the output {one.lfn!r} is not a regular file", AGAIN)
+        raise Failed(f"the output {one.lfn!r} is not a regular file", EXIT_RETRY)
     return status.st_size
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pegasus_toolkit.planner.model import ContainerUse
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 
 _SCRATCH, _SRV = "/scratch", "/srv"
 _PATIENCE = 60  # seconds for what only tells a container to end
@@ -55,7 +55,7 @@ def contain(wanted: Wanted, environ: Mapping[str, str]) -> Contained:
         return singularity(wanted, _found(path, "apptainer", "singularity"))
     if kind == "shifter":
         return shifter(wanted, _found(path, "shifter"))
-    raise Failed(f"no containers of the type {kind!r} are known here", NEVER)
+    raise Failed(f"no containers of the type {kind!r} are known here", EXIT_PERMANENT)
 
 
 def _found(path: str, *names: str) -> str:
@@ -63,7 +63,7 @@ def _found(path: str, *names: str) -> str:
         if found := shutil.which(name, path=path):
             return found
     # The next machine that the job comes to may have one.
-    raise Failed(f"{' or '.join(names)} is not on PATH of this machine, and the task needs it", AGAIN)
+    raise Failed(f"{' or '.join(names)} is not on PATH of this machine, and the task needs it", EXIT_RETRY)
 
 
 def _docker(path: str, environ: Mapping[str, str]) -> str:
@@ -122,7 +122,7 @@ def _image(wanted: Wanted, program: str, environ: Mapping[str, str]) -> str:
     lines = [line for line in done.stdout.splitlines() if line.startswith("Loaded image")]
     if done.returncode or not lines:
         told = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise Failed(f"the image {use.file!r} cannot be loaded: {told}", AGAIN)
+        raise Failed(f"the image {use.file!r} cannot be loaded: {told}", EXIT_RETRY)
     return lines[-1].partition(": ")[2].split(",")[0].strip()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-AGAIN, NEVER = 1, 2
+EXIT_RETRY, EXIT_PERMANENT = 1, 2
 
 
 class Failed(Exception):
@@ -17,4 +17,4 @@ class Stopped(Failed):
     """The node was told to end, by a signal. Another try may go through."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason, AGAIN)
+        super().__init__(reason, EXIT_RETRY)

@@ -11,7 +11,7 @@ from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Pr
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord, TransferRecord
 from pegasus_toolkit.worker.work import Work
 
@@ -48,7 +48,7 @@ def run(
     try:
         settings = Settings(Credentials.load(work.environ), work.environ)
     except CredentialError as error:
-        raise Failed(str(error), NEVER) from None
+        raise Failed(str(error), EXIT_PERMANENT) from None
     gather = _Gather()
     options = Options(concurrency=threads(work.environ), algorithm=work.algorithm, directory=work.start)
     engine = Engine(options, settings, [gather])
@@ -71,7 +71,7 @@ def place(pfn: Pfn) -> Location:
     try:
         return url.parse(text, pfn.site, {}, pfn.priority)
     except BadSpecification as error:
-        raise Failed(str(error), NEVER) from None
+        raise Failed(str(error), EXIT_PERMANENT) from None
 
 
 def here(path: str, site: str) -> Location:
@@ -142,8 +142,8 @@ def _exit(outcome: Outcome, catalogued: Collection[int]) -> int:
     error = outcome.error
     assert error is not None
     if isinstance(error, Corrupted) and error.side != "destination" and outcome.operation.id in catalogued:
-        return NEVER
-    return NEVER if error.exit_code == NEVER else AGAIN
+        return EXIT_PERMANENT
+    return EXIT_PERMANENT if error.exit_code == EXIT_PERMANENT else EXIT_RETRY
 
 
 def _reason(worst: Outcome, count: int) -> str:

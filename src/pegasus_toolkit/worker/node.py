@@ -12,7 +12,7 @@ from importlib import import_module
 
 from pegasus_toolkit.integrity import meta
 from pegasus_toolkit.worker import bundle, record
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.stopping import Stopping
 from pegasus_toolkit.worker.work import Work
 
@@ -33,7 +33,7 @@ def run(path: str, name: str, start: str, environ: Mapping[str, str], stop: Stop
     cannot be written, :class:`Failed` for a node's name that can be no file's.
     """
     if "/" in name or name in ("", ".", ".."):
-        raise Failed(f"{name!r} is not the name of a node", NEVER)
+        raise Failed(f"{name!r} is not the name of a node", EXIT_PERMANENT)
     told = record.new(name)
     began = time.monotonic()
     _leave(start, told, {})  # what others find if this process is killed
@@ -52,7 +52,7 @@ def run(path: str, name: str, start: str, environ: Mapping[str, str], stop: Stop
     except OSError as error:
         told.exit, told.error = _oserror(error)
     except Exception as error:  # noqa: BLE001  the last resort: a node without a record tells nobody anything
-        told.exit, told.error = AGAIN, _defect(error)
+        told.exit, told.error = EXIT_RETRY, _defect(error)
     stop.hold()
     told.seconds = round(time.monotonic() - began, 6)
     _leave(start, told, work.meta if work is not None else {})
@@ -67,7 +67,7 @@ def _introduce(work: Work) -> None:
 def _worker(kind: str) -> Callable[[Work], None]:
     """Imported only now, since each kind needs other modules."""
     if kind not in _KINDS:
-        raise Failed(f"no nodes of the kind {kind!r} are known here", NEVER)
+        raise Failed(f"no nodes of the kind {kind!r} are known here", EXIT_PERMANENT)
     found: Callable[[Work], None] = import_module(f"pegasus_toolkit.worker.{_KINDS[kind]}").run
     return found
 
@@ -80,7 +80,7 @@ def _leave(start: str, told: record.Record, files: Mapping[str, meta.Expected]) 
 def _oserror(error: OSError) -> tuple[int, str]:
     """Of what the machine did, a full disk or a missing right, most may pass, here or on another machine."""
     name = f": {error.filename}" if error.filename is not None else ""
-    return AGAIN, f"{error.strerror or type(error).__name__}{name}"
+    return EXIT_RETRY, f"{error.strerror or type(error).__name__}{name}"
 
 
 def _defect(error: Exception) -> str:

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.worker.failure import AGAIN, Failed
+from pegasus_toolkit.worker.failure import EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import VERSION, Checks, FileRecord
 from pegasus_toolkit.worker.work import Work
 
@@ -96,10 +96,10 @@ def run(work: Work) -> None:
 def _conclude(missing: list[str], failed: list[str]) -> None:
     if missing:
         some = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
-        raise Failed(f"{len(missing)} outputs are not where they should be: {some}", AGAIN)
+        raise Failed(f"{len(missing)} outputs are not where they should be: {some}", EXIT_RETRY)
     if failed:
         some = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
-        raise Failed(f"{len(failed)} nodes failed: {some}", AGAIN)
+        raise Failed(f"{len(failed)} nodes failed: {some}", EXIT_RETRY)
 
 
 def _output(lfn: str, places: list[str], totals: _Totals) -> dict[str, object]:

@@ -12,7 +12,7 @@ import msgspec
 
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.integrity.meta import Expected
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord
 from pegasus_toolkit.worker.work import Work
 
@@ -34,7 +34,7 @@ def run(work: Work) -> None:
         with locked(work.node.catalog):
             merge(work.node.catalog, entries)
     except OSError as error:
-        raise Failed(f"the catalog {work.node.catalog}: {error.strerror or error}", AGAIN) from None
+        raise Failed(f"the catalog {work.node.catalog}: {error.strerror or error}", EXIT_RETRY) from None
 
 
 def _entry(lfn: str, told: Expected | None) -> dict[str, Any]:
@@ -121,15 +121,17 @@ def _foreign(path: str, content: bytes) -> list[bytes]:
         import yaml
     except ModuleNotFoundError:
         text = f"the catalog {path} was not written here, and reading it needs PyYAML, which is not installed"
-        raise Failed(text, NEVER) from None
+        raise Failed(text, EXIT_PERMANENT) from None
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         tree = yaml.load(content, loader)
     except yaml.YAMLError as error:
-        raise Failed(f"the catalog {path} is not YAML: {' '.join(str(error).split())}", NEVER) from None
+        raise Failed(
+            f"the catalog {path} is not YAML: {' '.join(str(error).split())}", EXIT_PERMANENT
+        ) from None
     entries = (tree.get("replicas") or []) if isinstance(tree, dict) else None
     if not isinstance(entries, list) or not all(isinstance(one, dict) and "lfn" in one for one in entries):
-        raise Failed(f"{path} is not a replica catalog", NEVER)
+        raise Failed(f"{path} is not a replica catalog", EXIT_PERMANENT)
     return list(_written(entries))
 
 

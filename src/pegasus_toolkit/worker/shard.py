@@ -27,7 +27,7 @@ from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.records.journal import Journal, JournalError, leftovers
 from pegasus_toolkit.transfer.spec.specification import Specification, load
 from pegasus_toolkit.worker import moves
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.work import Work
 
 TOLD = 100  # failures that the record describes; it has the indices of all
@@ -96,7 +96,7 @@ class Tally:
         self.sums["failed"] += 1
         if error is None:
             return
-        self.sums["permanent"] += error.exit_code == NEVER
+        self.sums["permanent"] += error.exit_code == EXIT_PERMANENT
         record.checks.made += isinstance(error, Corrupted)
         record.checks.failed += isinstance(error, Corrupted)
         # As long as anything may be mended, another attempt is worth it.
@@ -115,7 +115,9 @@ def run(work: Work) -> None:
         settings = Settings(Credentials.load(work.environ), work.environ)
         journal = Journal(f"{work.start}/{work.node.node}.journal", os.urandom(6).hex())
     except (CredentialError, JournalError) as error:
-        raise Failed(str(error), NEVER if isinstance(error, CredentialError) else AGAIN) from None
+        raise Failed(
+            str(error), EXIT_PERMANENT if isinstance(error, CredentialError) else EXIT_RETRY
+        ) from None
     try:
         tally = _move(work, operations, settings, journal)
     finally:
@@ -123,10 +125,10 @@ def run(work: Work) -> None:
     if count := tally.sums["failed"]:
         text = redact.message(str(tally.worst)) if tally.worst is not None else "not done"
         more = f" (and {count - 1} more)" if count > 1 else ""
-        exit = tally.worst.exit_code if tally.worst is not None else AGAIN
-        raise Failed(text + more, NEVER if exit == NEVER else AGAIN)
+        exit = tally.worst.exit_code if tally.worst is not None else EXIT_RETRY
+        raise Failed(text + more, EXIT_PERMANENT if exit == EXIT_PERMANENT else EXIT_RETRY)
     if problem := journal.file.complaint("the journal"):
-        raise Failed(problem, AGAIN)
+        raise Failed(problem, EXIT_RETRY)
 
 
 def read(path: str, work: Work) -> Specification:
@@ -134,7 +136,7 @@ def read(path: str, work: Work) -> Specification:
     try:
         return load(path, work.environ)
     except TransferError as error:
-        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", NEVER) from None
+        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT) from None
 
 
 def _move(work: Work, operations: Specification, settings: Settings, journal: Journal) -> Tally:

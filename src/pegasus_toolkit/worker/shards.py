@@ -20,7 +20,7 @@ from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer.records.journal import Journal, JournalError
 from pegasus_toolkit.transfer.records.outfile import OutFile
 from pegasus_toolkit.transfer.spec.specification import Specification
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.shard import read
 from pegasus_toolkit.worker.work import Work
 
@@ -55,7 +55,7 @@ def run(work: Work) -> None:
     work.record.receipt = {"shards": dict(shards), **sums, "left": left.count}
     if left.count:
         text = f"{left.count} entries are left to do, see {submit}/{LEFT}"
-        raise Failed(text, NEVER if sums["permanent"] else AGAIN)
+        raise Failed(text, EXIT_PERMANENT if sums["permanent"] else EXIT_RETRY)
 
 
 def _record(work: Work, name: str) -> _Record | None:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pegasus_toolkit.planner.model import Task
 from pegasus_toolkit.worker import program
-from pegasus_toolkit.worker.failure import AGAIN, NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import TaskRecord
 from pegasus_toolkit.worker.work import Work
 
@@ -55,15 +55,15 @@ def run(work: Work, task: Task, directory: str) -> None:
 def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
     """Raises :class:`Failed` unless all is well."""
     if ended.timed_out:
-        raise Failed(f"{task.id} was ended after its walltime of {task.walltime} s", AGAIN)
+        raise Failed(f"{task.id} was ended after its walltime of {task.walltime} s", EXIT_RETRY)
     if ended.signal is not None:
-        raise Failed(f"{task.id} was ended by {_name(ended.signal)}", AGAIN)
+        raise Failed(f"{task.id} was ended by {_name(ended.signal)}", EXIT_RETRY)
     if ended.exit in broken:
-        raise Failed(f"the container of {task.id} could not be started: exit code {ended.exit}", AGAIN)
+        raise Failed(f"the container of {task.id} could not be started: exit code {ended.exit}", EXIT_RETRY)
     if task.container is not None and ended.exit in _NO_PROGRAM:
-        raise Failed(f"{task.program} cannot be run in the container: exit code {ended.exit}", NEVER)
+        raise Failed(f"{task.program} cannot be run in the container: exit code {ended.exit}", EXIT_PERMANENT)
     if ended.exit:
-        raise Failed(f"{task.id} ended with exit code {ended.exit}", AGAIN)
+        raise Failed(f"{task.id} ended with exit code {ended.exit}", EXIT_RETRY)
 
 
 def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, Collection[int]]:
@@ -113,11 +113,13 @@ def _not_started(task: Task, error: OSError, command: program.Command) -> Failed
     hopeless = isinstance(error, never) or error.errno == errno.ENOEXEC
     text = error.strerror or str(error)
     if error.filename in {command.stdin, command.stdout, command.stderr} - {""}:
-        return Failed(f"{task.id}: {error.filename}: {text}", NEVER if hopeless else AGAIN)
+        return Failed(f"{task.id}: {error.filename}: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY)
     path = os.path.join(command.directory, command.words[0])
     if isinstance(error, FileNotFoundError) and os.path.exists(path):
         text = "the interpreter that its first line names is not there"
-    return Failed(f"{task.id}: {command.words[0]} cannot be run: {text}", NEVER if hopeless else AGAIN)
+    return Failed(
+        f"{task.id}: {command.words[0]} cannot be run: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY
+    )
 
 
 def _name(number: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from pegasus_toolkit.integrity.meta import Expected, Metadata, MetaError, read
 from pegasus_toolkit.planner.model import NodeFile
-from pegasus_toolkit.worker.failure import NEVER, Failed
+from pegasus_toolkit.worker.failure import EXIT_PERMANENT, Failed
 from pegasus_toolkit.worker.record import Record
 from pegasus_toolkit.worker.stopping import Stopping
 
@@ -52,7 +52,7 @@ class Work:
         try:
             return self._told.find(lfn) if lfn in self._told else None
         except MetaError as error:
-            raise Failed(str(error), NEVER) from None
+            raise Failed(str(error), EXIT_PERMANENT) from None
 
     def unknown(self) -> str:
         """What to tell where a digest is missing: the ``.meta`` files that could not be read."""

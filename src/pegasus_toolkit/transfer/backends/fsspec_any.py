@@ -19,7 +19,6 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends import PROTOCOLS
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -43,6 +42,7 @@ from pegasus_toolkit.transfer.interface import (
     Sink,
     Source,
 )
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 
 core: Any = import_module("fsspec.core")
 registry: Any = import_module("fsspec.registry")
@@ -155,7 +155,7 @@ class FsspecAny(OneByOne):
             with self._translated(job.path):
                 write(block)
             size += len(block)
-        expected = job.end.size if job.end.size is not None else job.want.size
+        expected = job.end.size if job.end.size is not None else job.required.size
         if expected not in (None, size):
             raise Corrupted(f"{size} bytes came, {expected} expected", url=self._url(job.path), side="source")
         return size

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.ends.checked import BLOCK, MemorySink, MemorySource
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -18,11 +17,12 @@ from pegasus_toolkit.transfer.interface import (
     Entry,
     Job,
     Passive,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Want,
 )
+from pegasus_toolkit.transfer.streams.checked import BLOCK, MemorySink, MemorySource
 
 
 class Memory(OneByOne):
@@ -47,7 +47,7 @@ class Memory(OneByOne):
             self._going(job.path)
             blocks.append(block)
         content = b"".join(blocks)
-        size = job.end.size if job.end.size is not None else job.want.size
+        size = job.end.size if job.end.size is not None else job.required.size
         if size is not None and len(content) != size:
             raise Corrupted(f"{len(content)} bytes came, {size} expected", url=job.path)
         self._store[job.path] = content
@@ -80,13 +80,13 @@ class Memory(OneByOne):
         for key in found:
             yield self.stat(key)
 
-    def source(self, path: str, want: Want, control: Control) -> Source:
+    def source(self, path: str, required: Requirement, control: Control) -> Source:
         """Its content. Raises ``NotFound``."""
-        return MemorySource(path, self._content(path), want, control)
+        return MemorySource(path, self._content(path), required, control)
 
-    def sink(self, path: str, want: Want, control: Control) -> Sink:
+    def sink(self, path: str, required: Requirement, control: Control) -> Sink:
         """Appears in the store at commit."""
-        return _StoredSink(self._store, path, want, control)
+        return _StoredSink(self._store, path, required, control)
 
     def close(self) -> None:
         """What is under way ends with ``Cancelled``; the store stays."""
@@ -104,8 +104,8 @@ class Memory(OneByOne):
 
 
 class _StoredSink(MemorySink):
-    def __init__(self, store: dict[str, bytes], path: str, want: Want, control: Control) -> None:
-        super().__init__(path, want, control)
+    def __init__(self, store: dict[str, bytes], path: str, required: Requirement, control: Control) -> None:
+        super().__init__(path, required, control)
         self._store = store
 
     def publish(self, content: bytes) -> None:

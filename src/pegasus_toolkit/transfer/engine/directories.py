@@ -32,7 +32,7 @@ def list_trees(worker: Worker) -> None:
             for child in members(backend, parent, quoted):
                 if worker.control.stop is not None:
                     raise worker.control.stop
-                scheduler.adopt(child, parent, worker.control)
+                scheduler.add_member(child, parent, worker.control)
         except TransferError as error:
             scheduler.listed(parent, error)
         except OSError as error:

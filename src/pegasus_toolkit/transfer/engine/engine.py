@@ -10,7 +10,6 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct, field
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.ends.files import discard
 from pegasus_toolkit.transfer.engine.lanes import SILENT
 from pegasus_toolkit.transfer.engine.limits import Bandwidth
 from pegasus_toolkit.transfer.engine.movers import move
@@ -23,6 +22,7 @@ from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.streams.files import discard
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
 AHEAD = 24  # portions of operations planned before anything asks for them
@@ -228,9 +228,9 @@ class Engine:
         """Who has fallen silent, and for how long."""
         now = time.monotonic()
         for worker in scheduler.workers():
-            sign = (worker.control.bytes, worker.finished)
-            if sign != worker.sign or worker.control.limited or not worker.taken:
-                worker.sign, worker.moved_at = sign, now
+            progress_mark = (worker.control.bytes, worker.finished)
+            if progress_mark != worker.progress_mark or worker.control.limited or not worker.taken:
+                worker.progress_mark, worker.moved_at = progress_mark, now
             idle = now - worker.moved_at
             if worker.silent != (idle > SILENT):
                 with scheduler.lock:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pegasus_toolkit.transfer.ends.checked import NullSink, mismatch
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import Corrupted, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Inspects, Job, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
 
-def ends(worker: Worker) -> tuple[Backend, Backend]:
+def borrow_backends(worker: Worker) -> tuple[Backend, Backend]:
     """The backends of the lane's source and destination, for this batch."""
     key = worker.lane.key
     assert key.source is not None
@@ -32,7 +32,7 @@ def finish_put(worker: Worker, job: Job[Source]) -> None:
     """Closes the source and, where it is wanted and not proven yet, checks what the server stored."""
     job.digest = job.end.digest or job.digest
     job.end.close()
-    if job.error is None and job.want.remote and not job.proven:
+    if job.error is None and job.required.remote and not job.proven:
         try:
             prove(worker, worker.lane.key.destination, job)
         except TransferError as error:
@@ -46,7 +46,7 @@ def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
     batch is still under way on the other.
     """
     backend = worker.lend(endpoint, 1)
-    digest, algorithm = job.digest, job.want.algorithm
+    digest, algorithm = job.digest, job.required.algorithm
     found = ""
     if isinstance(backend, Inspects):
         entry = backend.inspect(job.path, algorithm)
@@ -66,9 +66,9 @@ def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
 
 def read_back(backend: Backend, worker: Worker, job: Job[Source]) -> str:
     """The digest of what the destination gives when it is read."""
-    want = job.want._replace(digest="", also=(), remote=False, size=job.end.size)
-    sink = NullSink(job.path, want, worker.control)
-    for back in backend.get(iter([Job[Sink](job.path, "", want, sink)])):
+    required = job.required._replace(digest="", also=(), remote=False, size=job.end.size)
+    sink = NullSink(job.path, required, worker.control)
+    for back in backend.get(iter([Job[Sink](job.path, "", required, sink)])):
         if back.error is not None:
             raise back.error
     return sink.commit()

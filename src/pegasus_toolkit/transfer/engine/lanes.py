@@ -55,15 +55,17 @@ class Lane:
         self.paused_until = 0.0  # a server asked for a pause
         self.down: TransferError | None = None  # the host does not answer ...
         self.down_until = 0.0  # ... and until then nobody else need try
-        ends = [e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL]
-        self.hosts = tuple({e.host for e in ends})
+        borrow_backends = [
+            e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL
+        ]
+        self.hosts = tuple({e.host for e in borrow_backends})
 
     @property
-    def free_of_slots(self) -> bool:
+    def exempt_from_limits(self) -> bool:
         """Listing directories feeds the others, so it must never wait for them."""
         return self.route.verb == "list"
 
-    def helps(self) -> bool:
+    def wants_another_worker(self) -> bool:
         """Whether one more worker would make it faster.
 
         One thread keeps many small files in flight; more of them only fight for the interpreter.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from pegasus_toolkit.transfer.engine.finish import ends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import NotFound, TransferError, from_oserror
@@ -19,69 +19,69 @@ def _source_path(task: Task) -> str:
 
 
 def _bare(task: Task) -> Job[None]:
-    return Job(_source_path(task), task.destination.path, task.want, None, task)
+    return Job(_source_path(task), task.destination.path, task.required, None, task)
 
 
 def get(worker: Worker) -> None:
     """Remote to local."""
-    giver, taker = ends(worker)
-    assert isinstance(taker, Passive)
-    sink = taker.sink
+    reader, writer = borrow_backends(worker)
+    assert isinstance(writer, Passive)
+    sink = writer.sink
 
     def prepare(task: Task) -> Job[Sink]:
         path = task.destination.path
-        return Job(_source_path(task), path, task.want, sink(path, task.want, worker.control), task)
+        return Job(_source_path(task), path, task.required, sink(path, task.required, worker.control), task)
 
-    for job in giver.get(worker.jobs(prepare)):
+    for job in reader.get(worker.jobs(prepare)):
         digest = finish_get(job)
-        worker.over(job, job.end.size, digest, remote=job.want.remote)
+        worker.over(job, job.end.size, digest, remote=job.required.remote)
 
 
 def put(worker: Worker) -> None:
     """Local to remote."""
-    giver, taker = ends(worker)
-    assert isinstance(giver, Passive)
-    source = giver.source
+    reader, writer = borrow_backends(worker)
+    assert isinstance(reader, Passive)
+    source = reader.source
 
     def prepare(task: Task) -> Job[Source]:
-        end = source(_source_path(task), task.want, worker.control)
-        if task.want.algorithm and not taker.abilities.streams:
+        end = source(_source_path(task), task.required, worker.control)
+        if task.required.algorithm and not writer.abilities.streams:
             for _ in end:  # a native tool reads the file by itself, unseen: verify it before
                 pass
-        return Job(task.destination.path, "", task.want, end, task)
+        return Job(task.destination.path, "", task.required, end, task)
 
-    for job in taker.put(worker.jobs(prepare)):
+    for job in writer.put(worker.jobs(prepare)):
         finish_put(worker, job)
-        worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+        worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
 
 
 def copy(worker: Worker) -> None:
     """The storage, or the fused local loop, moves the bytes."""
-    giver, taker = ends(worker)
-    assert isinstance(giver, Copies)
-    for job in giver.copy(worker.jobs(_bare), taker, worker.control):
-        worker.over(job, job.size, job.digest, remote=job.want.remote and job.proven)
+    reader, writer = borrow_backends(worker)
+    assert isinstance(reader, Copies)
+    for job in reader.copy(worker.jobs(_bare), writer, worker.control):
+        worker.over(job, job.size, job.digest, remote=job.required.remote and job.proven)
 
 
 def link(worker: Worker) -> None:
     """A symbolic link instead of a copy."""
-    giver, _ = ends(worker)
-    assert isinstance(giver, Links)
+    reader, _ = borrow_backends(worker)
+    assert isinstance(reader, Links)
     verify = worker.lane.key.flags[0]
-    for job in giver.link(worker.jobs(_bare), worker.control, verify):
+    for job in reader.link(worker.jobs(_bare), worker.control, verify):
         worker.over(job, 0, "")
 
 
 def rename(worker: Worker) -> None:
     """A move instead of a copy."""
-    giver, _ = ends(worker)
-    assert isinstance(giver, Renames)
-    for job in giver.rename(worker.jobs(_bare), worker.control):
+    reader, _ = borrow_backends(worker)
+    assert isinstance(reader, Renames)
+    for job in reader.rename(worker.jobs(_bare), worker.control):
         worker.over(job, job.size, job.digest)
 
 
 def _target(task: Task) -> Job[None]:
-    return Job(task.destination.path, "", task.want, None, task)
+    return Job(task.destination.path, "", task.required, None, task)
 
 
 def mkdir(worker: Worker) -> None:

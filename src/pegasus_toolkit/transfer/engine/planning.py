@@ -11,13 +11,13 @@ from pegasus_toolkit.transfer.engine.lanes import SPOOL, Key, Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Want
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Outcome, Remove, Transfer
 
 if TYPE_CHECKING:
     from pegasus_toolkit.integrity import meta
 
-NOTHING = Want(algorithm="")
+NOTHING = Requirement(algorithm="")
 EXPANDS = frozenset({"get", "put", "copy", "relay", "pipe", "staged"})
 
 
@@ -41,7 +41,7 @@ class Planner:
         self.symlink = symlink
         self.directory = directory
         self.done = done
-        self.default = Want(algorithm=algorithm)
+        self.default = Requirement(algorithm=algorithm)
         self.kept: set[tuple[Endpoint, str]] = set()  # sources whose transfer failed
         self._meta: meta.Metadata | None = None
 
@@ -56,7 +56,7 @@ class Planner:
     def task(self, operation: Operation) -> Task | Outcome:
         """A task; or the outcome of what can't even be tried."""
         try:
-            want = self._want(operation) if isinstance(operation, Transfer) else NOTHING
+            required = self._want(operation) if isinstance(operation, Transfer) else NOTHING
             if isinstance(operation, Remove):
                 self._guard(operation)
         except TransferError as error:
@@ -64,9 +64,9 @@ class Planner:
             task.tried("none", 0, error)
             self.note_failure(task)
             return task.failed()
-        return Task(operation, want)
+        return Task(operation, required)
 
-    def _want(self, operation: Transfer) -> Want:
+    def _want(self, operation: Transfer) -> Requirement:
         checksum = operation.checksum
         if operation.generate_checksum and not operation.lfn:
             raise BadSpecification("generate_checksum needs an lfn", url=operation.sources[0].url)
@@ -89,7 +89,7 @@ class Planner:
                 digest = checksum.value
             else:
                 also = ((checksum.type, checksum.value),)
-        return Want(algorithm, digest, size, operation.verify_checksum_remote, also)
+        return Requirement(algorithm, digest, size, operation.verify_checksum_remote, also)
 
     def _from_meta(self, lfn: str) -> meta.Expected | None:
         """What the ``.meta`` files in the working directory expect, as upstream reads them.
@@ -130,11 +130,11 @@ class Planner:
             assert source is not None
             if source.path.endswith("/"):
                 return Key("list", source.endpoint, destination.endpoint)
-            want = task.want
-            large = task.large or (want.size is not None and want.size > SPOOL)
-            checked = bool(want.digest or want.also)
+            required = task.required
+            large = task.large or (required.size is not None and required.size > SPOOL)
+            checked = bool(required.digest or required.also)
             record = operation.generate_checksum
-            flags = (operation.verify_symlink_source, checked, want.remote, large, record)
+            flags = (operation.verify_symlink_source, checked, required.remote, large, record)
             return Key("transfer", source.endpoint, destination.endpoint, flags)
         if isinstance(operation, Mkdir):
             return Key("mkdir", None, destination.endpoint)
@@ -142,34 +142,40 @@ class Planner:
 
     def lane(self, key: Key, task: Task) -> Lane:
         """A new lane for that key. Raises when there is no route, credential or extra."""
-        taker = self._open(key.destination, "destination")
+        writer = self._open(key.destination, "destination")
         if key.verb == "mkdir":
-            return Lane(key, routes.MKDIR, 1, 1 if taker.abilities.pipelined else 4)
+            return Lane(key, routes.MKDIR, 1, 1 if writer.abilities.pipelined else 4)
         if key.verb == "remove":
             remove = routes.REMOVE_TREE if key.flags[0] else routes.REMOVE
-            return Lane(key, remove, 1, 1 if taker.abilities.pipelined else 4)
+            return Lane(key, remove, 1, 1 if writer.abilities.pipelined else 4)
         assert key.source is not None
-        giver = self._open(key.source, "source")
+        reader = self._open(key.source, "source")
         if key.verb == "list":
             return Lane(key, routes.LIST, 1, 1)
-        route = self.route(task, giver, taker)
-        active = {"put": [taker], "relay": [giver, taker], "staged": [giver, taker]}
-        used = active.get(route.verb, [giver])
+        route = self.route(task, reader, writer)
+        active = {
+            "put": [writer],
+            "relay": [reader, writer],
+            "staged": [reader, writer],
+        }
+        used = active.get(route.verb, [reader])
         in_flight = 1 if route.verb == "pipe" else min(b.abilities.in_flight for b in used)
         threads = [b.abilities.threads for b in used if b.abilities.threads]
         pipelined = all(b.abilities.pipelined for b in used)
         return Lane(key, route, max(1, in_flight), min(threads, default=0), pipelined)
 
-    def route(self, task: Task, giver: Backend, taker: Backend) -> routes.Route:
+    def route(self, task: Task, reader: Backend, writer: Backend) -> routes.Route:
         """How this one goes."""
         source, (large, record) = task.source, self.key(task).flags[3:]
         assert source is not None
-        ends = routes.Ends(giver, taker)
-        route = routes.choose(source.endpoint, task.destination.endpoint, ends, task.want, self.symlink)
+        borrow_backends = routes.Ends(reader, writer)
+        route = routes.choose(
+            source.endpoint, task.destination.endpoint, borrow_backends, task.required, self.symlink
+        )
         if route is routes.SERVER_SIDE and record:
-            route = routes.through_here(*ends)  # a digest is to be recorded: the bytes must pass
+            route = routes.through_here(*borrow_backends)  # a digest is to be recorded: the bytes must pass
         route = routes.PIPE if route is routes.RELAY and large else route
-        names = dict.fromkeys(name for end in ends if (name := getattr(end, "served_by", "")))
+        names = dict.fromkeys(name for end in borrow_backends if (name := getattr(end, "served_by", "")))
         return route._replace(kind=f"{route.kind} by {', '.join(names)}") if names else route
 
     def _open(self, endpoint: Endpoint, side: str) -> Backend:
@@ -184,7 +190,7 @@ class Planner:
 
     def expandable(self, task: Task, verb: str) -> bool:
         """Whether a source that turned out to be a directory can be listed and moved file by file."""
-        return verb in EXPANDS and task.parent is None and not task.want.digest and not task.want.also
+        return verb in EXPANDS and task.parent is None and not task.required.digest and not task.required.also
 
     def tree(self, task: Task) -> Lane:
         """The lane in which the task's source is listed."""

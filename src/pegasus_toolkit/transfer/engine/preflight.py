@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import Denied, NoSpace, NotFound, TransferError, from_oserror
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identified, Identity, Spacious
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identified, Identity, ReportsFreeSpace
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Remove, Transfer
 
 AT_ONCE = 16  # endpoints asked at the same time
@@ -84,7 +84,7 @@ def _ask(use: Use, pool: Pool) -> Finding:
         identity = backend.identity() if isinstance(backend, Identified) else None
         warnings += _lifetime(identity)
         warnings += _answers(backend, use)
-        free = backend.free(use.target) if use.target and isinstance(backend, Spacious) else None
+        free = backend.free(use.target) if use.target and isinstance(backend, ReportsFreeSpace) else None
         if free is not None and free < use.bytes:
             raise NoSpace(f"{use.bytes} bytes to be written, {free} free", url=use.target)
     except TransferError as raised:

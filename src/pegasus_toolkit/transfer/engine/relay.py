@@ -17,15 +17,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from pegasus_toolkit.transfer.ends.checked import MemorySink, MemorySource
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
-from pegasus_toolkit.transfer.ends.pipe import Pipe
-from pegasus_toolkit.transfer.engine.finish import ends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
 from pegasus_toolkit.transfer.engine.lanes import SPOOL
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import Defect, TransferError, from_oserror
-from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
+from pegasus_toolkit.transfer.streams.pipe import Pipe
 
 SPOOLED = 64 << 20  # bytes of all spools of one batch that wait to be written
 
@@ -63,14 +63,14 @@ class _BoundedSink(MemorySink):
 class MemorySpool:
     """A spool in memory, of at most ``SPOOL`` bytes."""
 
-    def __init__(self, name: str, want: Want, control: Control) -> None:
-        self._sink = _BoundedSink(name, want._replace(remote=False), control)
+    def __init__(self, name: str, required: Requirement, control: Control) -> None:
+        self._sink = _BoundedSink(name, required._replace(remote=False), control)
         self.sink: Sink = self._sink
-        self.name, self.want, self.control = name, want, control
+        self.name, self.required, self.control = name, required, control
 
     def source(self) -> Source:
         """Its content; verified again as it is read, since memory is not proof either."""
-        source = MemorySource(self.name, self._sink.content, self.want, Control(self.control.run))
+        source = MemorySource(self.name, self._sink.content, self.required, Control(self.control.run))
         source.mode = self._sink.mode
         return source
 
@@ -78,14 +78,14 @@ class MemorySpool:
 class FileSpool:
     """A spool in a private file (0600), removed when it was read."""
 
-    def __init__(self, file: Path, want: Want, control: Control) -> None:
+    def __init__(self, file: Path, required: Requirement, control: Control) -> None:
         self.path = str(file)
-        self.sink: Sink = FileSink(self.path, want._replace(remote=False), control)
-        self.want, self.control = want, control
+        self.sink: Sink = FileSink(self.path, required._replace(remote=False), control)
+        self.required, self.control = required, control
 
     def source(self) -> Source:
         """Its content; closing it removes the file."""
-        source = _Staged(self.path, self.want, Control(self.control.run))
+        source = _Staged(self.path, self.required, Control(self.control.run))
         source.mode = self.sink.mode  # the spool's own are private, not the origin's
         return source
 
@@ -124,7 +124,7 @@ class _Room:
 
 def relay(worker: Worker) -> None:
     """Small files, through spools in memory."""
-    _through(worker, lambda task: MemorySpool(_name(task), task.want, worker.control))
+    _through(worker, lambda task: MemorySpool(_name(task), task.required, worker.control))
 
 
 def staged(worker: Worker) -> None:
@@ -132,7 +132,7 @@ def staged(worker: Worker) -> None:
     directory = Path(tempfile.mkdtemp(prefix=f"pegasus-transfer-{worker.control.run}-"))  # 0700
     number = count()
     try:
-        _through(worker, lambda task: FileSpool(directory / f"{next(number)}", task.want, worker.control))
+        _through(worker, lambda task: FileSpool(directory / f"{next(number)}", task.required, worker.control))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -142,16 +142,16 @@ def _name(task: Task) -> str:
 
 
 def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
-    giver, taker = ends(worker)
+    reader, writer = borrow_backends(worker)
     ready: queue.Queue[Job[Source] | None] = queue.Queue()
     room = _Room()
-    fetcher = _Thread(lambda: _fetch(worker, giver, spool, ready, room))
+    fetcher = _Thread(lambda: _fetch(worker, reader, spool, ready, room))
     fetcher.start()
     try:
-        _store(worker, taker, ready, room)
+        _store(worker, writer, ready, room)
     except BaseException:
         worker.halted = True
-        giver.close()
+        reader.close()
         raise
     finally:
         fetcher.join()
@@ -161,7 +161,7 @@ def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
 
 def _fetch(
     worker: Worker,
-    giver: Backend,
+    reader: Backend,
     spool: Callable[[Task], Any],
     ready: queue.Queue[Job[Source] | None],
     room: _Room,
@@ -170,24 +170,24 @@ def _fetch(
 
     def prepare(task: Task) -> Job[Sink]:
         one = spool(task)
-        job: Job[Sink] = Job(_name(task), task.destination.path, task.want, one.sink, task)
+        job: Job[Sink] = Job(_name(task), task.destination.path, task.required, one.sink, task)
         spools[job] = one
         return job
 
     try:
-        for job in giver.get(worker.jobs(prepare)):
+        for job in reader.get(worker.jobs(prepare)):
             one = spools.pop(job)
             digest = finish_get(job)
             if isinstance(job.error, TooLarge):
                 worker.taken.pop(job, None)
-                worker.scheduler.enlarge(job.task)
+                worker.scheduler.reroute_large(job.task)
             elif job.error is not None:
                 worker.over(job, job.end.size, "")
             else:
                 while not room.take(job.end.size):
                     if worker.halted or worker.control.stop is not None:
                         return
-                put: Job[Source] = Job(job.to, "", job.want, one.source(), job.task)
+                put: Job[Source] = Job(job.destination, "", job.required, one.source(), job.task)
                 put.digest = digest
                 worker.taken[put] = worker.taken.pop(job)
                 ready.put(put)
@@ -195,7 +195,7 @@ def _fetch(
         ready.put(None)
 
 
-def _store(worker: Worker, taker: Backend, ready: queue.Queue[Job[Source] | None], room: _Room) -> None:
+def _store(worker: Worker, writer: Backend, ready: queue.Queue[Job[Source] | None], room: _Room) -> None:
     over = False
 
     def jobs(first: Job[Source]) -> Iterator[Job[Source]]:
@@ -213,35 +213,35 @@ def _store(worker: Worker, taker: Backend, ready: queue.Queue[Job[Source] | None
         first = ready.get()
         if first is None:
             return
-        for job in taker.put(jobs(first)):
+        for job in writer.put(jobs(first)):
             finish_put(worker, job)
             room.give(job.end.size or 0)
-            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
 
 
 def pipe(worker: Worker) -> None:
     """Large files, one at a time for each worker."""
-    giver, taker = ends(worker)
+    reader, writer = borrow_backends(worker)
     pumps: list[_Thread] = []
 
     def prepare(task: Task) -> Job[Source]:
-        through = Pipe(_name(task), task.want, worker.control)
-        fetch: Job[Sink] = Job(_name(task), "", task.want, through.sink, task)
-        pumps.append(_Thread(lambda: _pump(giver, fetch, through)))
+        through = Pipe(_name(task), task.required, worker.control)
+        fetch: Job[Sink] = Job(_name(task), "", task.required, through.sink, task)
+        pumps.append(_Thread(lambda: _pump(reader, fetch, through)))
         pumps[-1].start()
         through.wait_for_size()
-        return Job(task.destination.path, "", task.want, through.source, task)
+        return Job(task.destination.path, "", task.required, through.source, task)
 
     for waiting in worker.jobs(prepare):
-        for job in taker.put(iter([waiting])):
+        for job in writer.put(iter([waiting])):
             finish_put(worker, job)
-            worker.over(job, job.end.size or 0, job.digest, remote=job.want.remote)
+            worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
         pumps.pop().join()
 
 
-def _pump(giver: Backend, fetch: Job[Sink], through: Pipe) -> None:
+def _pump(reader: Backend, fetch: Job[Sink], through: Pipe) -> None:
     try:
-        for job in giver.get(iter([fetch])):
+        for job in reader.get(iter([fetch])):
             if job.error is not None:
                 through.fail(job.error)
             finish_get(job)  # what its commit finds wrong, the pipe hears of by itself

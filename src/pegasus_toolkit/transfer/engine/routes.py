@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pegasus_toolkit.transfer.errors import Unsupported
-from pegasus_toolkit.transfer.interface import Backend, Copies, Endpoint, Links, Passive, Renames, Want
+from pegasus_toolkit.transfer.interface import Backend, Copies, Endpoint, Links, Passive, Renames, Requirement
 
 Verb = Literal[
     "link", "move", "copy", "get", "put", "relay", "pipe", "staged", "mkdir", "remove", "remove-tree", "list"
@@ -16,8 +16,8 @@ LOCAL = frozenset({"file", "symlink", "moveto"})
 class Ends(NamedTuple):
     """The backends of a source and a destination."""
 
-    giver: Backend
-    taker: Backend
+    reader: Backend
+    writer: Backend
 
 
 class Route(NamedTuple):
@@ -44,27 +44,29 @@ LIST = Route("directory", "list", "a directory: its files are moved one by one")
 REMOVE_TREE = Route("remove", "remove-tree", "")
 
 
-def choose(source: Endpoint, destination: Endpoint, ends: Ends, want: Want, symlink: bool) -> Route:
+def choose(
+    source: Endpoint, destination: Endpoint, borrow_backends: Ends, required: Requirement, symlink: bool
+) -> Route:
     """The route from ``source`` to ``destination``. Raises ``Unsupported`` when there is none."""
-    giver, taker = ends
+    reader, writer = borrow_backends
     local = source.scheme in LOCAL and destination.scheme in LOCAL
-    if destination.scheme == "moveto" and not (local and isinstance(giver, Renames)):
+    if destination.scheme == "moveto" and not (local and isinstance(reader, Renames)):
         raise Unsupported(f"moveto: needs a local source, not {source.scheme}:")
     if destination.scheme == "moveto":
         return RENAME
-    if destination.scheme == "symlink" and local and isinstance(giver, Links):
+    if destination.scheme == "symlink" and local and isinstance(reader, Links):
         return LINK  # from elsewhere it is a copy: there is nothing here to point to
-    if symlink and local and source.site == destination.site and isinstance(giver, Links):
+    if symlink and local and source.site == destination.site and isinstance(reader, Links):
         return SITE_LINK
-    if isinstance(giver, Copies) and giver.copies(taker, want):
+    if isinstance(reader, Copies) and reader.copies(writer, required):
         return LOCAL_COPY if local else SERVER_SIDE
-    return through_here(giver, taker)
+    return through_here(reader, writer)
 
 
-def through_here(giver: Backend, taker: Backend) -> Route:
+def through_here(reader: Backend, writer: Backend) -> Route:
     """The route on which the bytes pass through this process."""
-    if isinstance(taker, Passive):
+    if isinstance(writer, Passive):
         return DOWNLOAD
-    if isinstance(giver, Passive):
+    if isinstance(reader, Passive):
         return UPLOAD
-    return RELAY if giver.abilities.streams and taker.abilities.streams else STAGED
+    return RELAY if reader.abilities.streams and writer.abilities.streams else STAGED

@@ -137,7 +137,7 @@ class Scheduler:
             assert isinstance(task, Task)  # it was one when it was fed
             return task
 
-    def adopt(self, operation: Operation, parent: Parent, control: Control) -> None:
+    def add_member(self, operation: Operation, parent: Parent, control: Control) -> None:
         """Takes one member of a directory; waits while too many are waiting."""
         while self.open >= WINDOW and control.stop is None:
             self.wake.set()
@@ -202,7 +202,7 @@ class Scheduler:
         if lane is not None:
             lane.queue.append(task)
 
-    def enlarge(self, task: Task) -> None:
+    def reroute_large(self, task: Task) -> None:
         """The file was too large for a spool in memory."""
         task.large = True
         self.place(task)
@@ -224,7 +224,7 @@ class Scheduler:
 
     def _staff(self, lane: Lane, lanes: int) -> bool:
         """One more worker for a lane, if that helps and slots are free."""
-        slots = self.slots.grant(lane, lanes) if lane.queue and lane.helps() else 0
+        slots = self.slots.grant(lane, lanes) if lane.queue and lane.wants_another_worker() else 0
         if slots:
             worker = Worker(self, lane, slots, self.control(), self.move)
             lane.workers.append(worker)
@@ -285,7 +285,7 @@ class Scheduler:
             self.planner.note_failure(task)
             self.settle(task, task.failed())
 
-    def share(self, lane: Lane, error: TransferError) -> None:
+    def fail_waiting(self, lane: Lane, error: TransferError) -> None:
         """The endpoint can't be reached or opened: an attempt of all that wait for it."""
         with self.lock:
             if isinstance(error, (Unreachable, Denied, Unsupported)):

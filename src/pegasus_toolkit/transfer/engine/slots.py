@@ -25,7 +25,7 @@ class Slots:
 
     def grant(self, lane: Lane, lanes: int) -> int:
         """Slots for one more worker of a lane, of so many lanes that wait; 0: none now."""
-        if lane.free_of_slots:
+        if lane.exempt_from_limits:
             return 0 if lane.workers else 1
         free = self.overall - self.used + min(self.lent, (LENT - 1) * self.overall)
         for host in lane.hosts:
@@ -40,7 +40,7 @@ class Slots:
 
     def release(self, lane: Lane, slots: int, silent: bool) -> None:
         """What ``grant`` gave comes back."""
-        if lane.free_of_slots:
+        if lane.exempt_from_limits:
             return
         self.used -= slots
         self.hosts.subtract(dict.fromkeys(lane.hosts, slots))
@@ -49,5 +49,5 @@ class Slots:
 
     def lend(self, lane: Lane, slots: int, silent: bool) -> None:
         """A worker fell silent, or moves again."""
-        if not lane.free_of_slots:
+        if not lane.exempt_from_limits:
             self.lent += slots if silent else -slots

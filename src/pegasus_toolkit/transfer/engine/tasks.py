@@ -7,7 +7,7 @@ from time import time
 from msgspec.structs import replace
 
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NoSpace, Permanent, Side, TransferError
-from pegasus_toolkit.transfer.interface import Want
+from pegasus_toolkit.transfer.interface import Requirement
 from pegasus_toolkit.transfer.model import Attempt, Location, Operation, Outcome, Status, Transfer
 
 
@@ -15,13 +15,22 @@ class Task:
     """Mutable state of one operation; owned by one thread at a time."""
 
     __slots__ = (
-        "attempts", "dead", "destination", "large", "operation", "parent", "position", "round",
-        "source", "started", "want",
+        "attempts",
+        "dead",
+        "destination",
+        "large",
+        "operation",
+        "parent",
+        "position",
+        "required",
+        "round",
+        "source",
+        "started",
     )  # fmt: skip
 
-    def __init__(self, operation: Operation, want: Want) -> None:
+    def __init__(self, operation: Operation, required: Requirement) -> None:
         self.operation = operation
-        self.want = want
+        self.required = required
         self.parent: Parent | None = None  # the directory that it is a member of
         self.attempts: tuple[Attempt, ...] = ()
         self.dead: frozenset[tuple[int, int]] = frozenset()  # pairs that failed for good
@@ -111,11 +120,11 @@ class Task:
 
     def done(self, route: str, size: int, digest: str, remote: bool = False, files: int = 1) -> Outcome:
         """The outcome of success; ``remote``: the destination proved what it stores."""
-        want = self.want
+        required = self.required
         checked: tuple[str, ...] = ()
-        if want.digest or want.also:
+        if required.digest or required.also:
             checked += ("digest",)
-        if want.size is not None:
+        if required.size is not None:
             checked += ("size",)
         if remote:
             checked += ("remote",)
@@ -123,7 +132,7 @@ class Task:
             operation=self.operation,
             status="done",
             size=size,
-            algorithm=want.algorithm if digest else "",
+            algorithm=required.algorithm if digest else "",
             digest=digest,
             route=route,
             verified=checked,

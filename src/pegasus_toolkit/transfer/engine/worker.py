@@ -32,9 +32,9 @@ class Host(Protocol):
     def next(self, lane: Lane) -> Task | None: ...
     def settle(self, task: Task, outcome: Outcome) -> None: ...
     def failed(self, lane: Lane | None, task: Task, error: TransferError) -> None: ...
-    def share(self, lane: Lane, error: TransferError) -> None: ...
-    def enlarge(self, task: Task) -> None: ...
-    def adopt(self, operation: Operation, parent: Parent, control: Control) -> None: ...
+    def fail_waiting(self, lane: Lane, error: TransferError) -> None: ...
+    def reroute_large(self, task: Task) -> None: ...
+    def add_member(self, operation: Operation, parent: Parent, control: Control) -> None: ...
     def listed(self, parent: Parent, error: TransferError | None) -> None: ...
     def ended(self, worker: Worker) -> None: ...
 
@@ -53,7 +53,7 @@ class Worker:
         self.taken: dict[Job[Any], None] = {}
         self.backends: list[tuple[Endpoint, int, Backend]] = []
         self.began = monotonic()
-        self.sign = (-1, -1)  # bytes and jobs when last looked at
+        self.progress_mark = (-1, -1)  # bytes and jobs when last looked at
         self.moved_at = self.began
         self.finished = 0
         self.silent = False
@@ -116,7 +116,7 @@ class Worker:
         task.tried(lane.route.kind, size, error)
         self.scheduler.failed(lane, task, error)
         if isinstance(error, Unreachable) and began and not lane.good_at:
-            self.scheduler.share(lane, error)
+            self.scheduler.fail_waiting(lane, error)
 
     def broken(self, error: TransferError) -> None:
         """The batch as a whole failed: so did all that was taken; if nothing was, all that waits."""
@@ -127,7 +127,7 @@ class Worker:
                 close()
             self.failed(job.task, error)
         if not jobs and self.control.stop is None:
-            self.scheduler.share(self.lane, error)
+            self.scheduler.fail_waiting(self.lane, error)
 
     def _run(self) -> None:
         error: TransferError | None = None

@@ -172,14 +172,14 @@ def _constant(name: str) -> object:
 
 # --- what each key may hold: from any accepted spelling to the plain one ---------------------------
 
-Check = Callable[[Any, str, Collector], object]
+StreamVerifier = Callable[[Any, str, Collector], object]
 
 
 def _object(
     found: Mapping[str, Any],
     where: str,
     problems: Collector,
-    keys: tuple[Mapping[str, Check], tuple[str, ...]],
+    keys: tuple[Mapping[str, StreamVerifier], tuple[str, ...]],
 ) -> dict[str, Any]:
     """Only what is right of ``found``."""
     checks, required = keys
@@ -261,7 +261,7 @@ def _urls(value: Any, key: str, problems: Collector) -> object:
     return plain
 
 
-def _target(keys: Mapping[str, Check]) -> Check:
+def _target(keys: Mapping[str, StreamVerifier]) -> StreamVerifier:
     def check(value: Any, key: str, problems: Collector) -> object:
         if not isinstance(value, dict):
             return _wrong("an object", value, key, problems)
@@ -271,15 +271,15 @@ def _target(keys: Mapping[str, Check]) -> Check:
 
 
 _NOWHERE = {"site_label": "", "url": "/"}
-_URL: dict[str, Check] = {
+_URL: dict[str, StreamVerifier] = {
     "site_label": _text,
     "url": _text,
     "priority": _number,
     "type": _text,
     "checkpoint": _boolean,
 }
-_TARGET: dict[str, Check] = {"site_label": _text, "url": _text}
-_TRANSFER: dict[str, Check] = {
+_TARGET: dict[str, StreamVerifier] = {"site_label": _text, "url": _text}
+_TRANSFER: dict[str, StreamVerifier] = {
     "type": _text,
     "id": _identifier,
     "lfn": _text,
@@ -294,7 +294,7 @@ _TRANSFER: dict[str, Check] = {
     "src_urls": _urls,
     "dest_urls": _urls,
 }
-_KINDS: dict[str, tuple[Mapping[str, Check], tuple[str, ...]]] = {
+_KINDS: dict[str, tuple[Mapping[str, StreamVerifier], tuple[str, ...]]] = {
     "transfer": (_TRANSFER, ("src_urls", "dest_urls")),
     "mkdir": ({"type": _text, "id": _identifier, "target": _target(_TARGET)}, ("target",)),
     "remove": (

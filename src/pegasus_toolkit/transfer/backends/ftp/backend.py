@@ -20,10 +20,10 @@ from pegasus_toolkit.transfer.interface import (
     Identified,
     Identity,
     Job,
+    ReportsFreeSpace,
     Settings,
     Sink,
     Source,
-    Spacious,
 )
 
 
@@ -107,4 +107,4 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
 
 _: type[Backend] = Ftp
 _identified: type[Identified] = Ftp
-_spacious: type[Spacious] = Ftp
+_spacious: type[ReportsFreeSpace] = Ftp

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pegasus_toolkit.transfer.backends.ftp.core import DATED, REST, FtpExchange
-from pegasus_toolkit.transfer.backends.http.core import Again, Enough
+from pegasus_toolkit.transfer.backends.http.core import Again, StopReading
 from pegasus_toolkit.transfer.backends.http.get import Fetch, Gets
 from pegasus_toolkit.transfer.backends.http.headers import Head
 from pegasus_toolkit.transfer.interface import Job, Sink
@@ -39,7 +39,7 @@ class FtpFetch(Fetch, FtpExchange):
     def _resume_by(self, size: int) -> None:
         self.kept = self.job.end.resume(f"{self.first} {self.validator} {size}")
         if self.kept == size:
-            raise Enough
+            raise StopReading
         if self.kept:
             self.extra = (f"{REST}{self.kept}",)
             raise Again

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.get import Gets
-from pegasus_toolkit.transfer.backends.gridftp.login import GsiDoor, door, tool_missing
+from pegasus_toolkit.transfer.backends.gridftp.login import GsiConnector, connector, tool_missing
 from pegasus_toolkit.transfer.backends.gridftp.put import Puts
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import (
@@ -25,10 +25,10 @@ from pegasus_toolkit.transfer.interface import (
     Identity,
     Inspects,
     Job,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Want,
 )
 
 
@@ -49,7 +49,7 @@ class GridFtp(Connections):
         with self.use():
             yield from Puts(self).run(jobs)
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """From server to server, where both speak GridFTP and can connect to each other."""
         return isinstance(other, GridFtp)
 
@@ -109,7 +109,7 @@ class GridFtp(Connections):
 
     def identity(self) -> Identity:
         """Proxy or SSH key."""
-        return self.door.identity()
+        return self.connector.identity()
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """Size, and the server's own digest where it knows the algorithm."""
@@ -124,8 +124,8 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> GridFtp:
 
     With PEGASUS_FORCE_GUC set, ``globus-url-copy`` moves the bytes of ``gsiftp``.
     """
-    entrance = door(endpoint, settings)
-    if "PEGASUS_FORCE_GUC" in settings.environ and isinstance(entrance, GsiDoor):
+    found = connector(endpoint, settings)
+    if "PEGASUS_FORCE_GUC" in settings.environ and isinstance(found, GsiConnector):
         import shutil
 
         from pegasus_toolkit.transfer.backends.gridftp.guc import Guc
@@ -133,9 +133,9 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> GridFtp:
         tool = shutil.which("globus-url-copy", path=settings.environ.get("PATH"))
         if tool is None:
             name, package = "globus-url-copy (PEGASUS_FORCE_GUC is set)", "globus-gass-copy-progs"
-            raise tool_missing(name, package, package, entrance.url)
-        return Guc(entrance, settings, tool)
-    return GridFtp(entrance, settings)
+            raise tool_missing(name, package, package, found.url)
+        return Guc(found, settings, tool)
+    return GridFtp(found, settings)
 
 
 _backend: type[Backend] = GridFtp

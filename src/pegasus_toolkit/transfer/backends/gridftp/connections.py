@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp.data import Receiver, Sender, Streamer, receiver
-from pegasus_toolkit.transfer.backends.gridftp.login import Door
+from pegasus_toolkit.transfer.backends.gridftp.login import Connector
 from pegasus_toolkit.transfer.backends.gridftp.wire import Session
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Settings
@@ -19,8 +19,8 @@ CLEANING = 10.0  # seconds for a connection of its own that removes what was lef
 class Connections:
     """Made when they are first used, and again after one was lost."""
 
-    def __init__(self, entrance: Door, settings: Settings) -> None:
-        self.door = entrance
+    def __init__(self, connector: Connector, settings: Settings) -> None:
+        self.connector = connector
         self.settings = settings
         self.closed = False
         self._names: Session | None = None
@@ -31,11 +31,11 @@ class Connections:
         self._lock = threading.Lock()
         self._active = 0  # verbs under way
 
-    def enter(self) -> Session:
+    def connect(self) -> Session:
         """One more connection."""
         if self.closed:
-            raise Cancelled("closed", url=self.door.url)
-        return self.door.enter(self.settings.stall_timeout)
+            raise Cancelled("closed", url=self.connector.url)
+        return self.connector.connect(self.settings.stall_timeout)
 
     def names(self) -> Session:
         """The connection for commands."""
@@ -45,7 +45,7 @@ class Connections:
                 self._names.close()
                 if waiting:  # answers to what was asked will never come
                     raise self._names.lost(None)
-            self._names = self.enter()
+            self._names = self.connect()
         return self._names
 
     def settle(self) -> None:
@@ -56,19 +56,19 @@ class Connections:
     def sender(self) -> Sender:
         """The connection for files that go there."""
         if self._sender is None:
-            self._sender = Sender(self.enter(), self.settings.stall_timeout)
+            self._sender = Sender(self.connect(), self.settings.stall_timeout)
         return self._sender
 
     def receiver(self) -> Receiver | Streamer:
         """The connection for files that come from there."""
         if self._receiver is None:
-            self._receiver = receiver(self.enter(), self.settings.stall_timeout, self.door.near)
+            self._receiver = receiver(self.connect(), self.settings.stall_timeout, self.connector.near)
         return self._receiver
 
     def lister(self) -> Streamer:
         """The connection for listings."""
         if self._lister is None or self._lister.session.broken:
-            self._lister = Streamer(self.enter(), self.settings.stall_timeout)
+            self._lister = Streamer(self.connect(), self.settings.stall_timeout)
         return self._lister
 
     def broken(self) -> bool:
@@ -106,7 +106,7 @@ class Connections:
             if not self.broken():
                 gridftp_names.removed(self.names(), paths, "DELE")
                 return
-            session = self.door.enter(CLEANING)
+            session = self.connector.connect(CLEANING)
             try:
                 gridftp_names.removed(session, paths, "DELE")
             finally:

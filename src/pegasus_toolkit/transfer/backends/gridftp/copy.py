@@ -19,17 +19,17 @@ from pegasus_toolkit.transfer.backends.gridftp.errors import failure
 from pegasus_toolkit.transfer.backends.gridftp.get import Gets
 from pegasus_toolkit.transfer.backends.gridftp.put import Item
 from pegasus_toolkit.transfer.backends.gridftp.wire import Session
-from pegasus_toolkit.transfer.ends.checked import NullSink, mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, Side, TransferError
-from pegasus_toolkit.transfer.interface import Control, Job, Sink, Want
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement, Sink
+from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
 
 class Copy:
     """One batch."""
 
-    def __init__(self, giver: Connections, taker: Connections, control: Control) -> None:
-        self.giver = giver
-        self.taker = taker
+    def __init__(self, reader: Connections, writer: Connections, control: Control) -> None:
+        self.reader = reader
+        self.writer = writer
         self.control = control
         self.sending: Channel | None = None
         self.storing: Channel | None = None
@@ -42,7 +42,7 @@ class Copy:
                     self.control.spend(0)
                     self._one(job)
                 except TransferError as error:
-                    if self.giver.closed or self.taker.closed:
+                    if self.reader.closed or self.writer.closed:
                         raise
                     job.error = error
                 yield job
@@ -51,7 +51,7 @@ class Copy:
 
     def _one(self, job: Job[None]) -> None:
         """One file, from its size to its final name."""
-        source, destination = self.giver.names(), self.taker.names()
+        source, destination = self.reader.names(), self.writer.names()
         try:
             found = gridftp_names.stat(source, job.path)
             if error := gridftp_names.not_a_directory(found, source.url + job.path):
@@ -59,14 +59,14 @@ class Copy:
         except TransferError as error:
             error.side = "source"
             raise
-        self.taker.make_parent(job.to)
-        aside = Item.name(job.to)
+        self.writer.make_parent(job.destination)
+        aside = Item.name(job.destination)
         try:
             self._move(job, aside)
             self._verify(job, aside, found.size)
-            rename(destination, aside, job.to)
+            rename(destination, aside, job.destination)
         except BaseException:
-            self.taker.sweep([aside])
+            self.writer.sweep([aside])
             raise
 
     # -- bytes ---------------------------------------------------------------------------------------
@@ -81,7 +81,7 @@ class Copy:
         try:
             storing.send(f"STOR {aside}")
             if not first:
-                _begun(storing, job.to, "destination")
+                _begun(storing, job.destination, "destination")
             sending.send(f"RETR {job.path}")
             if first:
                 self._first(job, sending, storing)
@@ -97,17 +97,17 @@ class Copy:
         storing.flush()
         sending.flush()
         socks = [storing.link.sock, sending.link.sock]
-        ready, _, _ = select.select(socks, [], [], self.taker.settings.stall_timeout)
+        ready, _, _ = select.select(socks, [], [], self.writer.settings.stall_timeout)
         if socks[0] in ready:
-            _begun(storing, job.to, "destination")
+            _begun(storing, job.destination, "destination")
         _begun(sending, job.path, "source")
         if socks[0] not in ready:
-            _begun(storing, job.to, "destination")
+            _begun(storing, job.destination, "destination")
 
     def _both(self, job: Job[None], sending: Session, storing: Session) -> None:
         ends: list[tuple[Session, str, Side]] = [
             (sending, job.path, "source"),
-            (storing, job.to, "destination"),
+            (storing, job.destination, "destination"),
         ]
         for session, path, side in ends:
             while (reply := session.reply()).preliminary:
@@ -117,12 +117,12 @@ class Copy:
 
     def _introduce(self) -> None:
         """Tells each server of the other; the connection between them serves all files."""
-        patience = self.taker.settings.stall_timeout
+        patience = self.writer.settings.stall_timeout
         self._hang_up()
-        self.storing = Channel(self.taker.enter(), patience)
+        self.storing = Channel(self.writer.connect(), patience)
         self.storing.plain("E")
         host, port = spot(self.storing.session.ask(passive(self.storing.session)), self.storing.session)
-        self.sending = Channel(self.giver.enter(), patience)
+        self.sending = Channel(self.reader.connect(), patience)
         self.sending.plain("E")
         self.sending.must(f"PORT {host.replace('.', ',')},{port >> 8},{port & 255}")
 
@@ -137,30 +137,32 @@ class Copy:
 
     def _verify(self, job: Job[None], aside: str, size: int | None) -> None:
         """Size, and every digest that is wanted, of what the receiving server holds."""
-        destination = self.taker.names()
+        destination = self.writer.names()
         held = gridftp_names.stat(destination, aside).size
         job.size = held or 0
-        for expected in (size, job.want.size):
+        for expected in (size, job.required.size):
             if expected is not None and held != expected:
-                raise Corrupted(f"{held} bytes arrived, {expected} expected", url=destination.url + job.to)
-        for algorithm, expected_digest in job.want.also:
+                raise Corrupted(
+                    f"{held} bytes arrived, {expected} expected", url=destination.url + job.destination
+                )
+        for algorithm, expected_digest in job.required.also:
             self._compare(job, aside, algorithm, expected_digest)
-        if job.want.algorithm:
-            job.digest = self._compare(job, aside, job.want.algorithm, job.want.digest)
+        if job.required.algorithm:
+            job.digest = self._compare(job, aside, job.required.algorithm, job.required.digest)
             job.proven = True
 
     def _compare(self, job: Job[None], aside: str, algorithm: str, expected: str) -> str:
         """The digest of what arrived, which is that of the source, and the expected one."""
-        found = gridftp_names.checksum(self.taker.names(), aside, algorithm)
+        found = gridftp_names.checksum(self.writer.names(), aside, algorithm)
         found = found or self._read_back(aside, algorithm)
-        for other in (expected, gridftp_names.checksum(self.giver.names(), job.path, algorithm)):
+        for other in (expected, gridftp_names.checksum(self.reader.names(), job.path, algorithm)):
             if other and other != found:
-                raise mismatch(self.taker.door.url + job.to, algorithm, other, found)
+                raise mismatch(self.writer.connector.url + job.destination, algorithm, other, found)
         return found
 
     def _read_back(self, aside: str, algorithm: str) -> str:
-        sink = NullSink(aside, Want(algorithm), self.control)
-        for back in Gets(self.taker).run(iter([Job[Sink](aside, "", sink.check.want, sink)])):
+        sink = NullSink(aside, Requirement(algorithm), self.control)
+        for back in Gets(self.writer).run(iter([Job[Sink](aside, "", sink.check.required, sink)])):
             if back.error is not None:
                 raise back.error
         return sink.commit()

@@ -25,7 +25,7 @@ from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 from pegasus_toolkit.transfer.backends.gridftp.copy import rename
 from pegasus_toolkit.transfer.backends.gridftp.errors import PROTECTION, failure
-from pegasus_toolkit.transfer.backends.gridftp.login import GsiDoor
+from pegasus_toolkit.transfer.backends.gridftp.login import GsiConnector
 from pegasus_toolkit.transfer.backends.gridftp.names import Facts
 from pegasus_toolkit.transfer.backends.gridftp.put import Item
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
@@ -60,9 +60,9 @@ class Guc(GridFtp):
 
     abilities = Abilities(in_flight=1, streams=False, threads=2)
 
-    def __init__(self, entrance: GsiDoor, settings: Settings, tool: str) -> None:
-        super().__init__(entrance, settings)
-        self.entrance = entrance
+    def __init__(self, connector: GsiConnector, settings: Settings, tool: str) -> None:
+        super().__init__(connector, settings)
+        self._gsi = connector
         self.tool = tool
         self._process: subprocess.Popen[bytes] | None = None
         self._private = False  # data are encrypted
@@ -79,12 +79,12 @@ class Guc(GridFtp):
     def _wanted(self, job: Job[Sink]) -> Pair | None:
         try:
             found = gridftp_names.stat(self.names(), job.path)
-            if error := gridftp_names.not_a_directory(found, self.door.url + job.path):
+            if error := gridftp_names.not_a_directory(found, self.connector.url + job.path):
                 raise error
             if found.size is not None:
                 job.end.announce(found.size)
             if job.end.file is None:
-                raise Unsupported("globus-url-copy can only fill whole local files", url=self.door.url)
+                raise Unsupported("globus-url-copy can only fill whole local files", url=self.connector.url)
             return Pair(job, job.end.file, job.path, found.size)
         except TransferError as error:
             if self.broken():
@@ -111,7 +111,7 @@ class Guc(GridFtp):
     def _given(self, job: Job[Source]) -> Pair | None:
         try:
             if job.end.file is None:
-                raise Unsupported("globus-url-copy can only take whole local files", url=self.door.url)
+                raise Unsupported("globus-url-copy can only take whole local files", url=self.connector.url)
             self.make_parent(job.path)
             return Pair(job, job.end.file, Item.name(job.path), job.end.size)
         except TransferError as error:
@@ -140,15 +140,15 @@ class Guc(GridFtp):
             if status == 0:  # it thinks that it moved them
                 for pair in rest:
                     text = f"not the {pair.size} bytes that there were"
-                    pair.job.error = Corrupted(text, url=self.door.url + pair.remote, side=side)
+                    pair.job.error = Corrupted(text, url=self.connector.url + pair.remote, side=side)
                 return
             reply = _reply(said)
             if reply.code in PROTECTION and not self._private:
                 self._private = True  # the server insists on encrypted data, so that is tried
             else:
                 first = rest.pop(0)
-                url = self.door.url + first.job.path
-                first.job.error = failure(reply, url, self.door.host, side=side)
+                url = self.connector.url + first.job.path
+                first.job.error = failure(reply, url, self.connector.host, side=side)
             pairs = rest
 
     def _whole(self, pairs: Sequence[Pair], side: Side) -> list[bool]:
@@ -182,13 +182,13 @@ class Guc(GridFtp):
     def _line(self, pair: Pair, side: Side) -> str:
         """Percent-encoded, so that no name needs quotes: the tool decodes both."""
         here = f"file://{quote(str(Path(pair.file).absolute()))}"
-        there = f"{self.door.url}{quote(pair.remote, errors='surrogateescape')}"
+        there = f"{self.connector.url}{quote(pair.remote, errors='surrogateescape')}"
         return f"{there} {here}\n" if side == "source" else f"{here} {there}\n"
 
     def _wait(self, argv: list[str], output: int, pairs: Sequence[Pair], side: Side) -> int:
         with self._lock:
             if self.closed:
-                raise Cancelled("closed", url=self.door.url)
+                raise Cancelled("closed", url=self.connector.url)
             process = self._process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._environment(),
                 cwd="/", start_new_session=True,
@@ -202,13 +202,13 @@ class Guc(GridFtp):
             _end(process)
             self._process = None
         if self.closed:
-            raise Cancelled("closed", url=self.door.url)
+            raise Cancelled("closed", url=self.connector.url)
         return process.returncode
 
     def _environment(self) -> dict[str, str]:
-        credential = self.entrance.credential
+        credential = self._gsi.credential
         environ = {name: self.settings.environ[name] for name in KEPT if name in self.settings.environ}
-        environ |= {"LC_ALL": "C", "X509_CERT_DIR": self.entrance.authorities}
+        environ |= {"LC_ALL": "C", "X509_CERT_DIR": self._gsi.authorities}
         if credential.proxy:
             return environ | {"X509_USER_PROXY": credential.path}
         return environ | {"X509_USER_CERT": credential.certificate, "X509_USER_KEY": credential.key}

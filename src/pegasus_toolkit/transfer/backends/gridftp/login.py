@@ -22,21 +22,21 @@ REMOTE = (
 )
 
 
-class Door(Protocol):
+class Connector(Protocol):
     """One account at one server."""
 
     url: str
     host: str
     near: bool  # whether the server may be able to connect to us
 
-    def enter(self, patience: float) -> Session:
+    def connect(self, patience: float) -> Session:
         """A new session, logged in, binary. Raises what is wrong."""
 
     def identity(self) -> Identity:
         """Which credential opens it."""
 
 
-class GsiDoor:
+class GsiConnector:
     """Logs in with a proxy; the server's account is the one that its gridmap says."""
 
     near = True
@@ -55,7 +55,7 @@ class GsiDoor:
         """The proxy."""
         return Identity("X.509 proxy", self.credential.path, self.credential.expires)
 
-    def enter(self, patience: float) -> Session:
+    def connect(self, patience: float) -> Session:
         """Connects, checks the server's certificate, shows ours."""
         from pegasus_toolkit.transfer.backends.gridftp.gsi import Gsi
 
@@ -76,10 +76,10 @@ class GsiDoor:
         except BaseException:
             sock.close()
             raise
-        return greet(Session(link, self.host, self.url), self.user, patience)
+        return log_in(Session(link, self.host, self.url), self.user, patience)
 
 
-class SshDoor:
+class SshConnector:
     """Runs the server at the other end of an ssh connection and speaks to it through that."""
 
     near = False
@@ -107,7 +107,7 @@ class SshDoor:
         """The key that is named, or what ssh finds by itself."""
         return Identity("SSH key", self.program.credential.private_key or "agent or usual key")
 
-    def enter(self, patience: float) -> Session:
+    def connect(self, patience: float) -> Session:
         """Starts ssh; what it says on its way out tells why it could not."""
         from pegasus_toolkit.transfer.backends.ssh.program import Child
 
@@ -127,10 +127,10 @@ class SshDoor:
         if hello.code != 220:
             session.close()
             raise Denied(f"the server says {hello.code} {hello.text}", url=self.url, host=self.host)
-        return greet(session, self.where.user or ":globus-mapping:", patience)
+        return log_in(session, self.where.user or ":globus-mapping:", patience)
 
 
-def greet(session: Session, user: str, patience: float) -> Session:
+def log_in(session: Session, user: str, patience: float) -> Session:
     """Logs in and asks what the server can do."""
     try:
         reply = session.ask(f"USER {user}")
@@ -177,11 +177,11 @@ def tool_missing(tool: str, debian: str, conda: str, url: str) -> Unsupported:
     return Unsupported(f"needs {tool}, which is not installed", url=url, hint=hint)
 
 
-def door(endpoint: Endpoint, settings: Settings) -> Door:
+def connector(endpoint: Endpoint, settings: Settings) -> Connector:
     """The way in that the scheme asks for. Raises ``CredentialError``, ``BadSpecification``."""
     credentials = settings.credentials
     if endpoint.scheme == "sshftp":
-        return SshDoor(endpoint, settings, credentials.ssh("sshftp", endpoint.authority, endpoint.site))
+        return SshConnector(endpoint, settings, credentials.ssh("sshftp", endpoint.authority, endpoint.site))
     address(endpoint)
     credential = credentials.proxy(endpoint.site, endpoint.scheme)
     if credential is None:
@@ -190,15 +190,15 @@ def door(endpoint: Endpoint, settings: Settings) -> Door:
     if not authorities:
         hint = "install them in /etc/grid-security/certificates, or name a directory in X509_CERT_DIR"
         raise CredentialError("no certificates of grid authorities are installed", hint)
-    return GsiDoor(endpoint, settings, credential, authorities)
+    return GsiConnector(endpoint, settings, credential, authorities)
 
 
-def leave(session: Session | None) -> None:
+def log_out(session: Session | None) -> None:
     """Closes a session that may be lost already."""
     if session is not None:
         with suppress(OSError):
             session.close()
 
 
-_gsi: type[Door] = GsiDoor
-_ssh: type[Door] = SshDoor
+_gsi: type[Connector] = GsiConnector
+_ssh: type[Connector] = SshConnector

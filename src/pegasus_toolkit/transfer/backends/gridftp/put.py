@@ -12,14 +12,14 @@ from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.data import BLOCK, Sender
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure, number
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
-from pegasus_toolkit.transfer.ends.checked import mismatch
-from pegasus_toolkit.transfer.ends.disk import aside
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     TransferError,
     from_oserror,
 )
 from pegasus_toolkit.transfer.interface import Job, Source
+from pegasus_toolkit.transfer.streams.checked import mismatch
+from pegasus_toolkit.transfer.streams.disk import aside
 
 AHEAD = 4  # files that the server is told of before the one in hand is stored, or half of them
 UNPROVEN = 32  # files stored and not yet renamed
@@ -154,8 +154,8 @@ class Puts:
 
     def _prove(self, item: Item) -> None:
         """Asks what the server holds: its size, or its digest where that is wanted."""
-        names, want = self.grid.names(), item.job.want
-        digested = want.remote and want.algorithm in names.algorithms
+        names, required = self.grid.names(), item.job.required
+        digested = required.remote and required.algorithm in names.algorithms
 
         def told(reply: Reply) -> None:
             found = reply.text.split()[-1].lower() if reply.code == 213 and reply.text else ""
@@ -163,7 +163,10 @@ class Puts:
                 item.job.proven = True
             elif digested and found:
                 wrong = mismatch(
-                    item.job.path, f"{want.algorithm} of what the server stored", item.job.end.digest, found
+                    item.job.path,
+                    f"{required.algorithm} of what the server stored",
+                    item.job.end.digest,
+                    found,
                 )
                 wrong.side = "destination"
                 self._unproven(item, wrong)
@@ -175,7 +178,7 @@ class Puts:
                 return
             self._publish(item)
 
-        command = f"CKSM {want.algorithm.upper()} 0 -1" if digested else "SIZE"
+        command = f"CKSM {required.algorithm.upper()} 0 -1" if digested else "SIZE"
         names.send(f"{command} {item.aside}", told)
 
     def _unproven(self, item: Item, error: TransferError) -> None:

@@ -122,7 +122,7 @@ class Session:
             if self.credential.client_key:
                 handle.setopt(pycurl.SSLKEY, self.credential.client_key)
 
-    def sticks(self, before: Origin, after: Origin) -> bool:
+    def holds_secret_from(self, before: Origin, after: Origin) -> bool:
         """Whether a handle aimed at ``before`` holds what ``after`` must not see, and cannot forget it."""
         return bool(self.credential.client_certificate) and before == self.origin != after
 
@@ -176,7 +176,7 @@ class Exchange:
         """A piece of a body that nobody wants."""
         self.dropped += len(chunk)
         if self.dropped > DROPPED:
-            raise Enough
+            raise StopReading
 
     def shown(self) -> str:
         """The URL for errors."""
@@ -188,10 +188,10 @@ class Exchange:
         if isinstance(error, Again):
             self.reset()
             return False
-        if error is not None and not isinstance(error, Enough):
+        if error is not None and not isinstance(error, StopReading):
             self.error = error
             return True
-        code = 0 if isinstance(error, Enough) else code
+        code = 0 if isinstance(error, StopReading) else code
         try:
             return self._judge(handle, code, text)
         except TransferError as failure:
@@ -279,5 +279,5 @@ class Again(Exception):
     """The request is to be sent once more, changed. Never leaves this package."""
 
 
-class Enough(Exception):
+class StopReading(Exception):
     """What came so far will do; the rest of the body is not read. Never leaves this package."""

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pegasus_toolkit.integrity import digests
-from pegasus_toolkit.transfer.backends.http.behind import BLOCK, Behind, Writer
-from pegasus_toolkit.transfer.backends.http.core import Again, Enough, Exchange
+from pegasus_toolkit.transfer.backends.http.core import Again, Exchange, StopReading
 from pegasus_toolkit.transfer.backends.http.headers import Head
 from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parts import Part, Parts
+from pegasus_toolkit.transfer.backends.http.write_behind import BLOCK, Behind, Writer
 from pegasus_toolkit.transfer.errors import IsDirectory, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Job, Sink
 
@@ -82,12 +82,12 @@ class Fetch(Exchange):
     def _expect(self, head: Head) -> None:
         """The server's own digests count where nobody else vouches for the content: one in the wanted
         algorithm costs nothing; else one is taken in another."""
-        told, want = head.digests(), self.job.want
-        if not told or want.digest:
+        told, required = head.digests(), self.job.required
+        if not told or required.digest:
             return
-        if want.algorithm in told:
-            self.job.end.expect(want.algorithm, told[want.algorithm])
-        elif not want.also:
+        if required.algorithm in told:
+            self.job.end.expect(required.algorithm, told[required.algorithm])
+        elif not required.also:
             best = next((name for name in digests.HEX_LENGTH if name in told), None)
             if best is not None:
                 self.job.end.expect(best, told[best])
@@ -97,7 +97,7 @@ class Fetch(Exchange):
         self._told = True
         self.kept = self.job.end.resume(f"{self.first} {self.validator} {self.size}")
         if self.kept == self.size:
-            raise Enough
+            raise StopReading
         if self.kept:
             self.extra = (f"Range: bytes={self.kept}-", f"If-Range: {self.validator}")
             raise Again

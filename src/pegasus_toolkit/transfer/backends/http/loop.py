@@ -11,7 +11,7 @@ from typing import Any
 
 import pycurl
 
-from pegasus_toolkit.transfer.backends.http.core import Enough, Exchange, Session
+from pegasus_toolkit.transfer.backends.http.core import Exchange, Session, StopReading
 from pegasus_toolkit.transfer.backends.http.headers import Head
 from pegasus_toolkit.transfer.errors import Cancelled
 from pegasus_toolkit.transfer.interface import Data
@@ -44,7 +44,7 @@ class Stream:
         exchange.lines = self.lines
         aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method, exchange.session.digest)
         if aim != self.aim:
-            if self.aim is not None and exchange.session.sticks(self.aim[0], exchange.target):
+            if self.aim is not None and exchange.session.holds_secret_from(self.aim[0], exchange.target):
                 self.handle.close()
                 self._renew(exchange.session)
             exchange.session.aim(self.handle, exchange.target, exchange.proxy, exchange.extra)
@@ -260,4 +260,4 @@ class Answer(Exchange):
     def _keep(self, chunk: Data) -> None:
         self.body += chunk
         if len(self.body) > self.most:
-            raise Enough
+            raise StopReading

@@ -11,11 +11,11 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from pegasus_toolkit.transfer.backends.http.behind import Behind, Free
 from pegasus_toolkit.transfer.backends.http.core import Exchange, Session
 from pegasus_toolkit.transfer.backends.http.headers import Head
 from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.urls import Origin
+from pegasus_toolkit.transfer.backends.http.write_behind import Behind, Free
 from pegasus_toolkit.transfer.errors import Permanent, ServerFault
 from pegasus_toolkit.transfer.interface import Data
 

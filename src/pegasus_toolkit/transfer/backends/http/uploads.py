@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pegasus_toolkit.transfer.backends.http.ahead import Ahead
 from pegasus_toolkit.transfer.backends.http.core import Exchange, Upload
 from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parents import Made, Parents, parent
+from pegasus_toolkit.transfer.backends.http.read_ahead import Ahead
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,

@@ -12,9 +12,6 @@ from collections.abc import Iterable, Iterator
 from pegasus_toolkit.transfer.backends.local.copy import Copier
 from pegasus_toolkit.transfer.backends.local.trees import remove, walk
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.ends.checked import BLOCK
-from pegasus_toolkit.transfer.ends.disk import failure, make_directory, stat_of
-from pegasus_toolkit.transfer.ends.files import FileSink, FileSource
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -27,12 +24,15 @@ from pegasus_toolkit.transfer.interface import (
     Links,
     Passive,
     Renames,
+    ReportsFreeSpace,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Spacious,
-    Want,
 )
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from pegasus_toolkit.transfer.streams.disk import failure, make_directory, stat_of
+from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 
 
 class Local(OneByOne):
@@ -45,7 +45,7 @@ class Local(OneByOne):
         self._closed = False
 
     def load(self, path: str, sink: Sink) -> None:
-        source = FileSource(path, Want(""), Control())
+        source = FileSource(path, Requirement(""), Control())
         try:
             sink.announce(source.size or 0)
             buffer = memoryview(bytearray(min(BLOCK, source.size or 1)))
@@ -56,9 +56,12 @@ class Local(OneByOne):
             source.close()
 
     def save(self, job: Job[Source]) -> None:
-        want, size = job.want, job.end.size
-        kept = Want(
-            want.algorithm if want.remote else "", "", want.size if size is None else size, want.remote
+        required, size = job.required, job.end.size
+        kept = Requirement(
+            required.algorithm if required.remote else "",
+            "",
+            required.size if size is None else size,
+            required.remote,
         )
         sink = FileSink(job.path, kept, Control())
         try:
@@ -69,9 +72,9 @@ class Local(OneByOne):
             sink.commit()
         finally:
             sink.abort()
-        job.proven = want.remote
+        job.proven = required.remote
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """Between local files, always."""
         return isinstance(other, Local)
 
@@ -89,7 +92,7 @@ class Local(OneByOne):
             copier.close()
 
     def link(self, jobs: Iterator[Job[None]], control: Control, verify: bool) -> Iterator[Job[None]]:
-        """Makes each ``job.to`` an absolute symbolic link; never in place of a directory."""
+        """Makes each ``job.destination`` an absolute symbolic link; never in place of a directory."""
         from pegasus_toolkit.transfer.backends.local.links import link
 
         for job in jobs:
@@ -136,13 +139,13 @@ class Local(OneByOne):
         """All files below, as ``cp -L`` would read them, and empty directories."""
         return walk(prefix)
 
-    def source(self, path: str, want: Want, control: Control) -> Source:
+    def source(self, path: str, required: Requirement, control: Control) -> Source:
         """The file, opened. Raises ``NotFound``, ``Denied``, ``IsDirectory``."""
-        return FileSource(path, want, control)
+        return FileSource(path, required, control)
 
-    def sink(self, path: str, want: Want, control: Control) -> Sink:
+    def sink(self, path: str, required: Requirement, control: Control) -> Sink:
         """A file in the making."""
-        return FileSink(path, want, control)
+        return FileSink(path, required, control)
 
     def free(self, path: str) -> int | None:
         """Bytes that this user may still write on the file system that ``path`` is, or would be, on."""
@@ -173,4 +176,4 @@ _passive: type[Passive] = Local
 _copies: type[Copies] = Local
 _links: type[Links] = Local
 _renames: type[Renames] = Local
-_spacious: type[Spacious] = Local
+_spacious: type[ReportsFreeSpace] = Local

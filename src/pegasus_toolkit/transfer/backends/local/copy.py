@@ -11,9 +11,11 @@ import stat
 from contextlib import suppress
 
 from pegasus_toolkit.integrity import digests
-from pegasus_toolkit.transfer.backends.local.pump import clone, feeder, move, stream
-from pegasus_toolkit.transfer.ends.checked import BLOCK, Check, mismatch
-from pegasus_toolkit.transfer.ends.disk import (
+from pegasus_toolkit.transfer.backends.local.copy_bytes import clone, feeder, move, stream
+from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory
+from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier, mismatch
+from pegasus_toolkit.transfer.streams.disk import (
     aside,
     create_aside,
     failure,
@@ -24,9 +26,7 @@ from pegasus_toolkit.transfer.ends.disk import (
     unchanged,
     write_all,
 )
-from pegasus_toolkit.transfer.ends.files import prove
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory
-from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.streams.files import prove
 
 HELD = 64  # directories held open at each side
 SHORT = 40  # characters of a name that leave room for what is put around it
@@ -91,13 +91,13 @@ class Copier:
         self._to.close()
 
     def copy(self, job: Job[None]) -> None:
-        """Copies ``job.path`` to ``job.to``; sets the job's size and digest. Raises ``TransferError``."""
+        """Copies one file; sets the job's size and digest. Raises ``TransferError``."""
         try:
             fd, info = self._open(job.path)
         except (OSError, ValueError) as error:
             raise failure(error, job.path, "source") from None
         try:
-            if info.st_size < BLOCK and not job.want.also and not job.want.remote:
+            if info.st_size < BLOCK and not job.required.also and not job.required.remote:
                 self._small(job, fd, info)
             else:
                 self._large(job, fd, info)
@@ -105,7 +105,7 @@ class Copier:
             error.side = error.side or "source"
             raise
         except (OSError, ValueError) as error:
-            raise failure(error, job.to, "destination") from None
+            raise failure(error, job.destination, "destination") from None
         finally:
             os.close(fd)
 
@@ -119,29 +119,29 @@ class Copier:
 
     def _small(self, job: Job[None], fd: int, info: os.stat_result) -> None:
         """One read, one write."""
-        want, size = job.want, info.st_size
+        required, size = job.required, info.st_size
         try:
             data = os.read(fd, size + 1)
         except OSError as error:
             raise failure(error, job.path, "source") from None
         if len(data) != size:
             raise Corrupted("changed while it was read", url=job.path)
-        if want.size is not None and want.size != size:
-            raise Corrupted(f"{size} bytes came, {want.size} expected", url=job.path)
+        if required.size is not None and required.size != size:
+            raise Corrupted(f"{size} bytes came, {required.size} expected", url=job.path)
         self._control.spend(size)
         digest = ""
-        if want.algorithm:
-            hasher = digests.new(want.algorithm)
+        if required.algorithm:
+            hasher = digests.new(required.algorithm)
             hasher.update(data)
             digest = hasher.hexdigest()
-            if want.digest and digest != want.digest:
-                raise mismatch(job.path, want.algorithm, want.digest, digest)
-        parent, slash, name = job.to.rpartition("/")
+            if required.digest and digest != required.digest:
+                raise mismatch(job.path, required.algorithm, required.digest, digest)
+        parent, slash, name = job.destination.rpartition("/")
         try:
-            self._place(job.to, parent or slash, name, data, info)
+            self._place(job.destination, parent or slash, name, data, info)
         except FileNotFoundError:  # a directory that was held is gone
             self._to.forget(parent or slash)
-            self._place(job.to, parent or slash, name, data, info)
+            self._place(job.destination, parent or slash, name, data, info)
         job.size = size
         job.digest = digest
 
@@ -176,14 +176,14 @@ class Copier:
             raise
 
     def _large(self, job: Job[None], fd: int, info: os.stat_result) -> None:
-        check = Check(job.path, job.want, self._control)
+        check = StreamVerifier(job.path, job.required, self._control)
         check.announce(info.st_size)
-        found = standing(job.to)
+        found = standing(job.destination)
         if found is not None and same(found, info):
             self._pass(fd, -1, info, check)
             job.digest = check.finish()
         elif found is not None and stat.S_ISCHR(found.st_mode):
-            out = open_device(job.to)
+            out = open_device(job.destination)
             try:
                 job.digest = self._pass(fd, out, info, check)
             finally:
@@ -193,11 +193,16 @@ class Copier:
         job.size = check.count
 
     def _whole(
-        self, job: Job[None], fd: int, info: os.stat_result, check: Check, found: os.stat_result | None
+        self,
+        job: Job[None],
+        fd: int,
+        info: os.stat_result,
+        check: StreamVerifier,
+        found: os.stat_result | None,
     ) -> None:
         """Through a name aside, which is gone whatever happens."""
-        room(job.to, min(info.st_size, info.st_blocks * 512))
-        out, temporary = create_aside(job.to, self._control.run, os.O_RDWR, info.st_mode & 0o777)
+        room(job.destination, min(info.st_size, info.st_blocks * 512))
+        out, temporary = create_aside(job.destination, self._control.run, os.O_RDWR, info.st_mode & 0o777)
         try:
             try:
                 if clone(fd, out):
@@ -210,16 +215,16 @@ class Copier:
                     os.fchmod(out, found.st_mode & 0o777)
             finally:
                 os.close(out)
-            if job.want.remote:
-                prove(temporary, job.want, job.digest, check.count, job.to)
+            if job.required.remote:
+                prove(temporary, job.required, job.digest, check.count, job.destination)
                 job.proven = True
-            os.rename(temporary, job.to)  # noqa: PTH104
+            os.rename(temporary, job.destination)  # noqa: PTH104
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             raise
 
-    def _pass(self, fd: int, out: int, info: os.stat_result, check: Check) -> str:
+    def _pass(self, fd: int, out: int, info: os.stat_result, check: StreamVerifier) -> str:
         """Moves and checks it all; ``out`` -1: checks only. The digest."""
         if check.hasher is None and not check.extra:
             if out >= 0:

@@ -8,15 +8,15 @@ import stat
 from contextlib import suppress
 
 from pegasus_toolkit.transfer.backends.local.copy import Copier, same
-from pegasus_toolkit.transfer.ends.checked import Check
-from pegasus_toolkit.transfer.ends.disk import aside, failure, make_parent, open_source, standing
-from pegasus_toolkit.transfer.ends.files import read_back
 from pegasus_toolkit.transfer.errors import IsDirectory, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.streams.checked import StreamVerifier
+from pegasus_toolkit.transfer.streams.disk import aside, failure, make_parent, open_source, standing
+from pegasus_toolkit.transfer.streams.files import read_back
 
 
 def link(job: Job[None], control: Control, verify: bool) -> None:
-    """Makes ``job.to`` a link to ``job.path``, absolute, replacing a file or a link in one step.
+    """Makes ``job.destination`` a link to ``job.path``, absolute, replacing a file or a link in one step.
 
     ``verify``: the source must be there and readable. Raises ``TransferError``.
     """
@@ -25,18 +25,18 @@ def link(job: Job[None], control: Control, verify: bool) -> None:
         _readable(job.path)
     try:
         target = os.path.join(os.getcwd(), job.path)  # noqa: PTH118, PTH109
-        if _same_name(job.path, job.to):
+        if _same_name(job.path, job.destination):
             return
-        _no_device(job.to)
-        temporary = aside(job.to, f"{control.run}-{os.urandom(4).hex()}")
+        _no_device(job.destination)
+        temporary = aside(job.destination, f"{control.run}-{os.urandom(4).hex()}")
         try:
             os.symlink(target, temporary)
         except FileNotFoundError:
-            make_parent(job.to)
+            make_parent(job.destination)
             os.symlink(target, temporary)
-        _rename(temporary, job.to)
+        _rename(temporary, job.destination)
     except (OSError, ValueError) as error:
-        raise failure(error, job.to, "destination") from None
+        raise failure(error, job.destination, "destination") from None
 
 
 def _readable(path: str) -> None:
@@ -82,7 +82,7 @@ def _rename(temporary: str, to: str) -> None:
 
 
 def move(job: Job[None], copier: Copier, control: Control) -> None:
-    """Moves ``job.path`` to ``job.to``: by rename, or across file systems by a verified copy.
+    """Moves ``job.path`` to ``job.destination``: by rename, or across file systems by a verified copy.
 
     What is wanted of the content is checked first. A source that is a link is copied from and then
     removed, so that the destination holds the content. A directory moves as a whole, onto nothing.
@@ -99,7 +99,7 @@ def move(job: Job[None], copier: Copier, control: Control) -> None:
         _move_directory(job)
         return
     copier.copy(job)
-    if not _one(job.path, job.to):
+    if not _one(job.path, job.destination):
         _unlink(job.path)
 
 
@@ -107,22 +107,22 @@ def _move_file(job: Job[None], control: Control, info: os.stat_result) -> bool:
     """Whether a rename was enough."""
     _check(job, control)
     try:
-        _no_device(job.to)
-        if _one(job.path, job.to):
-            if info.st_nlink > 1 and _names(job.path) != _names(job.to):
+        _no_device(job.destination)
+        if _one(job.path, job.destination):
+            if info.st_nlink > 1 and _names(job.path) != _names(job.destination):
                 _unlink(job.path)
             return True
         try:
-            os.rename(job.path, job.to)  # noqa: PTH104
+            os.rename(job.path, job.destination)  # noqa: PTH104
         except FileNotFoundError:
-            make_parent(job.to)
-            os.rename(job.path, job.to)  # noqa: PTH104
+            make_parent(job.destination)
+            os.rename(job.path, job.destination)  # noqa: PTH104
     except OSError as error:
         if error.errno == errno.EXDEV:
             return False
-        raise failure(error, job.to, "destination") from None
+        raise failure(error, job.destination, "destination") from None
     except ValueError as error:
-        raise failure(error, job.to, "destination") from None
+        raise failure(error, job.destination, "destination") from None
     return True
 
 
@@ -133,7 +133,7 @@ def _check(job: Job[None], control: Control) -> None:
     except (OSError, ValueError) as error:
         raise failure(error, job.path, "source") from None
     try:
-        check = Check(job.path, job.want, control)
+        check = StreamVerifier(job.path, job.required, control)
         check.announce(info.st_size)
         if check.hasher is not None or check.extra:
             read_back(fd, check)
@@ -149,14 +149,14 @@ def _check(job: Job[None], control: Control) -> None:
 def _move_directory(job: Job[None]) -> None:
     try:
         try:
-            os.rename(job.path, job.to)  # noqa: PTH104
+            os.rename(job.path, job.destination)  # noqa: PTH104
         except FileNotFoundError:
-            make_parent(job.to)
-            os.rename(job.path, job.to)  # noqa: PTH104
+            make_parent(job.destination)
+            os.rename(job.path, job.destination)  # noqa: PTH104
     except OSError as error:
         if error.errno in (errno.EXDEV, errno.ENOTEMPTY, errno.EEXIST):
             raise IsDirectory("is a directory", url=job.path, side="source") from None
-        raise failure(error, job.to, "destination") from None
+        raise failure(error, job.destination, "destination") from None
 
 
 def _one(path: str, to: str) -> bool:

@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-from pegasus_toolkit.transfer.ends.disk import failure
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Entry
+from pegasus_toolkit.transfer.streams.disk import failure
 
 
 def walk(top: str) -> Iterator[Entry]:

@@ -33,10 +33,10 @@ from pegasus_toolkit.transfer.interface import (
     Identity,
     Inspects,
     Job,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Want,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ class S3(OneByOne):
     def _sized(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Looks at each job just before it is begun: a size that is known tells by what it is to be moved."""
         for job in jobs:
-            if job.want.size is not None:
-                self._large = job.want.size > SMALL
+            if job.required.size is not None:
+                self._large = job.required.size > SMALL
             yield job
 
     def load(self, path: str, sink: Sink) -> None:
@@ -120,10 +120,12 @@ class S3(OneByOne):
 
     def _save_whole(self, bucket: str, key: str, content: memoryview, job: Job[Source]) -> None:
         """One request. The server's word for the digest comes with its answer, so ask where it is wanted."""
-        small = len(content) <= SMALL and fits(key) and self.site.options.checksums and not job.want.remote
+        small = (
+            len(content) <= SMALL and fits(key) and self.site.options.checksums and not job.required.remote
+        )
         if small and self._in_bucket(bucket, lambda: self._stores.save(bucket, key, content)):
             return
-        known = job.end.digest if job.want.algorithm == "sha256" else ""
+        known = job.end.digest if job.required.algorithm == "sha256" else ""
         digest = known or hashlib.sha256(content).hexdigest()
         job.proven = self._in_bucket(bucket, lambda: self._keys.put(bucket, key, content, digest))
 
@@ -250,13 +252,13 @@ class S3(OneByOne):
         bucket, key = self._object(path)
         return self._keys.entry(path, bucket, key, algorithm)
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """On one endpoint with one identity. What must be verified is not copied: it would be seen before."""
         return (
             isinstance(other, S3)
             and other.site.endpoint == self.site.endpoint
             and other.site.access_key == self.site.access_key
-            and not (want.digest or want.also or want.remote)
+            and not (required.digest or required.also or required.remote)
         )
 
     def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
@@ -273,10 +275,10 @@ class S3(OneByOne):
 
         self._check()
         control.spend(0)
-        source, target = Object(*self._object(job.path)), Object(*self._object(job.to))
+        source, target = Object(*self._object(job.path)), Object(*self._object(job.destination))
         head = self._keys.head(*source)
-        if job.want.size not in (None, head.size):
-            raise Corrupted(f"{head.size} bytes, {job.want.size} expected", url=job.path)
+        if job.required.size not in (None, head.size):
+            raise Corrupted(f"{head.size} bytes, {job.required.size} expected", url=job.path)
         if target.bucket != source.bucket and target.bucket not in self._buckets:
             self._keys.ensure_bucket(target.bucket)  # services differ in what they say of a missing one
             self._buckets.add(target.bucket)
@@ -286,7 +288,7 @@ class S3(OneByOne):
             self._keys.copy(source, target, head)
         control.bytes += head.size
         job.size = head.size
-        job.digest = head.sha256 if job.want.algorithm == "sha256" else ""
+        job.digest = head.sha256 if job.required.algorithm == "sha256" else ""
 
     def identity(self) -> Identity:
         """Whose access key signs the requests."""

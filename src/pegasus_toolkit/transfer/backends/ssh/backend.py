@@ -20,12 +20,10 @@ from pegasus_toolkit.transfer.backends.ssh.sftp_copy import Copier
 from pegasus_toolkit.transfer.backends.ssh.sftp_get import Gets
 from pegasus_toolkit.transfer.backends.ssh.sftp_put import Puts
 from pegasus_toolkit.transfer.backends.ssh.sftp_session import Link, Session
-from pegasus_toolkit.transfer.ends.checked import NullSink
 from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
-    Connects,
     Control,
     Copies,
     Endpoint,
@@ -34,12 +32,14 @@ from pegasus_toolkit.transfer.interface import (
     Identity,
     Inspects,
     Job,
+    Preconnects,
+    ReportsFreeSpace,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Spacious,
-    Want,
 )
+from pegasus_toolkit.transfer.streams.checked import NullSink
 
 IN_FLIGHT = 128  # files on one connection
 SOON = 5.0  # seconds to connect for what is only a help
@@ -61,7 +61,7 @@ class Connector(Protocol):
     def sftp(self, timeout: float) -> Link:
         """Begins to connect to its SFTP subsystem. Raises what is wrong at once."""
 
-    def relent(self) -> bool:
+    def retry_with_less(self) -> bool:
         """After a connection failed: whether another try, asking for less, may do."""
 
     def run(self, command: str, given: bytes, timeout: float, stopped: Stopped) -> tuple[int, bytes]:
@@ -116,7 +116,7 @@ class Sftp:
         except TransferError:
             return  # what is left has a name of its own, and no other run takes it for a file
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """Within one account of a server that offers ``copy-data``; asks the server, once."""
         if not isinstance(other, Sftp) or other.endpoint[1:] != self.endpoint[1:]:
             return False
@@ -143,8 +143,8 @@ class Sftp:
             yield from Copier(session, self._url, control, digest).run(jobs, make)
 
     def _read_back(self, session: Session, path: str, algorithm: str, size: int, control: Control) -> str:
-        want = Want(algorithm, "", size)
-        job: Job[Sink] = Job(path, "", want, NullSink(self._url + path, want, control))
+        required = Requirement(algorithm, "", size)
+        job: Job[Sink] = Job(path, "", required, NullSink(self._url + path, required, control))
         for over in Gets(session, self._url, 1).run(iter([job])):
             if over.error is not None:
                 raise over.error
@@ -262,7 +262,7 @@ class Sftp:
         try:
             return self._connect(timeout)
         except Unsupported:
-            if not self.connector.relent():
+            if not self.connector.retry_with_less():
                 raise
             self._drop()
             return self._connect(timeout)
@@ -322,5 +322,5 @@ _: type[Backend] = Sftp
 _copies: type[Copies] = Sftp
 _inspects: type[Inspects] = Sftp
 _identified: type[Identified] = Sftp
-_spacious: type[Spacious] = Sftp
-_connects: type[Connects] = Sftp
+_spacious: type[ReportsFreeSpace] = Sftp
+_connects: type[Preconnects] = Sftp

@@ -60,7 +60,7 @@ class Library:
             raise self._error(error, Unsupported("the server offers no SFTP")) from None
         return Tunnel(client, channel, self.address)
 
-    def relent(self) -> bool:
+    def retry_with_less(self) -> bool:
         """Never: nothing more than needed is asked for."""
         return False
 

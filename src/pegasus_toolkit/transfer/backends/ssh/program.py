@@ -52,7 +52,7 @@ class Program:
         """Connects to the server's SFTP subsystem."""
         return Child(self, ["-s"], "sftp", timeout)
 
-    def relent(self) -> bool:
+    def retry_with_less(self) -> bool:
         """Whether it was the preferred ciphers that an ``ssh`` before 8.1 does not understand."""
         relents, self.cipher_refused = self.cipher_refused and self.prefer_fast, False
         if relents:

@@ -9,10 +9,10 @@ from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
 from pegasus_toolkit.transfer.backends.ssh.sftp_errors import refused
 from pegasus_toolkit.transfer.backends.ssh.sftp_session import Session
 from pegasus_toolkit.transfer.backends.ssh.sftp_tree import Task, one, remove, run
-from pegasus_toolkit.transfer.ends.checked import mismatch
-from pegasus_toolkit.transfer.ends.disk import aside
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.streams.checked import mismatch
+from pegasus_toolkit.transfer.streams.disk import aside
 
 WIDTH = 16  # files in flight
 SLICE = 64 << 20  # bytes copied by one request: the server answers nothing else meanwhile
@@ -47,7 +47,7 @@ class Copier:
     def _once_more(self, job: Job[None], make: Callable[[str], None]) -> None:
         try:
             job.error = None
-            make(job.to.rpartition("/")[0])
+            make(job.destination.rpartition("/")[0])
             one(self.session, self._copy(job))
         except TransferError as error:
             job.error = error
@@ -67,14 +67,14 @@ class Copier:
             job.error = Unsupported("is not a regular file", url=name, side="source")
             return job
         job.size = found.size
-        if job.want.size not in (None, job.size):
-            message = f"{job.size} bytes there, {job.want.size} expected"
+        if job.required.size not in (None, job.size):
+            message = f"{job.size} bytes there, {job.required.size} expected"
             job.error = Corrupted(message, url=name, side="source")
             return job
-        target = wire.encode(job.to)
+        target = wire.encode(job.destination)
         kind, body = yield wire.STAT, target
         if kind == wire.ATTRS and wire.attributes(body)[0].directory:
-            job.error = IsDirectory("is a directory", url=self.url + job.to, side="destination")
+            job.error = IsDirectory("is a directory", url=self.url + job.destination, side="destination")
             return job
         yield from self._through(job, found)
         return job
@@ -88,7 +88,7 @@ class Copier:
             return
         source, _ = wire.text(body)
         self.count += 1
-        there = aside(job.to, f"{self.mark}-{self.count:x}")
+        there = aside(job.destination, f"{self.mark}-{self.count:x}")
         mode = wire.permissions((found.mode or 0o666) & 0o777)
         kind, body = yield wire.OPEN, wire.encode(there) + wire.U32.pack(wire.NEW_FOR_WRITING) + mode
         if kind == wire.HANDLE:
@@ -97,11 +97,11 @@ class Copier:
             job.error = yield from self._slices(job, source, target)
             kind, body = yield wire.CLOSE, wire.string(target)
             if wire.code(kind, body) != wire.OK and job.error is None:
-                job.error = refused(kind, body, self.url + job.to, "destination", "write")
+                job.error = refused(kind, body, self.url + job.destination, "destination", "write")
         elif wire.code(kind, body) in (wire.NO_SUCH_FILE, wire.NO_SUCH_PATH):
-            job.error = _NoParent("no such directory", url=self.url + job.to, side="destination")
+            job.error = _NoParent("no such directory", url=self.url + job.destination, side="destination")
         else:
-            job.error = refused(kind, body, self.url + job.to, "destination", "make a file there")
+            job.error = refused(kind, body, self.url + job.destination, "destination", "make a file there")
         yield wire.CLOSE, wire.string(source)
 
     def _slices(self, job: Job[None], source: bytes, target: bytes) -> Task[TransferError | None]:
@@ -112,7 +112,7 @@ class Copier:
             body += wire.U64.pack(count) + wire.string(target) + wire.U64.pack(at)
             kind, answer = yield wire.EXTENDED, body
             if wire.code(kind, answer) != wire.OK:
-                return refused(kind, answer, self.url + job.to, "destination", "copy")
+                return refused(kind, answer, self.url + job.destination, "destination", "copy")
             at += count
             try:
                 self.control.spend(count)
@@ -142,26 +142,30 @@ class Copier:
         size = wire.attributes(body)[0].size if kind == wire.ATTRS else None
         if size != job.size:
             message = f"{size} bytes were copied, {job.size} expected"
-            raise Corrupted(message, url=self.url + job.to, side="source")
-        want = job.want
-        expected = [(want.algorithm, want.digest), *want.also] if want.algorithm else [*want.also]
+            raise Corrupted(message, url=self.url + job.destination, side="source")
+        required = job.required
+        expected = (
+            [(required.algorithm, required.digest), *required.also]
+            if required.algorithm
+            else [*required.also]
+        )
         for algorithm, digest in expected:
             found = self.digest(there, algorithm, job.size)
             if digest and found != digest:
                 raise mismatch(self.url + job.path, algorithm, digest, found)
-            if algorithm == want.algorithm:
+            if algorithm == required.algorithm:
                 job.digest = found
                 job.proven = True
 
     def _rename(self, job: Job[None], there: str) -> None:
-        names = wire.encode(there) + wire.encode(job.to)
+        names = wire.encode(there) + wire.encode(job.destination)
         if wire.POSIX_RENAME in self.session.offers:
             kind, body = self.session.ask(wire.EXTENDED, wire.string(wire.POSIX_RENAME) + names)
         else:
-            self.session.ask(wire.REMOVE, wire.encode(job.to))
+            self.session.ask(wire.REMOVE, wire.encode(job.destination))
             kind, body = self.session.ask(wire.RENAME, names)
         if wire.code(kind, body) != wire.OK:
-            raise refused(kind, body, self.url + job.to, "destination", "rename it to its name")
+            raise refused(kind, body, self.url + job.destination, "destination", "rename it to its name")
 
     def _remove(self, there: str) -> None:
         one(self.session, remove(there, self.url + there))

@@ -10,7 +10,6 @@ from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
 from pegasus_toolkit.transfer.backends.ssh.sftp_batch import Batch, Transferring
 from pegasus_toolkit.transfer.backends.ssh.sftp_errors import refused
 from pegasus_toolkit.transfer.backends.ssh.sftp_session import BLOCK_HEAD
-from pegasus_toolkit.transfer.ends.disk import aside
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     IsDirectory,
@@ -19,6 +18,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Job, Source
+from pegasus_toolkit.transfer.streams.disk import aside
 
 WINDOW = 8 << 20  # bytes that were sent and are not acknowledged
 MARGIN = 1 << 20  # bytes free, below which a failure to write is taken for a full disk

@@ -33,7 +33,7 @@ TIDY = 2.0  # seconds that what was given up may take to remove what it left
 BLOCK_HEAD = 512  # bytes of a block kept free for the head of its packet
 
 
-class Nonsense(ServerFault):
+class ProtocolError(ServerFault):
     """What came is no SFTP."""
 
 
@@ -129,7 +129,7 @@ class Session:
         try:
             while not came:
                 self.turn()
-        except Nonsense as error:
+        except ProtocolError as error:
             hint = "do the login scripts of the account print something?"
             raise Unsupported("the server's answer is no SFTP 3", hint=hint) from error
         self.offers = wire.extensions(came[0])
@@ -299,7 +299,7 @@ class Session:
         try:
             self._handle()
         except (StructError, ValueError, KeyError) as error:
-            self.broken = Nonsense("the server's answer is no SFTP")
+            self.broken = ProtocolError("the server's answer is no SFTP")
             raise self.broken from error
         return True
 

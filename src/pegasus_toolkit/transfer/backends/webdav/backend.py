@@ -17,10 +17,10 @@ from pegasus_toolkit.transfer.interface import (
     Endpoint,
     Entry,
     Job,
+    ReportsFreeSpace,
+    Requirement,
     Settings,
     Source,
-    Spacious,
-    Want,
 )
 
 
@@ -57,11 +57,11 @@ class WebDav(Http):
         """The quota that the server tells."""
         return webdav_tree.free(self.session, self.side, path)
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """Within one server; and between two that are called ``davs``, where no secret has to be told."""
         from pegasus_toolkit.transfer.backends.webdav.copy import able
 
-        return isinstance(other, WebDav) and able(self, other, want)
+        return isinstance(other, WebDav) and able(self, other, required)
 
     def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
         """Copied aside, compared with the source, moved. What the servers will not do goes through here."""
@@ -94,4 +94,4 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
 
 _: type[Backend] = WebDav
 _copies: type[Copies] = WebDav
-_spacious: type[Spacious] = WebDav
+_spacious: type[ReportsFreeSpace] = WebDav

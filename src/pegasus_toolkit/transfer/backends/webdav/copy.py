@@ -21,7 +21,6 @@ from pegasus_toolkit.transfer.backends.http.login import Login
 from pegasus_toolkit.transfer.backends.http.uploads import Put
 from pegasus_toolkit.transfer.backends.webdav.put import DavPut, DavPuts
 from pegasus_toolkit.transfer.backends.webdav.steps import Step, alone
-from pegasus_toolkit.transfer.ends.pipe import Pipe
 from pegasus_toolkit.transfer.engine.finish import finish_get
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
@@ -32,7 +31,8 @@ from pegasus_toolkit.transfer.errors import (
     TimedOut,
     TransferError,
 )
-from pegasus_toolkit.transfer.interface import Control, Data, Entry, Job, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Data, Entry, Job, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.pipe import Pipe
 
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
@@ -93,7 +93,7 @@ class DavCopy(DavPut):
     """One file: COPY aside, a look at what came, MOVE."""
 
     def __init__(self, batch: Copies, job: Job[Any]) -> None:
-        super().__init__(batch, batch.server, job, job.to)
+        super().__init__(batch, batch.server, job, job.destination)
         self.copies = batch
         self.source: Entry | None = None
 
@@ -105,9 +105,9 @@ class DavCopy(DavPut):
     def begin(self) -> None:
         """Learns what the source is."""
         try:
-            self.source = self.copies.giver.inspect(self.job.path, COMMON)
-            if self.job.want.size not in (None, self.source.size):
-                what = f"{self.source.size} bytes, {self.job.want.size} expected"
+            self.source = self.copies.reader.inspect(self.job.path, COMMON)
+            if self.job.required.size not in (None, self.source.size):
+                what = f"{self.source.size} bytes, {self.job.required.size} expected"
                 raise Corrupted(what, url=self.job.path, side="source")
         except TransferError as error:
             error.side = error.side or "source"
@@ -151,9 +151,9 @@ class DavCopy(DavPut):
 class Copies(DavPuts):
     """One batch of copies. ``refused``: jobs whose servers would not, or could not."""
 
-    def __init__(self, giver: WebDav, taker: WebDav, control: Control) -> None:
-        super().__init__(taker.loop, taker.server, taker.clean)
-        self.giver = giver
+    def __init__(self, reader: WebDav, writer: WebDav, control: Control) -> None:
+        super().__init__(writer.loop, writer.server, writer.clean)
+        self.reader = reader
         self.control = control
         self.refused: deque[Job[Any]] = deque()
 
@@ -163,18 +163,23 @@ class Copies(DavPuts):
 
     def copy(self, one: DavCopy) -> None:
         """Within the server; else a pull; else a push, one at a time."""
-        giver, taker = self.giver.session, self.session
-        to = f"Destination: {taker.url(one.name).partition('?')[0]}"
-        if giver.origin == taker.origin:
-            return self.send(Copy(taker, one.job.path, one.copied, (to, "Overwrite: T"), self.control))
-        headers = lent(giver.found, taker.found)
+        reader, writer = self.reader.session, self.session
+        to = f"Destination: {writer.url(one.name).partition('?')[0]}"
+        if reader.origin == writer.origin:
+            return self.send(Copy(writer, one.job.path, one.copied, (to, "Overwrite: T"), self.control))
+        headers = lent(reader.found, writer.found)
         if headers is not None:
-            extra = (f"Source: {giver.url(one.job.path)}", "Overwrite: T", "Credential: none", *headers)
-            return self.send(Copy(taker, one.name, one.copied, extra, self.control))
-        extra = (to, "Overwrite: T", "Credential: none", *(lent(taker.found, giver.found) or ()))
-        step = Copy(giver, one.job.path, one.copied, extra, self.control)
+            extra = (f"Source: {reader.url(one.job.path)}", "Overwrite: T", "Credential: none", *headers)
+            return self.send(Copy(writer, one.name, one.copied, extra, self.control))
+        extra = (
+            to,
+            "Overwrite: T",
+            "Credential: none",
+            *(lent(writer.found, reader.found) or ()),
+        )
+        step = Copy(reader, one.job.path, one.copied, extra, self.control)
         with suppress(TransferError):  # the step has it
-            alone(self.giver.side, step)
+            alone(self.reader.side, step)
         one.copied(step)
 
 
@@ -192,38 +197,40 @@ def lent(passive: Login, active: Login) -> tuple[str, ...] | None:
     return (f"TransferHeaderAuthorization: Bearer {passive.token.secret.reveal()}",)
 
 
-def able(giver: WebDav, taker: WebDav, want: Want) -> bool:
+def able(reader: WebDav, writer: WebDav, required: Requirement) -> bool:
     """Whether to try. What is to be proven by a digest is not: servers tell other ones than are asked for."""
-    if want.digest or want.also or want.remote:
+    if required.digest or required.also or required.remote:
         return False
-    ours, theirs = giver.session.found, taker.session.found
-    if giver.session.origin == taker.session.origin:
+    ours, theirs = reader.session.found, writer.session.found
+    if reader.session.origin == writer.session.origin:
         same = (ours.user, ours.headers, ours.credential.client_certificate)
         return same == (theirs.user, theirs.headers, theirs.credential.client_certificate)
-    grid = giver.scheme == taker.scheme == "davs"
+    grid = reader.scheme == writer.scheme == "davs"
     return grid and (lent(ours, theirs) is not None or lent(theirs, ours) is not None)
 
 
-def copies(jobs: Iterator[Job[None]], giver: WebDav, taker: WebDav, control: Control) -> Iterator[Job[None]]:
+def copies(
+    jobs: Iterator[Job[None]], reader: WebDav, writer: WebDav, control: Control
+) -> Iterator[Job[None]]:
     """Each job when it is over; what the servers would not do goes through here, one by one."""
-    batch = Copies(giver, taker, control)
+    batch = Copies(reader, writer, control)
     made: Iterator[Job[Any]] = batch.run(cast("Iterator[Job[Any]]", jobs))
     for job in made:
         if job not in batch.refused:
             yield job
     for job in batch.refused:
-        _through(job, giver, taker, control)
+        _through(job, reader, writer, control)
         yield job
 
 
-def _through(job: Job[Any], giver: WebDav, taker: WebDav, control: Control) -> None:
-    pipe = Pipe(job.path, job.want, control)
+def _through(job: Job[Any], reader: WebDav, writer: WebDav, control: Control) -> None:
+    pipe = Pipe(job.path, job.required, control)
     job.error, job.through = None, True
-    pump = threading.Thread(target=_pump, args=(job, giver, pipe), daemon=True)
+    pump = threading.Thread(target=_pump, args=(job, reader, pipe), daemon=True)
     pump.start()
     try:
         pipe.wait_for_size()
-        for put in taker.put(iter([Job[Source](job.to, "", job.want, pipe.source)])):
+        for put in writer.put(iter([Job[Source](job.destination, "", job.required, pipe.source)])):
             job.error = put.error
     except TransferError as error:
         job.error = error
@@ -233,9 +240,9 @@ def _through(job: Job[Any], giver: WebDav, taker: WebDav, control: Control) -> N
     job.size, job.digest = pipe.check.count, pipe.digest or ""
 
 
-def _pump(job: Job[Any], giver: WebDav, pipe: Pipe) -> None:
+def _pump(job: Job[Any], reader: WebDav, pipe: Pipe) -> None:
     try:
-        for got in giver.get(iter([Job[Sink](job.path, "", job.want, pipe.sink)])):
+        for got in reader.get(iter([Job[Sink](job.path, "", job.required, pipe.sink)])):
             if got.error is not None:
                 pipe.fail(got.error)
             finish_get(got)

@@ -111,14 +111,14 @@ class DavPut(Put):
     # -- what was stored ---------------------------------------------------------------------------
 
     def _inspect(self) -> None:
-        name = WANT_DIGEST.get(self.job.want.algorithm)
-        if self.job.want.remote and name is not None:
+        name = WANT_DIGEST.get(self.job.required.algorithm)
+        if self.job.required.remote and name is not None:
             self.start("HEAD", self.where, self._inspected, f"Want-Digest: {name}")
         else:
             self.publish()
 
     def _inspected(self, step: Step) -> None:
-        algorithm, digest = self.job.want.algorithm, self.job.end.digest
+        algorithm, digest = self.job.required.algorithm, self.job.end.digest
         told = step.head.digests().get(algorithm, "") if step.error is None and step.head is not None else ""
         if told and told != digest:
             what = f"{algorithm} of what the server stored is {told}, expected {digest}"

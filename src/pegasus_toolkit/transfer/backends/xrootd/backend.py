@@ -12,7 +12,7 @@ from typing import Any
 
 from pegasus_toolkit.transfer.backends.xrootd import trees
 from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
-from pegasus_toolkit.transfer.backends.xrootd.moves import Moves, told
+from pegasus_toolkit.transfer.backends.xrootd.moves import Transfers, parse_checksum
 from pegasus_toolkit.transfer.backends.xrootd.server import Server
 from pegasus_toolkit.transfer.backends.xrootd.site import flags
 from pegasus_toolkit.transfer.errors import NotFound, TransferError
@@ -27,10 +27,10 @@ from pegasus_toolkit.transfer.interface import (
     Identity,
     Inspects,
     Job,
+    Requirement,
     Settings,
     Sink,
     Source,
-    Want,
 )
 
 IN_FLIGHT = 32  # files; more gain nothing
@@ -43,16 +43,16 @@ class Xrootd(Server):
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         super().__init__(endpoint, settings)
-        self.moves = Moves(self.site)
+        self.moves = Transfers(self.site)
 
     # -- verbs -------------------------------------------------------------------------------------
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
-        """Moves each ``job.path`` into ``job.end``."""
+        """Transfers each ``job.path`` into ``job.end``."""
         yield from self._batch(jobs, self.moves.load)
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
-        """Moves each ``job.end`` to ``job.path``."""
+        """Transfers each ``job.end`` to ``job.path``."""
         yield from self._batch(jobs, self.moves.save)
 
     def _batch(self, jobs: Iterator[Job[Any]], steps: Any) -> Iterator[Job[Any]]:
@@ -60,7 +60,7 @@ class Xrootd(Server):
         if first is None:
             return
         self.begin()
-        if first.want.remote:
+        if first.required.remote:
             self.moves.checksums = self.checksums()
 
         def all_of_them() -> Iterator[Job[Any]]:
@@ -111,15 +111,15 @@ class Xrootd(Server):
             return entry
         argument = self.site.path(path, f"cks.type={algorithm}")
         response = self.ask(path, self.site.files.query, flags.QueryCode.CHECKSUM, argument)
-        return entry._replace(digest=told(response))
+        return entry._replace(digest=parse_checksum(response))
 
-    def copies(self, other: Backend, want: Want) -> bool:
+    def copies(self, other: Backend, required: Requirement) -> bool:
         """From server to server, where both can and what must hold can be compared there."""
-        if not isinstance(other, Xrootd) or want.digest or want.also:
+        if not isinstance(other, Xrootd) or required.digest or required.also:
             return False
         try:
             both = self.can_copy() and other.can_copy()
-            return both and (not want.remote or bool(self.common(other)))
+            return both and (not required.remote or bool(self.common(other)))
         except TransferError:
             return False  # the relay meets it again, and tells it
 

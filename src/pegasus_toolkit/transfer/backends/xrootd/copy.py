@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
-from pegasus_toolkit.transfer.backends.xrootd.moves import is_directory, told
+from pegasus_toolkit.transfer.backends.xrootd.moves import is_directory, parse_checksum
 from pegasus_toolkit.transfer.backends.xrootd.server import Server
 from pegasus_toolkit.transfer.backends.xrootd.site import client, flags
-from pegasus_toolkit.transfer.ends.checked import mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.streams.checked import mismatch
 
 AT_ONCE = 4  # copies under way; each takes a thread of the library
 
@@ -37,11 +37,11 @@ class _Watch:
         return self.control.stop is not None
 
 
-def copy(jobs: Iterator[Job[None]], giver: Server, taker: Server, control: Control) -> Iterator[Job[None]]:
+def copy(jobs: Iterator[Job[None]], reader: Server, writer: Server, control: Control) -> Iterator[Job[None]]:
     """Each job when it is over; a few at a time. What the servers deny each other goes through here."""
     between = True
     while batch := [job for _, job in zip(range(AT_ONCE), jobs, strict=False)]:
-        copies = [_Copy(job, giver, taker) for job in batch]
+        copies = [_Copy(job, reader, writer) for job in batch]
         ready = [one for one in copies if one.attempt(one.before)]
         try:
             _run(ready, control, between)
@@ -75,11 +75,11 @@ def _run(copies: list[_Copy], control: Control, between: bool) -> None:
 
 
 class _Copy:
-    def __init__(self, job: Job[None], giver: Server, taker: Server) -> None:
-        self.job, self.giver, self.taker = job, giver, taker
+    def __init__(self, job: Job[None], reader: Server, writer: Server) -> None:
+        self.job, self.reader, self.writer = job, reader, writer
         self.aside = f".{os.urandom(8).hex()}.part"
-        self.source = giver.site.address(job.path)
-        self.target = taker.site.address(job.to, name=self.aside)
+        self.source = reader.site.address(job.path)
+        self.target = writer.site.address(job.destination, name=self.aside)
         self.status: Any = None
 
     def attempt(self, step: Any) -> bool:
@@ -94,39 +94,51 @@ class _Copy:
     def before(self) -> None:
         """Size and kind of the source."""
         job = self.job
-        entry = self.giver.stat(job.path)
+        entry = self.reader.stat(job.path)
         if entry.directory:
-            raise IsDirectory("a directory", url=self.giver.site.url(job.path), side="source")
+            raise IsDirectory("a directory", url=self.reader.site.url(job.path), side="source")
         job.size = entry.size or 0
-        if job.want.size not in (None, job.size):
-            raise Corrupted(f"{job.size} bytes, {job.want.size} expected", url=self.giver.site.url(job.path))
+        if job.required.size not in (None, job.size):
+            raise Corrupted(
+                f"{job.size} bytes, {job.required.size} expected", url=self.reader.site.url(job.path)
+            )
 
     def denied(self) -> bool:
         """Whether a server said no; to whom, its answer does not tell."""
         status = self.status
         if status is None or status.ok:
             return False
-        return isinstance(self.taker.site.error(status, self.job.to), Denied)
+        return isinstance(self.writer.site.error(status, self.job.destination), Denied)
 
     def after(self) -> None:
         """Compares what came, and gives it its name."""
-        job, taker = self.job, self.taker
+        job, writer = self.job, self.writer
         if self.status is None:
-            raise Corrupted("the copy did not end", url=taker.site.url(job.to))
-        taker.site.check(self.status, job.to)
-        found = taker.ask(job.to, taker.site.files.stat, taker.site.path(job.to, name=self.aside))
+            raise Corrupted("the copy did not end", url=writer.site.url(job.destination))
+        writer.site.check(self.status, job.destination)
+        found = writer.ask(
+            job.destination,
+            writer.site.files.stat,
+            writer.site.path(job.destination, name=self.aside),
+        )
         if int(found.size) != job.size:
-            raise Corrupted(f"{found.size} bytes came, {job.size} expected", url=taker.site.url(job.to))
-        if job.want.remote:
+            raise Corrupted(
+                f"{found.size} bytes came, {job.size} expected",
+                url=writer.site.url(job.destination),
+            )
+        if job.required.remote:
             self._compare()
-        source, target = taker.site.path(job.to, name=self.aside), taker.site.path(job.to)
-        status, _ = taker.answer(taker.site.files.mv, source, target)
+        source, target = (
+            writer.site.path(job.destination, name=self.aside),
+            writer.site.path(job.destination),
+        )
+        status, _ = writer.answer(writer.site.files.mv, source, target)
         if not status.ok:
             raise self._why_not(status)
 
     def _why_not(self, status: Any) -> TransferError:
-        site, path = self.taker.site, self.job.to
-        there, stat = self.taker.answer(site.files.stat, site.path(path))
+        site, path = self.writer.site, self.job.destination
+        there, stat = self.writer.answer(site.files.stat, site.path(path))
         if there.ok and is_directory(stat):
             return IsDirectory("a directory is there", url=site.url(path), side="destination")
         return site.error(status, path)
@@ -134,19 +146,26 @@ class _Copy:
     def _compare(self) -> None:
         """By a checksum that both servers can tell."""
         job = self.job
-        algorithm = self.giver.common(self.taker)
+        algorithm = self.reader.common(self.writer)
         both = []
-        for backend, path, name in ((self.giver, job.path, ""), (self.taker, job.to, self.aside)):
+        for backend, path, name in (
+            (self.reader, job.path, ""),
+            (self.writer, job.destination, self.aside),
+        ):
             argument = backend.site.path(path, f"cks.type={algorithm}", name)
-            both.append(told(backend.ask(path, backend.site.files.query, flags.QueryCode.CHECKSUM, argument)))
+            both.append(
+                parse_checksum(
+                    backend.ask(path, backend.site.files.query, flags.QueryCode.CHECKSUM, argument)
+                )
+            )
         if both[0] != both[1]:
             what = f"{algorithm} of what the server stored"
-            raise mismatch(self.taker.site.url(job.to), what, both[0][1], both[1][1])
+            raise mismatch(self.writer.site.url(job.destination), what, both[0][1], both[1][1])
         job.proven = True
 
     def undo(self) -> None:
         """Removes what was written aside, if anything was."""
-        site, path = self.taker.site, self.job.to
+        site, path = self.writer.site, self.job.destination
 
         def steps(task: Task) -> Steps:
             task.call(site.files.rm, site.path(path, name=self.aside))
@@ -157,6 +176,6 @@ class _Copy:
     def attempt_quietly(self, steps: Any) -> None:
         """The job has its error already."""
         try:
-            self.taker.loop.wait(steps)
+            self.writer.loop.wait(steps)
         except TransferError:
             return

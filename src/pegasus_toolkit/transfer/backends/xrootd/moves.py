@@ -10,9 +10,9 @@ from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.xrootd.errors import EXISTS
 from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task, broken_off
 from pegasus_toolkit.transfer.backends.xrootd.site import Site, client, flags
-from pegasus_toolkit.transfer.ends.checked import mismatch
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import mismatch
 
 CHUNK = 1 << 20  # bytes of one request ...
 WINDOW = 4  # ... and requests of one file that are under way; more or larger ones gain nothing
@@ -22,7 +22,7 @@ PREFERRED = ("adler32", "crc32", "md5", "sha1", "crc32c")  # quick ones first; c
 ANSWER = 3600  # seconds that a server may take to read a file again for its checksum
 
 
-class Moves:
+class Transfers:
     """What the files of one backend have in common."""
 
     def __init__(self, site: Site, checksums: tuple[str, ...] = ()) -> None:
@@ -39,11 +39,11 @@ class Moves:
     def load(self, task: Task) -> Steps:
         """Reads the file into the sink."""
         job: Job[Sink] = task.item
-        if job.want.remote and (algorithm := self.algorithm(job.want.algorithm)):
+        if job.required.remote and (algorithm := self.algorithm(job.required.algorithm)):
             task.call(*self._query(job.path, algorithm))
             _, status, response = yield
             if status.ok:  # else it has none after all
-                job.end.expect(*told(response))
+                job.end.expect(*parse_checksum(response))
         file = client.File()
         task.call(file.open, self.site.address(job.path), flags.OpenFlags.READ)
         _, status, _ = yield
@@ -118,8 +118,8 @@ class Moves:
 
     def _write(self, task: Task, file: Any, job: Job[Source], aside: str) -> Steps:
         site, source, at = self.site, job.end, 0
-        algorithm = self.algorithm(job.want.algorithm) if job.want.remote else ""
-        hasher = digests.new(algorithm) if algorithm and algorithm != job.want.algorithm else None
+        algorithm = self.algorithm(job.required.algorithm) if job.required.remote else ""
+        hasher = digests.new(algorithm) if algorithm and algorithm != job.required.algorithm else None
         under_way: dict[int, bytes] = {}  # the library keeps no copy of what it sends
         more = True
         while more or under_way:
@@ -137,7 +137,7 @@ class Moves:
                 offset, status, _ = yield
                 del under_way[offset]
                 site.check(status, job.path)
-        size = source.size if source.size is not None else job.want.size
+        size = source.size if source.size is not None else job.required.size
         if size not in (None, at):
             raise Corrupted(f"{at} bytes came, {size} expected", url=site.url(job.path), side="source")
         task.call(file.close)
@@ -155,7 +155,7 @@ class Moves:
         task.call(*self._query(job.path, algorithm, aside))
         _, status, response = yield
         self.site.check(status, job.path)
-        found = told(response)
+        found = parse_checksum(response)
         if found != (algorithm, digest):
             name = f"{algorithm} of what the server stored"
             raise mismatch(self.site.url(job.path), name, digest, found[1])
@@ -191,7 +191,7 @@ class Moves:
         raise error
 
 
-def told(response: bytes) -> tuple[str, str]:
+def parse_checksum(response: bytes) -> tuple[str, str]:
     """Algorithm and digest in a server's answer."""
     words = response.rstrip(b"\0\n").decode("ascii", "replace").split()
     return (words[0].lower(), words[1].lower()) if len(words) > 1 else ("", "")

@@ -8,11 +8,11 @@ from contextlib import suppress
 from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import TransferError
-from pegasus_toolkit.transfer.interface import Connects, Settings
+from pegasus_toolkit.transfer.interface import Preconnects, Settings
 from pegasus_toolkit.transfer.model import Operation, Transfer
 
 
-class Early:
+class Preconnect:
     """Opens the pool that the run will use. Nothing is moved, and no error is told, before the run."""
 
     def __init__(self, settings: Callable[[], Settings]) -> None:
@@ -29,10 +29,10 @@ class Early:
             self.pool = Pool(self._settings(), open_backend)
             for place in (first.sources[0], first.destinations[0]):
                 backend = self.pool.sample(place.endpoint)
-                if isinstance(backend, Connects):
+                if isinstance(backend, Preconnects):
                     backend.begin()
 
-    def __enter__(self) -> Early:
+    def __enter__(self) -> Preconnect:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,14 +32,14 @@ _VALUES = ("BEARER_TOKEN", "AWS_", "OSG_SQUID_LOCATION", "PEGASUS_TRANSFER_")
 _PROXIES = ("http_proxy", "https_proxy", "no_proxy")
 
 
-class World(NamedTuple):
+class PluginContext(NamedTuple):
     """``sandbox``: where relative names begin; ``environ``: the plugin's with what the job adds."""
 
     sandbox: str
     environ: Mapping[str, str]
 
 
-def look(infile: str, environ: Mapping[str, str]) -> World:
+def look(infile: str, environ: Mapping[str, str]) -> PluginContext:
     """The world of a plugin that is told what to do by ``infile``, which is in the sandbox."""
     ad = environ.get("_CONDOR_JOB_AD", "")
     sandbox = str(Path(ad or infile).absolute().parent)
@@ -55,7 +55,7 @@ def look(infile: str, environ: Mapping[str, str]) -> World:
     proxy = Path(sandbox, found.get("X509_USER_PROXY", ""))
     if found.get("X509_USER_PROXY"):
         found["X509_USER_PROXY"] = str(proxy)
-    return World(sandbox, found)
+    return PluginContext(sandbox, found)
 
 
 def _mine(directory: str) -> bool:

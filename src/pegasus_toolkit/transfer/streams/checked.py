@@ -1,6 +1,6 @@
 """Passive ends: what every one of them checks, and those that live in memory.
 
-``Check`` holds what must be true of a stream: its length, its digests, and that the run goes on.
+``StreamVerifier`` holds what must be true of a stream: its length, its digests, and that the run goes on.
 The ends here and in ``files`` differ only in where the bytes are.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Control, Data, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Data, Requirement, Sink, Source
 
 BLOCK = 1 << 20  # bytes; one reused buffer of this size is as fast as anything measured
 
@@ -22,32 +22,32 @@ def _hasher(algorithm: str) -> digests.Hasher:
         raise Unsupported(error.message, hint=error.hint) from None
 
 
-class Check:
+class StreamVerifier:
     """Digests and length of one stream, taken as it passes."""
 
-    __slots__ = ("control", "count", "extra", "hasher", "name", "want")
+    __slots__ = ("control", "count", "extra", "hasher", "name", "required")
 
-    def __init__(self, name: str, want: Want, control: Control) -> None:
+    def __init__(self, name: str, required: Requirement, control: Control) -> None:
         self.name = name  # path or URL, for errors
-        self.want = want
+        self.required = required
         self.control = control
         self.count = 0  # bytes seen
-        self.hasher = _hasher(want.algorithm) if want.algorithm else None
-        self.extra = [(_hasher(a), a, d) for a, d in want.also] if want.also else []
+        self.hasher = _hasher(required.algorithm) if required.algorithm else None
+        self.extra = [(_hasher(a), a, d) for a, d in required.also] if required.also else []
 
     def expect(self, algorithm: str, digest: str) -> None:
         """A further digest (lower-case hex) that must hold; call before the first byte."""
-        if algorithm == self.want.algorithm and not self.want.digest:
-            self.want = self.want._replace(digest=digest)
+        if algorithm == self.required.algorithm and not self.required.digest:
+            self.required = self.required._replace(digest=digest)
         else:
             self.extra.append((_hasher(algorithm), algorithm, digest))
 
     def announce(self, size: int) -> None:
         """Raises ``Corrupted`` when the announced size is not the expected one."""
-        if self.want.size is None:
-            self.want = self.want._replace(size=size)
-        elif size != self.want.size:
-            raise Corrupted(f"{size} bytes announced, {self.want.size} expected", url=self.name)
+        if self.required.size is None:
+            self.required = self.required._replace(size=size)
+        elif size != self.required.size:
+            raise Corrupted(f"{size} bytes announced, {self.required.size} expected", url=self.name)
 
     def feed(self, data: Data) -> None:
         """Accounts for the next bytes. Raises when cancelled, or on more than the expected size."""
@@ -57,8 +57,8 @@ class Check:
     def take(self, data: Data) -> None:
         """``feed`` for bytes that were moved before (the kept prefix of a partial file)."""
         self.count += len(data)
-        if self.want.size is not None and self.count > self.want.size:
-            raise Corrupted(f"more than the expected {self.want.size} bytes", url=self.name)
+        if self.required.size is not None and self.count > self.required.size:
+            raise Corrupted(f"more than the expected {self.required.size} bytes", url=self.name)
         if self.hasher is not None:
             self.hasher.update(data)
         for hasher, _, _ in self.extra:
@@ -67,16 +67,16 @@ class Check:
     def restart(self) -> None:
         """As if nothing had passed."""
         self.count = 0
-        self.hasher = _hasher(self.want.algorithm) if self.want.algorithm else None
+        self.hasher = _hasher(self.required.algorithm) if self.required.algorithm else None
         self.extra = [(_hasher(a), a, d) for _, a, d in self.extra]
 
     def finish(self) -> str:
         """The digest (hex, "" for none). Raises ``Corrupted`` unless all that is expected holds."""
-        if self.want.size is not None and self.count != self.want.size:
-            raise Corrupted(f"{self.count} bytes came, {self.want.size} expected", url=self.name)
+        if self.required.size is not None and self.count != self.required.size:
+            raise Corrupted(f"{self.count} bytes came, {self.required.size} expected", url=self.name)
         digest = self.hasher.hexdigest() if self.hasher is not None else ""
-        if self.want.digest and digest != self.want.digest:
-            raise mismatch(self.name, self.want.algorithm, self.want.digest, digest)
+        if self.required.digest and digest != self.required.digest:
+            raise mismatch(self.name, self.required.algorithm, self.required.digest, digest)
         for hasher, algorithm, expected in self.extra:
             if hasher.hexdigest() != expected:
                 raise mismatch(self.name, algorithm, expected, hasher.hexdigest())
@@ -94,8 +94,8 @@ class NullSink:
     file: str | None = None
     mode: int | None = None
 
-    def __init__(self, name: str, want: Want, control: Control) -> None:
-        self.check = Check(name, want, control)
+    def __init__(self, name: str, required: Requirement, control: Control) -> None:
+        self.check = StreamVerifier(name, required, control)
 
     @property
     def size(self) -> int:
@@ -126,8 +126,8 @@ class NullSink:
 class MemorySink(NullSink):
     """A sink that keeps what came; ``publish`` gets it, verified, at commit."""
 
-    def __init__(self, name: str, want: Want, control: Control) -> None:
-        super().__init__(name, want, control)
+    def __init__(self, name: str, required: Requirement, control: Control) -> None:
+        super().__init__(name, required, control)
         self.chunks: list[bytes] = []
 
     def restart(self) -> None:
@@ -157,8 +157,8 @@ class MemorySource:
     file: str | None = None
     mode: int | None = None
 
-    def __init__(self, name: str, content: Data, want: Want, control: Control) -> None:
-        self.check = Check(name, want, control)
+    def __init__(self, name: str, content: Data, required: Requirement, control: Control) -> None:
+        self.check = StreamVerifier(name, required, control)
         self.view = memoryview(content)
         self.size: int | None = len(content)
         self.at = 0

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends.local import copy as local_copy
-from pegasus_toolkit.transfer.backends.local import pump as local_pump
+from pegasus_toolkit.transfer.backends.local import copy_bytes as local_pump
 from pegasus_toolkit.transfer.backends.local.backend import Local
-from pegasus_toolkit.transfer.ends.checked import BLOCK
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
 )
-from pegasus_toolkit.transfer.interface import Control, Job, Want
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement
+from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import content, sha256
 
 LARGE = local_pump.THREADED + 12345  # hashed by a thread of its own
@@ -22,10 +22,10 @@ DIGESTS = pytest.mark.parametrize("algorithm", ["sha256", ""])
 
 
 def copy(
-    path: Path | str, to: Path | str, want: Want | None = None, control: Control | None = None
+    path: Path | str, to: Path | str, required: Requirement | None = None, control: Control | None = None
 ) -> Job[None]:
     """Copies one file; raises the job's error."""
-    job = Job[None](str(path), str(to), want or Want(), None)
+    job = Job[None](str(path), str(to), required or Requirement(), None)
     backend = Local()
     assert list(backend.copy(iter([job]), backend, control or Control("run"))) == [job]
     if job.error is not None:
@@ -56,7 +56,7 @@ def test_sparse_files_stay_sparse(tmp_path: Path, shape: str, algorithm: str, si
             made.write(data)
         made.truncate(size)
     assert file.stat().st_blocks * 512 < BLOCK, "this file system knows no holes"
-    job = copy(file, out, Want(algorithm))
+    job = copy(file, out, Requirement(algorithm))
     assert out.read_bytes() == file.read_bytes()
     assert out.stat().st_blocks * 512 < BLOCK
     assert (job.size, job.digest) == (size, sha256(file.read_bytes()) if algorithm else "")
@@ -74,7 +74,7 @@ def test_kernel_that_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way
         monkeypatch.setattr(os, name, cannot)
     (tmp_path / "file").write_bytes(content(size))
     control = Control("run")
-    assert copy(tmp_path / "file", tmp_path / "copy", Want(""), control).size == size
+    assert copy(tmp_path / "file", tmp_path / "copy", Requirement(""), control).size == size
     assert (tmp_path / "copy").read_bytes() == content(size)
     assert control.bytes == size
 
@@ -93,11 +93,14 @@ def test_clone_is_hashed_where_it_is(
     size = 3 * BLOCK + 5
     monkeypatch.setattr(local_copy, "clone", clone)
     (tmp_path / "file").write_bytes(content(size))
-    want, control = Want(algorithm, sha256(content(size)) if algorithm else "", size), Control("run")
+    required, control = (
+        Requirement(algorithm, sha256(content(size)) if algorithm else "", size),
+        Control("run"),
+    )
     if good or not algorithm:
-        assert copy(tmp_path / "file", tmp_path / "copy", want, control).size == size
+        assert copy(tmp_path / "file", tmp_path / "copy", required, control).size == size
         assert control.bytes == size
     else:
         with pytest.raises(Corrupted):
-            copy(tmp_path / "file", tmp_path / "copy", want)
+            copy(tmp_path / "file", tmp_path / "copy", required)
         assert names(tmp_path) == {"file"}

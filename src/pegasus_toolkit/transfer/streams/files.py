@@ -7,8 +7,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK, Check
-from pegasus_toolkit.transfer.ends.disk import (
+from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, TransferError
+from pegasus_toolkit.transfer.interface import Control, Data, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier
+from pegasus_toolkit.transfer.streams.disk import (
     aside,
     create,
     create_aside,
@@ -20,8 +22,6 @@ from pegasus_toolkit.transfer.ends.disk import (
     unchanged,
     write_all,
 )
-from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, TransferError
-from pegasus_toolkit.transfer.interface import Control, Data, Sink, Source, Want
 
 ANNOUNCED = 16 << 20  # bytes; smaller files are not worth asking for the free space
 
@@ -52,10 +52,10 @@ class FileSink:
     ``discard(control.partials)``.
     """
 
-    def __init__(self, path: str, want: Want, control: Control) -> None:
+    def __init__(self, path: str, required: Requirement, control: Control) -> None:
         self.path = path
         self.partial = ""
-        self.check = Check(path, want, control)
+        self.check = StreamVerifier(path, required, control)
         self._control = control
         self._fd = -1
         self._temporary = ""  # "" also while a device is written to
@@ -180,14 +180,14 @@ class FileSink:
         self._fd, self._temporary, self.partial = fd, partial, partial
         if not self._control.keep_partial:
             self._control.partials.add(partial)
-        size = self.check.want.size
+        size = self.check.required.size
         if size is not None and os.fstat(fd).st_size > size:
             os.ftruncate(fd, 0)
         read_back(fd, self.check)
 
     def _publish(self, digest: str) -> None:
-        if self.check.want.remote:
-            prove(self._temporary, self.check.want, digest, self.check.count, self.path)
+        if self.check.required.remote:
+            prove(self._temporary, self.check.required, digest, self.check.count, self.path)
         if self._mode is not None:
             os.fchmod(self._fd, self._mode)
         # Closing tells what a network file system could not write; a partial file stays open,
@@ -234,7 +234,7 @@ def trusted(fd: int, path: str) -> bool:
     return same and stat.S_ISREG(info.st_mode) and info.st_uid == os.geteuid() and info.st_nlink == 1
 
 
-def read_back(fd: int, check: Check) -> None:
+def read_back(fd: int, check: StreamVerifier) -> None:
     """Feeds what is in the file to ``check``; these bytes were moved before and do not count again."""
     buffer = memoryview(bytearray(BLOCK))
     while n := os.readv(fd, [buffer]):
@@ -242,9 +242,9 @@ def read_back(fd: int, check: Check) -> None:
         check.take(buffer[:n])
 
 
-def prove(written: str, want: Want, digest: str, size: int, name: str) -> None:
+def prove(written: str, required: Requirement, digest: str, size: int, name: str) -> None:
     """Reads back what was written and compares it with what came. Raises ``Corrupted``."""
-    check = Check(name, Want(want.algorithm, digest, size), Control())
+    check = StreamVerifier(name, Requirement(required.algorithm, digest, size), Control())
     fd = os.open(written, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         read_back(fd, check)
@@ -259,9 +259,9 @@ class FileSource:
     A file that changes while it is read is ``Corrupted`` (which may pass: a try later may find it quiet).
     """
 
-    def __init__(self, path: str, want: Want, control: Control) -> None:
+    def __init__(self, path: str, required: Requirement, control: Control) -> None:
         self.path = path
-        self.check = Check(path, want, control)
+        self.check = StreamVerifier(path, required, control)
         try:
             self._fd, self._info = open_source(path)
         except (OSError, ValueError) as error:

@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterator
 from types import TracebackType
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK, Check
-from pegasus_toolkit.transfer.ends.disk import write_all
 from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier
+from pegasus_toolkit.transfer.streams.disk import write_all
 
 CHUNK = 8 << 20  # bytes that the kernel moves in one call; cancelling waits for no more
 THREADED = 32 << 20  # bytes; from here on a thread for the hash is worth starting
@@ -22,7 +22,7 @@ ELSEWHERE = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EP
 class Inline:
     """Feeds a check at once."""
 
-    def __init__(self, check: Check, buffer: memoryview) -> None:
+    def __init__(self, check: StreamVerifier, buffer: memoryview) -> None:
         self._check = check
         self._buffer = buffer
 
@@ -49,7 +49,7 @@ class Behind:
     Hashing 2 GiB beside reading and writing takes 1.6 s instead of 2.2 on two cores.
     """
 
-    def __init__(self, check: Check, buffers: int = 3) -> None:
+    def __init__(self, check: StreamVerifier, buffers: int = 3) -> None:
         self._check = check
         self._free: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[memoryview, int] | None] = queue.SimpleQueue()
@@ -95,7 +95,7 @@ class Behind:
             raise self._error
 
 
-def feeder(check: Check, size: int, buffer: memoryview) -> Inline | Behind:
+def feeder(check: StreamVerifier, size: int, buffer: memoryview) -> Inline | Behind:
     """What feeds ``check`` with a file of that size."""
     return Behind(check) if size >= THREADED else Inline(check, buffer)
 
@@ -169,7 +169,7 @@ def clone(fd: int, out: int) -> bool:
     return True
 
 
-def move(fd: int, out: int, info: os.stat_result, check: Check) -> None:
+def move(fd: int, out: int, info: os.stat_result, check: StreamVerifier) -> None:
     """Copies without a look at the bytes: the kernel does it."""
     for start, end, data in extents(fd, info):
         if data:
@@ -178,7 +178,7 @@ def move(fd: int, out: int, info: os.stat_result, check: Check) -> None:
             check.count += end - start
 
 
-def _kernel(fd: int, out: int, at: int, end: int, check: Check) -> None:
+def _kernel(fd: int, out: int, at: int, end: int, check: StreamVerifier) -> None:
     os.lseek(out, at, os.SEEK_SET)
     ways = [_range, _send, _write]
     while at < end:

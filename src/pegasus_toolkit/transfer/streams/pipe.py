@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 
-from pegasus_toolkit.transfer.ends.checked import BLOCK, Check
 from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError
-from pegasus_toolkit.transfer.interface import Control, Data, Sink, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Data, Requirement, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier
 
 HOLD = 16 << 20  # bytes that wait in the pipe at most (one block may go beyond)
 LOOK = 0.2  # seconds: how soon a waiting side notices that it should stop
@@ -17,13 +17,13 @@ LOOK = 0.2  # seconds: how soon a waiting side notices that it should stop
 class Pipe:
     """``sink`` and ``source`` of one file. The last block waits for the whole to be verified."""
 
-    def __init__(self, name: str, want: Want, control: Control) -> None:
-        self.check = Check(name, want._replace(remote=False), control)
+    def __init__(self, name: str, required: Requirement, control: Control) -> None:
+        self.check = StreamVerifier(name, required._replace(remote=False), control)
         self.control = control
         self.changed = threading.Condition()
         self.blocks: deque[memoryview] = deque()
         self.held = 0  # bytes in blocks
-        self.size = want.size
+        self.size = required.size
         self.started = False
         self.digest: str | None = None  # set once all is there and verified
         self.error: TransferError | None = None

@@ -11,9 +11,9 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
-from pegasus_toolkit.transfer.ends.files import FileSource
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, TransferError
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Source, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings, Source
+from pegasus_toolkit.transfer.streams.files import FileSource
 from tests.material import content, sha256, store_job
 from tests.servers.webdav import Dav
 
@@ -24,8 +24,8 @@ DATA = content(SIZE)
 class Watched(FileSource):
     """Remembers which threads have read it."""
 
-    def __init__(self, path: Path, want: Want, control: Control | None = None) -> None:
-        super().__init__(str(path), want, control or Control())
+    def __init__(self, path: Path, required: Requirement, control: Control | None = None) -> None:
+        super().__init__(str(path), required, control or Control())
         self.readers: set[str] = set()
 
     def read(self, n: int = -1) -> bytes:
@@ -60,7 +60,7 @@ def backend(apache_dav: Dav) -> Iterator[WebDav]:
 
 
 def test_whole_and_hashed(backend: WebDav, area: Path, large: Path) -> None:
-    end = Watched(large, Want())
+    end = Watched(large, Requirement())
     (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", end)]))
     assert job.error is None
     assert (area / "file").read_bytes() == DATA
@@ -69,16 +69,20 @@ def test_whole_and_hashed(backend: WebDav, area: Path, large: Path) -> None:
     assert not readers()
 
 
-@pytest.mark.parametrize("want", [Want(digest="0" * 64), Want(size=SIZE + 1), Want(size=SIZE - 1)])
-def test_wrong_content_is_not_published(backend: WebDav, area: Path, large: Path, want: Want) -> None:
-    (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", Watched(large, want), want)]))
+@pytest.mark.parametrize(
+    "required", [Requirement(digest="0" * 64), Requirement(size=SIZE + 1), Requirement(size=SIZE - 1)]
+)
+def test_wrong_content_is_not_published(
+    backend: WebDav, area: Path, large: Path, required: Requirement
+) -> None:
+    (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", Watched(large, required), required)]))
     assert isinstance(job.error, Corrupted)
     assert not (area / "file").exists()
     assert not readers()
 
 
 def test_file_that_shrinks_is_not_published(backend: WebDav, area: Path, large: Path) -> None:
-    end = Watched(large, Want())
+    end = Watched(large, Requirement())
     os.truncate(large, SIZE // 2)
     (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", end)]))
     assert isinstance(job.error, Corrupted)
@@ -89,7 +93,7 @@ def test_file_that_shrinks_is_not_published(backend: WebDav, area: Path, large: 
 def test_refused_while_it_is_read(backend: WebDav, area: Path, large: Path) -> None:
     """The server wants none of it: nobody reads on after the job is over."""
     area.chmod(0o555)
-    end = Watched(large, Want())
+    end = Watched(large, Requirement())
     (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", end)]))
     assert isinstance(job.error, TransferError)
     assert not readers()
@@ -100,19 +104,19 @@ def test_batch_that_is_broken_off(backend: WebDav, area: Path, large: Path) -> N
     """Its readers have ended when the engine closes the sources; others begin where they should."""
     small = area.parent / "small"
     small.write_bytes(b"small")
-    ends = [Watched(large, Want()) for _ in range(3)]
+    ends = [Watched(large, Requirement()) for _ in range(3)]
 
     def jobs() -> Iterator[Job[Source]]:
         for n, end in enumerate(ends):
             yield store_job(f"/dav/{area.name}/file{n}", end)
-        yield store_job(f"/dav/{area.name}/small", Watched(small, Want()))
+        yield store_job(f"/dav/{area.name}/small", Watched(small, Requirement()))
 
     batch = backend.put(jobs())
     next(batch)
     batch.close()  # type: ignore[attr-defined]
     assert not readers()
     assert not [name for name in os.listdir(area) if name.endswith(".part")]
-    again = Watched(large, Want(digest=sha256(DATA)))
+    again = Watched(large, Requirement(digest=sha256(DATA)))
     (job,) = backend.put(iter([store_job(f"/dav/{area.name}/again", again)]))
     assert job.error is None and (area / "again").read_bytes() == DATA
 
@@ -120,7 +124,7 @@ def test_batch_that_is_broken_off(backend: WebDav, area: Path, large: Path) -> N
 def test_cancelled_run_ends_the_reader(backend: WebDav, area: Path, large: Path) -> None:
     control = Control()
     control.stop = Denied("told to stop")
-    end = Watched(large, Want(), control)
+    end = Watched(large, Requirement(), control)
     (job,) = backend.put(iter([store_job(f"/dav/{area.name}/file", end)]))
     assert job.error is control.stop
     assert not readers()
