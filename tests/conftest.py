@@ -27,4 +27,5 @@ pytest_plugins: list[str] = [
     "tests.servers.gridftp",
     "tests.servers.srm_stub",
     "tests.servers.htcondor",
+    "tests.servers.slurm",
 ]

@@ -175,7 +175,7 @@ def test_a_batch_system_behind_htcondor() -> None:
     flow = msgspec.structs.replace(found.workflow, jobs=jobs, parents={})
     dag = compile(found._replace(workflow=flow), settings("sharedfs", sites=("slurm-1",)))
     text = expanded(contents(dag), "process_ID1")
-    assert text["universe"] == "grid" and text["grid_resource"] == "batch slurm localhost"
+    assert text["universe"] == "grid" and text["grid_resource"] == "batch slurm"
     assert text["batch_queue"] == "normal" and text["request_cpus"] == "2"
 
 

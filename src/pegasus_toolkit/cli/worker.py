@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 
 USAGE = """\
-usage: pegasus-worker --bundle FILE --node NAME
+usage: pegasus-worker --bundle FILE --node NAME [--records DIR]
        pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED]
        pegasus-worker --pack FILE [--extra NAME,...] [--python X.Y]...
 
 Does what the bundle FILE says of the node NAME, in the directory that it is started in, and leaves
-NAME.json (the record) and NAME.meta (digests) there; or decides from a job's record and exit code
+NAME.json (the record) and NAME.meta (digests) there, or in DIR; or decides from a job's record and exit code
 what became of it; or packs itself into one file that needs nothing but Python where it runs.
 
 exit codes: 0 done; 1 another try may mend it; 2 none will."""
@@ -34,8 +34,8 @@ def _main(words: list[str]) -> int:
     if words[:1] == ["--check"] and len(words) in (3, 4, 5) and _whole(words[2]):
         return _check(words[1], int(words[2]), words[3:])
     options = _options(words)
-    if options is not None and options.keys() == {"--bundle", "--node"}:
-        return _run(options["--bundle"], options["--node"])
+    if options is not None and options.keys() - {"--records"} == {"--bundle", "--node"}:
+        return _run(options["--bundle"], options["--node"], options.get("--records", ""))
     if words[:1] == ["--pack"]:
         return _pack(words)
     return _other(words)
@@ -72,14 +72,15 @@ def _options(words: Sequence[str]) -> dict[str, str] | None:
     return dict(zip(names, words[1::2], strict=True))
 
 
-def _run(bundle: str, node: str) -> int:
+def _run(bundle: str, node: str, records: str) -> int:
     from pegasus_toolkit.worker import node as one
     from pegasus_toolkit.worker.failure import Failed
     from pegasus_toolkit.worker.stopping import Stopping
 
     try:
         with Stopping() as stop:
-            told = one.run(bundle, node, os.getcwd(), os.environ, stop)  # noqa: PTH109
+            start = records or os.getcwd()  # noqa: PTH109
+            told = one.run(bundle, node, start, os.environ, stop, shared=bool(records))
     except Failed as error:
         print(f"pegasus-worker: {error}", file=sys.stderr)
         return error.exit

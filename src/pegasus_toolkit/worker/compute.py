@@ -50,8 +50,8 @@ def _directory(work: Work) -> Iterator[str]:
         return
     environ = work.environ
     places = [environ[name] for name in _PLACES if environ.get(name)]
-    # On the submit host the worker starts among the records.
-    places.append(work.start if work.node.site != "local" else environ.get("TMPDIR", "/tmp"))
+    places += [environ.get("TMPDIR", "/tmp"), "/tmp"] if work.shared else []
+    places.append(work.start)
     path = f"{next(one for one in places if os.path.isdir(one))}/pegasus-{os.urandom(6).hex()}"
     os.mkdir(path, 0o700)
     try:

@@ -26,10 +26,13 @@ _KINDS = {
 }
 
 
-def run(path: str, name: str, start: str, environ: Mapping[str, str], stop: Stopping) -> record.Record:
+def run(
+    path: str, name: str, start: str, environ: Mapping[str, str], stop: Stopping, *, shared: bool = False
+) -> record.Record:
     """Does the node's work; the record as it was written.
 
-    ``start``: the directory that the worker was started in, absolute. Raises ``OSError`` where the record
+    ``start``: the directory of the record, absolute: that the worker was started in, or where other jobs
+    leave theirs, too (``shared``). Raises ``OSError`` where the record
     cannot be written, :class:`Failed` for a node's name that can be no file's.
     """
     if "/" in name or name in ("", ".", ".."):
@@ -41,7 +44,13 @@ def run(path: str, name: str, start: str, environ: Mapping[str, str], stop: Stop
     work: Work | None = None
     try:
         work = Work(
-            bundle.read(path, name), start=start, bundle=path, environ=environ, record=told, stop=stop
+            bundle.read(path, name),
+            start=start,
+            shared=shared,
+            bundle=path,
+            environ=environ,
+            record=told,
+            stop=stop,
         )
         _introduce(work)
         _worker(work.node.kind)(work)

@@ -14,7 +14,8 @@ from pegasus_toolkit.worker.stopping import Stopping
 class Work:
     """One node on its way.
 
-    ``start``: the absolute path of the directory that the worker was started in. ``meta``: what goes
+    ``start``: the absolute path of the directory of its record, the job's own unless ``shared``, as it is on
+    the submit host. ``meta``: what goes
     into ``NAME.meta``. ``abandoned``: threads hang in calls, so the process must end without them.
     """
 
@@ -27,8 +28,10 @@ class Work:
         environ: Mapping[str, str],
         record: Record,
         stop: Stopping,
+        shared: bool = False,
     ) -> None:
         self.node = node
+        self.shared = shared or node.site == "local"
         self.start = start
         self.bundle = bundle
         self.environ = environ

@@ -16,6 +16,7 @@ from pegasus_toolkit.planner.passes.structure import levels, sort
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 _RESERVED = ("create_dir_", "stage_in_", "stage_out_", "inter_site_", "register_", "cleanup_")
 _LARGEST = ("cores", "memory", "diskspace", "gpus", "nodes", "ppn")
+_SUMMED = ("runtime", "maxwalltime")
 
 
 def cluster(plan: Plan) -> Plan:
@@ -103,7 +104,7 @@ def _names(groups: list[tuple[Job, ...]]) -> list[str]:
 
 
 def _profiles(plan: Plan, group: tuple[Job, ...]) -> Profiles:
-    """The first job's, with the most that any needs of each resource."""
+    """The first job's, with the most that any needs of each resource, and the time that all need together."""
     first = plan.chosen[group[0].id].profiles
     if len(group) == 1:
         return first
@@ -112,6 +113,9 @@ def _profiles(plan: Plan, group: tuple[Job, ...]) -> Profiles:
         most = max((_amount(plan.chosen[job.id].profiles, key) for job in group), default=(0.0, ""))
         if most[1]:
             pegasus[key] = most[1]
+    for key in _SUMMED:  # one after the other; known only where it is known of each
+        times = [number(plan.chosen[job.id].profiles, key) for job in group]
+        pegasus[key] = str(sum(times)) if all(times) else ""
     merged: Mapping[str, Mapping[str, str]] = {**first, "pegasus": pegasus}
     return merged
 

@@ -25,11 +25,16 @@ _PEGASUS = dict.fromkeys(
         "cores",
         "gpus",
         "maxwalltime",
+        "nodes",
+        "ppn",
+        "runtime",
         "stagein.clusters",
         "stageout.clusters",
     ),
     _WHOLE,
 )
+# Backslashes would be expanded by the gahp's script.
+_PEGASUS["glite.arguments"] = (re.compile(r"[^\0\\]+"), "text without backslashes")
 _COMMAND = re.compile(r"\+?[A-Za-z_][\w.]*", re.A)
 # Without these as they are, a job would not be the one that was planned.
 _OURS = frozenset(

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site, Transformation, TransformationSite
 from pegasus_toolkit.planner.model import Job, Problem
+from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, SiteChoice
 from pegasus_toolkit.planner.passes.programs import Programs
@@ -53,6 +54,8 @@ def select_sites(plan: Plan) -> Plan:
         )
     problems += _scratchless(plan, places, chosen)
     problems += _gone(plan, raw)
+    used = dict.fromkeys(one.site for one in chosen.values())
+    plan = plan.warn(text for name in used for text in batch.warnings(plan.catalogs.sites[name]))
     return replace(plan, chosen=chosen, raw={**plan.raw, **raw}).wrong(problems)
 
 
@@ -166,10 +169,11 @@ def _unknown(plan: Plan) -> Iterator[Problem]:
 
 def _grids(site: Site) -> Iterator[Problem]:
     style = site.profiles.get("pegasus", {}).get("style", "condor")
-    if style not in ("condor", "condorc", "glite", "glidein"):
+    if style not in ("condor", "condorc", "glidein", *batch.STYLES):
         yield Problem(
             site.file, (*site.at, "profiles", "pegasus", "style"), f"style {style!r} is not supported"
         )
+    yield from batch.wrong(site)
     for n, grid in enumerate(site.grids):
         if grid.type in _UNSUPPORTED_GRIDS:
             where = (*site.at, "grids", n, "type")

@@ -12,7 +12,6 @@ from pegasus_toolkit.planner.passes.plan import Plan
 _PROFILES = {
     "clusters.max.runtime": "clustering by run time",
     "checkpoint.time": "checkpoints",
-    "glite.arguments": "arguments for the batch system",
 }
 _IGNORED = ("gridstart", "job.aggregator", "pmc_", "exitcode.", "change.dir", "create.dir")
 _POSTS = ("", "none", "pegasus-exitcode", "exitpost")

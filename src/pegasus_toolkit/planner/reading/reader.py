@@ -10,6 +10,7 @@ from typing import Any
 from pegasus_toolkit.planner.catalogs import Checksum, Path, Profiles
 from pegasus_toolkit.planner.model import Problem
 
+_LINES = ("glite.arguments",)  # profiles that people write in several lines
 NAMESPACES = ("pegasus", "condor", "dagman", "env", "globus", "selector", "stat", "hints")
 
 _FLAGS = {"true": True, "false": False, "yes": True, "no": False}
@@ -126,7 +127,8 @@ class Reader:
         for space in spaces:
             name = "selector" if space == "hints" else space
             for key in spaces[space] if space != "env" and isinstance(spaces[space], dict) else ():
-                self.text(spaces[space], key, (*path, "profiles", space))  # one line each
+                if key not in _LINES:
+                    self.text(spaces[space], key, (*path, "profiles", space))  # one line each
             table = self.table(spaces, space, (*path, "profiles"))
             expanded = {k: self.expanded(v, (*path, "profiles", space, k)) for k, v in table.items()}
             found[name] = {**found.get(name, {}), **lowered(name, expanded)}

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import LOCAL
+from pegasus_toolkit.planner.catalogs import LOCAL, Site
 from pegasus_toolkit.planner.model import Dag, Input, Move, Node, NodeFile, Registration
+from pegasus_toolkit.planner.passes.batch import batch_of
 from pegasus_toolkit.planner.passes.places import path_of
 
 VERSION = 1
@@ -88,7 +89,14 @@ def _input(dag: Dag, node: Node, one: Input) -> Input:
 
 def carried(dag: Dag, node: Node) -> bool:
     """Whether HTCondor carries the files of a compute node; on the submit host it carries nothing."""
-    return dag.settings.configuration == "condorio" and node.kind == "compute" and node.site != LOCAL
+    condorio = dag.settings.configuration == "condorio" and node.kind == "compute"
+    return condorio and node.site != LOCAL and not in_place(dag.sites[node.site])
+
+
+def in_place(site: Site) -> bool:
+    """Whether jobs run on the file system of the submit host, by its own batch system."""
+    found = batch_of(site)
+    return found is not None and not found.host
 
 
 def delivered(dag: Dag, node: Node, one: Input) -> str:

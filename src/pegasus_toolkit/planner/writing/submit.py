@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site
 from pegasus_toolkit.planner.model import Dag, Node
+from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
@@ -25,6 +26,8 @@ _REQUESTS = {
 # Pegasus' names for what auxiliary jobs do; all others transfer.
 _PROGRAMS = {"create_dir": "dirmanager", "cleanup": "cleanup", "register": "rc-client"}
 _OURS = ("priority",)  # condor profiles that the DAG takes
+# Universes of jobs on the submit host, and of those that HTCondor starts in containers: the worker does that.
+_NOT_THERE = ("local", "scheduler", "container", "docker")
 
 
 class Submission(NamedTuple):
@@ -134,11 +137,13 @@ def _described(
         commands["arguments"] = quoting.arguments(
             ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)")
         )
-        commands["environment"] = quoting.environment(_environment(dag, node, remote=False))
+        commands["environment"] = quoting.environment(_environment(dag, node, "local"))
+    elif jobs.in_place(site):
+        _in_place(dag, node, commands)
     else:
-        _remote(dag, node, site, commands, variables)
+        _remote(dag, node, commands, variables)
     if node.kind in ("compute", "transfer"):
-        commands |= _wishes(node.profiles)
+        commands |= _wishes(node.profiles, site)
     commands |= known
     commands["MY.pegasus_site"] = quoting.string(node.site)
     if node.tasks:  # of several, the first
@@ -151,7 +156,25 @@ def _described(
     return commands, variables
 
 
-def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variables: dict[str, str]) -> None:
+def _in_place(dag: Dag, node: Node, commands: dict[str, str]) -> None:
+    """A job of the submit host's own batch system, which sees the files of the submit host and carries none.
+
+    All its jobs may start in one directory: nothing is left there, and nothing is looked for.
+    """
+    commands |= _universe(dag.sites[node.site])
+    words = ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)", "--records", "$(records)")
+    commands["arguments"] = quoting.arguments(words)
+    commands["environment"] = quoting.environment(_environment(dag, node, "shared"))
+    commands["executable"] = _worker(dag, node)
+    commands["transfer_executable"] = "false"
+
+
+def _worker(dag: Dag, node: Node) -> str:
+    workers = dag.settings.workers
+    return quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
+
+
+def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str, str]) -> None:
     """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
@@ -171,12 +194,11 @@ def _remote(dag: Dag, node: Node, site: Site, commands: dict[str, str], variable
         remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(nodename).json", "$(nodename).meta"))
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
-    commands |= _universe(site)
+    commands |= _universe(dag.sites[node.site])
     commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
-    commands["environment"] = quoting.environment(_environment(dag, node, remote=True))
-    workers = dag.settings.workers
-    commands["executable"] = quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
-    commands["transfer_executable"] = "false" if node.site in workers else "true"
+    commands["environment"] = quoting.environment(_environment(dag, node, "elsewhere"))
+    commands["executable"] = _worker(dag, node)
+    commands["transfer_executable"] = "false" if node.site in dag.settings.workers else "true"
     commands["should_transfer_files"] = "YES"
     # What is evicted goes on elsewhere with the journal that it had, not with the one that it began with.
     commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if node.kind == "transfer" else "ON_EXIT"
@@ -196,44 +218,38 @@ def _scratch(node: Node) -> str:
 
 def _universe(site: Site) -> dict[str, str]:
     """How jobs get to the site."""
-    style = site.profiles.get("pegasus", {}).get("style", "condor")
+    if found := batch.batch_of(site):
+        return {"universe": "grid", "grid_resource": found.resource}
     universe = site.profiles.get("condor", {}).get("universe", "vanilla")
-    batch = next((grid for grid in site.grids if grid.type == "batch"), None)
-    if style == "glite" and batch is not None:
-        place = f" {batch.contact}" if batch.contact and batch.contact != LOCAL else ""
-        return {"universe": "grid", "grid_resource": f"batch {batch.scheduler}{place}"}
-    return {"universe": "vanilla" if universe in ("local", "scheduler") else universe}
+    return {"universe": "vanilla" if universe in _NOT_THERE else universe}
 
 
-def _environment(dag: Dag, node: Node, remote: bool) -> dict[str, str]:
-    """On the submit host what a login has; elsewhere only credentials, by the names they arrive with."""
+def _environment(dag: Dag, node: Node, where: Literal["local", "shared", "elsewhere"]) -> dict[str, str]:
+    """On the submit host what a login has; else only credentials, elsewhere by the names they arrive with."""
     own = node.profiles.get("env", {}) if node.kind == "transfer" else {}
-    if remote:
+    if where == "elsewhere":
         return {**own, **{one.variable: one.path.rpartition("/")[2] for one in node.credentials}}
+    secrets = {one.variable: one.path for one in node.credentials}
+    if where == "shared":
+        return {**own, **secrets}
     environ = dag.settings.environ
     inherited = {name: environ[name] for name in _INHERITED if name in environ}
-    return {
-        **inherited,
-        **proxies.without_passwords(environ),
-        **own,
-        **{one.variable: one.path for one in node.credentials},
-    }
+    return {**inherited, **proxies.without_passwords(environ), **own, **secrets}
 
 
-def _wishes(profiles: Profiles) -> dict[str, str]:
+def _wishes(profiles: Profiles, site: Site) -> dict[str, str]:
     """Resources, and whatever the user says to HTCondor."""
-    return dict(_commands(profiles))
+    return dict(_commands(profiles, batch.batch_of(site)))
 
 
-def _commands(profiles: Profiles) -> Iterator[tuple[str, str]]:
+def _commands(profiles: Profiles, system: batch.Batch | None) -> Iterator[tuple[str, str]]:
     pegasus = profiles.get("pegasus", {})
     for key, command in _REQUESTS.items():
         if value := pegasus.get(key):
             # Pegasus counts disk in MB, HTCondor without a unit in KB.
             yield command, f"{value} MB" if key == "diskspace" and value.isdecimal() else value
-    for key in ("queue", "project"):
-        if pegasus.get(key):
-            yield f"batch_{key}", pegasus[key]
+    if system is not None:
+        yield from batch.requests(profiles)
     for key, value in profiles.get("condor", {}).items():
-        if key not in ("universe", *_OURS):
+        if key not in ("universe", *_OURS) and not (key == "grid_resource" and system is not None):
             yield key, value
