@@ -205,7 +205,15 @@ def test_pegasus_plan_submits(tmp_path: Path) -> None:
     environ.pop("CONDOR_CONFIG", None)
     done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout).keys() == {"submit_dir", "message"}
+    planned = json.loads(done.stdout)
+    assert planned.keys() == {"submit_dir", "message"}
+    watch = [
+        PLAN.with_name("pegasus-status"),
+        "-w",
+        "0.2",
+        planned["submit_dir"],
+    ]  # it goes on in the background
+    assert subprocess.run(watch, env=environ, capture_output=True, check=False).returncode == 0
     assert dict(found(world.outputs)) == world.expected
     assert "engine: local, since there is no HTCondor" in done.stderr
 

@@ -154,7 +154,7 @@ def test_scripts_around_a_job(world: World) -> None:
         "1 2 $UNKNOWN",
     ]
     assert world.read("told") == "to-nowhere\n"
-    assert world.log[5:10] == [
+    assert world.log[10:15] == [
         "Running PRE script of Node A...",
         "PRE Script of node A completed successfully.",
         "Submitting HTCondor Node A job(s)...",

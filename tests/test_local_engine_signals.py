@@ -263,7 +263,7 @@ def command(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
 def test_the_command_tells_what_it_did(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.jobs("JOB A job.sub\nJOB B job.sub\nPARENT A CHILD B\n")
-    done = command("--json", "--jobs", "1", cwd=tmp_path)
+    done = command("--json", "--wait", "--jobs", "1", cwd=tmp_path)
     assert done.returncode == 0 and "2 of 2 nodes are done" in done.stderr
     told = json.loads(done.stdout)
     assert (told["submit_dir"], told["exit"], told["nodes"]["done"]) == (str(tmp_path), 0, 2)

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 DESCRIPTION = "Tells what failed in a run, where, what it said, and what to try. It changes nothing."
 
 EPILOG = """\
-exit codes: 0 nothing failed and nothing is held; 2 something did or is, or there is no run there."""
+exit codes: 0 it was told what failed, if anything did (as Pegasus 5.1 has it); 2 there is no run there.
+With --exit-code also 2 where something failed or is held."""
 
 _NAME = "pegasus-analyzer"
 _WIDTH = 100
@@ -40,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-r", "--recurse", action="store_true", help="also what failed in sub-workflows")
     add("-T", "--traverse-all", action="store_true", help="the same as -r")
     add("-j", "--json", action="store_true", help="as JSON")
+    add("--exit-code", action="store_true", help="exit with 2 if something failed or is held")
     return made
 
 
@@ -66,7 +68,7 @@ def _analyze(options: argparse.Namespace) -> int:
         print(json.dumps({"exit": code, "workflows": told}, indent=1))
     elif code:
         print(f"\nwhen it is mended: pegasus-run {shlex.quote(run.directory)}   goes on where it stopped")
-    return code
+    return code if options.exit_code else 0
 
 
 def _json(branch: Branch, counts: Totals, found: list[Failure], state: str, note: str) -> dict[str, object]:

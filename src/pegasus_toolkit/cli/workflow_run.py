@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 DESCRIPTION = """\
 Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. Where
-HTCondor is, DAGMan gets it, and the command returns. Else it runs here and now, as many jobs at a time as
-there are cores: Ctrl-C ends the jobs and keeps what is done, and the same command goes on."""
+HTCondor is, DAGMan gets it, and the command returns. Else it runs on this machine, as many jobs at a time
+as there are cores: Ctrl-C ends the jobs and keeps what is done, and the same command goes on. With
+--background, and with --json as Pegasus' Python API says it, the command returns once the run has begun."""
 
 EPILOG = """\
-exit codes: 0 submitted to HTCondor. Of a run that ended: 0 all is done; 1 something failed; 2 it was ended
-by a signal or removed. Also 2: the directory cannot be run, and nothing was begun."""
+exit codes: 0 submitted to HTCondor, or begun in the background. Of a run that ended: 0 all is done;
+1 something failed; 2 it was ended by a signal or removed.
+Also 2: the directory cannot be run, and nothing was begun."""
 
 ENGINES = ("auto", "htcondor", "local")
 Out = Literal["text", "json", "nothing"]
@@ -49,7 +51,7 @@ class Wanted(NamedTuple):
     """What is to be run, and how.
 
     ``dag``: the path of the DAG file; ``jobs``: 0 for the number of cores; ``out``: what is told to standard
-    output; ``wait``: for the end of what was submitted.
+    output; ``wait``: for the end of what was submitted; ``background``: the local engine goes on alone.
     """
 
     directory: str
@@ -59,6 +61,7 @@ class Wanted(NamedTuple):
     out: Out = "text"
     engine: str = "auto"
     wait: bool = False
+    background: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out="json" if arguments.json else "text",
         engine=arguments.engine,
         wait=arguments.wait,
+        background=arguments.background or (arguments.json and not arguments.wait),
     )
     try:
         code = run(wanted)
@@ -89,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def start(directory: str, console: Console, out: Out) -> int:
-    """Runs or submits what was just planned into ``directory``; gives the exit code."""
-    return run(Wanted(directory, _dag(directory), console, out=out))
+    """Runs or submits what was just planned into ``directory``; gives the exit code. Who reads JSON
+    (``out`` is "nothing", as all is told already) does not wait for the end."""
+    return run(Wanted(directory, _dag(directory), console, out=out, background=out == "nothing"))
 
 
 def run(wanted: Wanted) -> int:
@@ -103,6 +108,10 @@ def run(wanted: Wanted) -> int:
 
     if finished(wanted.dag):
         wanted.console.info(f"{wanted.directory}: all is done already")
+        if wanted.out == "json":
+            from pegasus_toolkit.cli.workflow_started import announce
+
+            announce(wanted.directory, wanted.out, wanted.console.quiet, {"engine": "", "exit": 0})
         return 0
     try:
         choice = choose(wanted.engine, wanted.dag, os.environ)
@@ -110,7 +119,7 @@ def run(wanted: Wanted) -> int:
         return _refuse(str(error))
     wanted.console.info(choice.why)
     if choice.schedd is None:
-        return _local(wanted)
+        return _here(wanted)
     from pegasus_toolkit.cli.workflow_submit import submit
 
     return submit(choice.schedd, wanted.dag, wanted.console, out=wanted.out, wait=wanted.wait)
@@ -126,7 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("directory", nargs="?", default=".", metavar="SUBMITDIR", help="default: the working directory")
     add("--engine", choices=ENGINES, default="auto", help="what runs it (default: HTCondor if it is there)")
-    add("-w", "--wait", action="store_true", help="HTCondor: wait for the end, the exit code is the run's")
+    add("-w", "--wait", action="store_true", help="wait for the end, the exit code is the run's")
+    add("--background", action="store_true", help="local engine: return once it has begun (as with --json)")
     add(
         "--jobs", type=_positive, default=0, metavar="N", help="local engine: jobs at a time (default: cores)"
     )
@@ -172,7 +182,20 @@ def _refuse(text: str) -> int:
     return _REFUSED
 
 
-def _local(wanted: Wanted) -> int:
+def _here(wanted: Wanted) -> int:
+    """On this machine; who calls by Pegasus' API will ask ``condor_q`` about it."""
+    if not wanted.background:
+        return local(wanted)
+    from pegasus_toolkit.cli import condor_q, workflow_background
+
+    if (problem := condor_q.provide(os.environ)) and wanted.out != "text":
+        wanted.console.warning(problem)
+    return workflow_background.start(wanted)
+
+
+def local(wanted: Wanted, begun: Callable[[], None] = lambda: None) -> int:
+    """Runs it here to its end; gives the exit code. ``begun`` is called when nothing can be refused now."""
+    from pegasus_toolkit.cli import local_runs
     from pegasus_toolkit.cli.workflow_progress import Progress
     from pegasus_toolkit.dag.problems import DagError
     from pegasus_toolkit.engines.local.lock import Running
@@ -181,7 +204,8 @@ def _local(wanted: Wanted) -> int:
 
     progress = Progress(wanted.console, wanted.directory)
     try:
-        code = execute(wanted.dag, _settings(wanted), progress)
+        with local_runs.listed(wanted.dag, os.environ):
+            code = execute(wanted.dag, _settings(wanted), progress, begun)
     except DagError as error:
         for problem in error.problems:
             print(f"pegasus-run: {problem}", file=sys.stderr)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.workflow_progress import Progress
+from pegasus_toolkit.cli.workflow_started import announce
 from pegasus_toolkit.engines.htcondor import dagman
 from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd
 from pegasus_toolkit.engines.local.lock import Running
@@ -20,20 +20,6 @@ if TYPE_CHECKING:
 
 _REFUSED = 2
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
-# As Pegasus says it: there are tools that look for these lines.
-_STARTED = """\
-Your workflow has been started and is running in the base directory:
-
-  {directory}
-
-*** To monitor the workflow you can run ***
-
-  pegasus-status -l {directory}
-
-*** To remove your workflow run ***
-
-  pegasus-remove {directory}
-"""
 
 
 def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) -> int:
@@ -50,21 +36,8 @@ def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) 
     if given.rescue:
         console.info(f"goes on from {given.rescue}")
     console.info(f"submitted as job {given.cluster}")
-    if out == "json":
-        known = {"submit_dir": directory, "engine": "htcondor", "cluster": given.cluster}
-        print(json.dumps({**_braindump(directory), **known}), flush=True)
-    elif out == "text" and not console.quiet:
-        print(_STARTED.format(directory=directory), flush=True)
+    announce(directory, out, console.quiet, {"engine": "htcondor", "cluster": given.cluster})
     return _wait(schedd, dag, given, console) if wait else 0
-
-
-def _braindump(directory: str) -> Mapping[str, object]:
-    """What Pegasus' own command prints."""
-    try:
-        known = json.loads(Path(directory, "braindump.yml").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return known if isinstance(known, dict) else {}
 
 
 def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:

@@ -64,6 +64,11 @@ def find(environ: Mapping[str, str]) -> Schedd:
     return schedd
 
 
+def installed(environ: Mapping[str, str]) -> bool:
+    """Whether HTCondor is on this machine, as far as can be told without asking it anything."""
+    return bool(shutil.which(SUBMIT, path=environ.get("PATH"))) or any(_configurations(environ))
+
+
 def _configurations(environ: Mapping[str, str]) -> Iterator[bool]:
     """Whether it is in one of the places where HTCondor looks. To ask the bindings would take a second."""
     yield bool(environ.get("CONDOR_CONFIG"))

@@ -6,11 +6,13 @@ import json
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from pegasus_toolkit.dag import dagman, events
+
+_PACE = 1.0  # seconds between two tables of the counts in DAGMan's log
 
 
 class Recovered(NamedTuple):
@@ -68,6 +70,8 @@ class Records:
         self._began = time.time()
         self._events: list[str] = []
         self._lines: list[str] = []
+        self._counts: Mapping[str, int] = {}  # as the last table has them
+        self._due = self._closed = False
         self._log = os.open(f"{dag}.nodes.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._out = os.open(f"{dag}.dagman.out", os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._mend()
@@ -120,6 +124,23 @@ class Records:
             f"DAG file: {self.dag}",
         )
 
+    def progress(self, counts: Mapping[str, int], later: Callable[[float, Callable[[], None]], None]) -> None:
+        """Tables of ``counts`` in the log, as Pegasus' Python API reads them: one now, then one whenever they
+        have changed, but not too often; ``later`` calls a function after so many seconds."""
+        if not self._counts:
+            self.say(f"DAG status: {dagman.OK} ({dagman.STATUSES[dagman.OK]})")
+            self._table(counts)
+        elif counts != self._counts and not self._due:
+            self._due = True
+            later(_PACE, lambda: self._table(counts))
+
+    def _table(self, counts: Mapping[str, int]) -> None:
+        self._due = False
+        if not self._closed:
+            self._counts = dict(counts)
+            self.say(*dagman.table(counts))
+            self.flush()
+
     def end(self, code: int, status: int, counts: Mapping[str, int], subdags: Mapping[str, int]) -> None:
         """The last line of the log, and the metrics. ``subdags``: how many nodes are, failed, succeeded."""
         self.say(
@@ -133,6 +154,7 @@ class Records:
 
     def close(self) -> None:
         self.flush()
+        self._closed = True
         os.close(self._log)
         os.close(self._out)
 

@@ -88,7 +88,9 @@ class Run:
         done.discard(self.dag.final)
         if done:
             self.records.say(f"Number of pre-completed nodes: {len(done)}")
-        for one in self.nodes.begin(done):
+        first = self.nodes.begin(done)
+        self.records.progress(self.counts, self.engine.later)
+        for one in first:
             self._start(one)
         self.engine.tasks.append(self)
 
@@ -122,6 +124,7 @@ class Run:
                 return "over"
             self._start_final()
             state = "again"
+        self.records.progress(self.counts, self.engine.later)
         self.records.flush()
         return state
 
@@ -299,9 +302,8 @@ class Run:
         else:
             self.records.say("All jobs Completed!")
         subdags = [one for one in self.nodes if one.node.subdag]
-        told = {"all": len(subdags)}
-        told |= {state: sum(one.state == state for one in subdags) for state in ("done", "failed")}
-        self.records.end(code, self.status, self.counts, told)
+        told = {state: sum(one.state == state for one in subdags) for state in ("done", "failed")}
+        self.records.end(code, self.status, self.counts, {"all": len(subdags), **told})
         self.records.close()
         self.lock.release()
         self.ended(code)
@@ -367,9 +369,12 @@ def _check(nodes: Nodes, descriptions: Descriptions) -> None:
         raise DagError(problems)
 
 
-def execute(file: str, settings: Settings, observer: Observer) -> int:
+def execute(
+    file: str, settings: Settings, observer: Observer, begun: Callable[[], None] = lambda: None
+) -> int:
     """Runs the DAG in ``file``; to be called in the main thread, as it handles signals.
 
+    ``begun`` is called once nothing can be refused any more, and the run can be ended by a signal.
     Gives the exit code: 0 all is done, 1 something failed, 2 it was ended by a signal; or what
     ``ABORT-DAG-ON`` says.
 
@@ -386,6 +391,7 @@ def execute(file: str, settings: Settings, observer: Observer) -> int:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda n, _: engine.interrupt(n)) for number in numbers}
     try:
+        begun()
         engine.run()
     finally:
         for number, handler in before.items():
