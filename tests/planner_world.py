@@ -100,6 +100,11 @@ def planned(directory: Path, configuration: str = "nonsharedfs", **more: Any) ->
     return compile(loaded(directory), settings(configuration, **more))
 
 
+def sources(node: Node) -> set[str]:
+    """Where its transfers may read from."""
+    return {pfn.url for one in node.operations if isinstance(one, Move) for pfn in one.sources}
+
+
 def named(dag: Dag, start: str) -> list[Node]:
     """Nodes whose names begin so."""
     return [node for node in dag.nodes if node.name.startswith(start)]

@@ -249,3 +249,36 @@ def test_pool_without_scratch(here: Path) -> None:
     assert "sites[1].directories: 'pool' needs a sharedScratch directory" in done.stderr
     (here / "pegasus.properties").write_text("pegasus.data.configuration = condorio\n")
     assert plan("-s", "pool", cwd=here).returncode == 0
+
+
+def test_properties_of_home_are_below_all_others(here: Path) -> None:
+    (here / ".pegasusrc").write_text("env.A = home\nenv.B = home\nenv.C = home\n")
+    (here / "pegasus.properties").write_text("env.B = file\nenv.C = file\n")
+    submit = Path(plan("-q", "-D", "env.C=option", cwd=here).stdout.strip())
+    lines = (submit / "pegasus.properties").read_text().splitlines()
+    assert {"env.A = home", "env.B = file", "env.C = option"} <= set(lines)
+    (here / ".pegasusrc").write_bytes(b"\xff\xfe = \\u00\n= x\n")
+    done = plan(cwd=here)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert f"{here}/.pegasusrc:2: expected key = value" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("mode", "retries", "verify"),
+    [
+        ("", "1", True),
+        ("production", "3", True),
+        ("development", "0", False),
+        ("debug", "0", False),
+        ("tutorial", "0", True),
+    ],
+)
+def test_modes(mode: str, retries: str, verify: bool, here: Path) -> None:
+    define = ["-D", f"pegasus.mode={mode}"] if mode else []
+    submit = Path(plan("-q", *define, cwd=here).stdout.strip())
+    dag = (submit / "w-0.dag").read_text()
+    assert f"RETRY keg_a {retries} " in dag and (f"RETRY stage_in_0_local {retries} " in dag or not mode)
+    assert ('"verify":true' in (submit / "jobs" / "compute-0000.jsonl").read_text()) == verify
+    own = Path(plan("-q", *define, "-D", "dagman.retry=5", cwd=here).stdout.strip())
+    assert "RETRY keg_a 5 " in (own / "w-0.dag").read_text()
+    assert "expected one of production" in plan("-D", "pegasus.mode=fast", cwd=here).stderr

@@ -82,11 +82,10 @@ def test_a_program_that_is_gone(tmp_path: Path) -> None:
     assert line == "transformations: the program or image 'keg' is not there: file:///bin/keg"
 
 
-def test_one_configuration_for_all(tmp_path: Path) -> None:
-    world(tmp_path, [job("a", [], ["x!"], profiles={"pegasus": {"data.configuration": "sharedfs"}})])
+def test_a_configuration_that_is_none(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", [], ["x!"], profiles={"pegasus": {"data.configuration": "sharedffs"}})])
     (line,) = wrong(tmp_path)
-    assert "'sharedfs', but the workflow is planned for nonsharedfs" in line
-    assert planned(tmp_path, "sharedfs")
+    assert "expected one of condorio, nonsharedfs, sharedfs, found 'sharedffs'" in line
 
 
 def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:

@@ -34,22 +34,30 @@ class Found(NamedTuple):
 
 
 def properties(named: str | None, defined: Sequence[str], environ: Mapping[str, str], cwd: str) -> Found:
-    """What ``--conf`` or the working directory has; ``defined``: ``KEY=VALUE``, which go before it."""
+    """What ``--conf`` or the working directory has, above what ``~/.pegasusrc`` has.
+
+    ``defined``: ``KEY=VALUE``, which go before both.
+    """
     file = named or "pegasus.properties"
     values: dict[str, str] = {}
     problems: list[Problem] = []
-    try:
-        text = Path(cwd, file).read_bytes().decode("utf-8", "surrogateescape")
-        values, problems = reading.read(file, text, environ)
-    except OSError as error:
-        if named or not isinstance(error, FileNotFoundError):
-            problems = [Problem(file, (), f"cannot be read: {error.strerror}")]
+    home = [f"{environ['HOME']}/.pegasusrc"] if environ.get("HOME") else []
+    for one in (*home, file):
+        try:
+            text = Path(cwd, one).read_bytes().decode("utf-8", "surrogateescape")
+        except OSError as error:
+            if (named and one == file) or not isinstance(error, FileNotFoundError):
+                problems.append(Problem(one, (), f"cannot be read: {error.strerror}"))
+            continue
+        found, wrong = reading.read(one, text, environ)
+        values |= found
+        problems += wrong
     for one in defined:
         key, equals, value = one.partition("=")
         values[key.strip()] = value.strip()
         if not equals:
             problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
-    return Found(file, values, problems)
+    return Found(file, reading.with_mode(values), problems)
 
 
 def settings(
@@ -83,6 +91,7 @@ def settings(
         profiles=reading.profiles(values),
         environ={"UID": str(os.getuid()), **environ},
         exists=None if arguments.no_check_replicas else _exists,
+        here=os.path.exists,
         secret=secret,
         section=sections(environ),
         worker=beside("pegasus-worker"),

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 LOCAL = "local"  # the label of the submit host, as everywhere in Pegasus
+CONDORPOOL = "condorpool"  # that of the pool that the submit host belongs to
 
 Profiles = Mapping[str, Mapping[str, str]]
 """Namespace (``pegasus``, ``condor``, ``env``, ...) to key to value; all values are text."""
@@ -57,7 +58,10 @@ class Grid(NamedTuple):
 
 
 class Site(Struct, frozen=True, kw_only=True):
-    """A site of the catalog; ``arch`` and ``os`` are "" where not told."""
+    """A site of the catalog; ``arch`` and ``os`` are "" where not told. ``file``: "" for one added by us.
+
+    ``problems``: what is wrong with its places and values, which matters only if the site is used.
+    """
 
     name: str
     at: Path = ()
@@ -67,6 +71,7 @@ class Site(Struct, frozen=True, kw_only=True):
     directories: tuple[Directory, ...] = ()
     grids: tuple[Grid, ...] = ()
     profiles: Profiles = {}
+    problems: tuple[tuple[Path, str], ...] = ()
 
     def directory(self, *types: str) -> Directory | None:
         """The first directory of any of these types, those named first preferred."""

@@ -134,12 +134,15 @@ ROOT = "pegasus.workflow.root.uuid"  # the property that tells a sub-workflow wh
 class Settings(Struct, frozen=True, kw_only=True):
     """How to plan: the command line and the properties, decided.
 
+    ``configuration``: of jobs whose profiles (site, program, job) name no other.
     ``scratch``: the part of the scratch path that this run has for itself; it ends with ``run``, which no
     other run has. ``output_directory``: a local path, in place of the output site's storage.
     ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``
     of the submit host; ``workers``: that of each site ("" for all others: a file that goes with the jobs).
     ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
-    to be checked at all. ``secret``: what is wrong with a credential file (missing, too open), or "".
+    to be checked at all.
+    ``here``: whether a path is there on the submit host. ``secret``: what is wrong with a
+    credential file (missing, too open), or "".
     ``section``: whether the credentials file has something to show to an HTTP server.
     """
 
@@ -161,6 +164,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     profiles: Profiles = {}  # that stand in the properties
     environ: Mapping[str, str] = {}
     exists: Exists | None = None
+    here: Callable[[str], bool] = lambda path: False
     secret: Callable[[str], str] = lambda path: ""
     section: Callable[[Pfn], bool] = lambda pfn: False
     worker: str = "pegasus-worker"
@@ -255,6 +259,9 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job of the abstract workflow, made concrete.
 
     ``program``: an absolute path, or, where ``staged``, the LFN of an input. ``walltime``: seconds.
+    ``setup``: the LFN of an input that a shell reads before it starts the program, "" for none.
+    ``failure``, ``success``: text in the program's output or error that tells that it failed; whose
+    absence tells it.
     """
 
     id: str
@@ -270,6 +277,9 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     walltime: int | None = None
+    setup: str = ""
+    failure: str = ""
+    success: str = ""
 
 
 class Registration(Struct, frozen=True, gc=False):
@@ -298,7 +308,8 @@ class Node(Struct, frozen=True, kw_only=True):
     """One node of the DAG. ``name`` is unique and made of letters, digits, ``_`` and ``-``.
 
     ``site``: where it runs. ``level``: the longest way to it from a beginning, over compute jobs.
-    ``directory``: where to run (sharedfs), "" for a fresh one. ``metas``: nodes whose ``.meta`` file tells
+    ``directory``: where to run (sharedfs), "" for a fresh one.
+    ``configuration``: of compute nodes. ``metas``: nodes whose ``.meta`` file tells
     digests that this node needs. ``profiles``: merged from all catalogs.
     """
 
@@ -311,6 +322,7 @@ class Node(Struct, frozen=True, kw_only=True):
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     directory: str = ""
+    configuration: Configuration | None = None
     operations: tuple[Operation, ...] = ()
     registrations: tuple[Registration, ...] = ()
     metas: tuple[str, ...] = ()

@@ -26,6 +26,7 @@ class Command(NamedTuple):
     """What to run. ``stdin``, ``stdout``, ``stderr``: paths; "" for none, and for the worker's own.
 
     ``walltime``: seconds; ``end``: told before the program is ended early, for what runs elsewhere for it.
+    ``watched``: texts to look for in all that it writes to its output and error.
     """
 
     words: Sequence[str]
@@ -36,10 +37,14 @@ class Command(NamedTuple):
     stderr: str = ""
     walltime: float | None = None
     end: Callable[[], None] = lambda: None
+    watched: Sequence[str] = ()
 
 
 class Ended(NamedTuple):
-    """How it ended. ``timed_out``: it was ended for its walltime; the tails are text."""
+    """How it ended. ``timed_out``: it was ended for its walltime; the tails are text.
+
+    ``seen``: those of the watched texts that it wrote.
+    """
 
     exit: int | None
     signal: int | None
@@ -47,16 +52,45 @@ class Ended(NamedTuple):
     timed_out: bool
     stdout: str
     stderr: str
+    seen: frozenset[str] = frozenset()
+
+
+class _Watch:
+    """Looks for texts in one stream that comes in parts."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.seen: set[str] = set()
+        self._left = {text: text.encode() for text in texts}
+        self._overlap = max(map(len, self._left.values()), default=1) - 1
+        self._end = b""
+
+    def take(self, data: bytes) -> None:
+        if not self._left:
+            return
+        data = self._end + data
+        found = [text for text, wanted in self._left.items() if wanted in data]
+        self.seen.update(found)
+        for text in found:
+            del self._left[text]
+        self._end = data[-self._overlap :] if self._overlap else b""
+
+    def read(self, path: str) -> None:
+        """All of a file."""
+        with open(path, "rb") as file:
+            while self._left and (data := file.read(_BLOCK)):
+                self.take(data)
 
 
 class _Tail:
     """Forwards a stream to a descriptor of ours, and keeps its end."""
 
-    def __init__(self, to: int) -> None:
+    def __init__(self, to: int, watched: Sequence[str]) -> None:
         self.to = to
         self.kept = bytearray()
+        self.watch = _Watch(watched)
 
     def take(self, data: bytes) -> None:
+        self.watch.take(data)
         self.kept += data
         if len(self.kept) > 4 * TAIL:
             del self.kept[:-TAIL]
@@ -105,7 +139,18 @@ def run(command: Command, stop: int) -> Ended:
         timed_out=timed_out,
         stdout=texts.get(1, ""),
         stderr=texts.get(2, ""),
+        seen=_seen(command, kept),
     )
+
+
+def _seen(command: Command, tails: Sequence[_Tail]) -> frozenset[str]:
+    """What of the watched texts is in the streams, and in the files that took their place."""
+    watches = [tail.watch for tail in tails]
+    for path in {command.stdout, command.stderr} - {""} if command.watched else ():
+        watches.append(_Watch(command.watched))
+        with contextlib.suppress(OSError):  # the program took it away
+            watches[-1].read(path)
+    return frozenset[str]().union(*(watch.seen for watch in watches))
 
 
 def _outputs(
@@ -123,7 +168,7 @@ def _outputs(
             read, write = os.pipe()
             stack.callback(os.close, read)
             streams.append(write)
-            tails[read] = (_Tail(number), write)
+            tails[read] = (_Tail(number, command.watched), write)
     return streams, tails
 
 

@@ -23,6 +23,8 @@ _CREDENTIAL = re.compile(
     r"(PEGASUS_CREDENTIALS|X509_USER_PROXY|SSH_PRIVATE_KEY|BOTO_CONFIG|GOOGLE_PKCS12|IRODS_ENVIRONMENT_FILE)_.+"
 )
 
+# Reads a script and becomes the program. Such scripts are written for bash, as upstream reads them there.
+_SET_UP = ("/bin/bash", "-c", '. "$0" || { echo "$0 failed: exit code $?" >&2; exit 1; }; exec "$@"')
 _NO_PROGRAM = (126, 127)  # what starts containers says so of programs in them
 
 
@@ -55,7 +57,7 @@ def run(work: Work, task: Task, directory: str) -> None:
 def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
     """Raises :class:`Failed` unless all is well."""
     if ended.timed_out:
-        raise Failed(f"{task.id} was ended after its walltime of {task.walltime} s", EXIT_RETRY)
+        raise Failed(f"{task.id} timed out: it was ended after its walltime of {task.walltime} s", EXIT_RETRY)
     if ended.signal is not None:
         raise Failed(f"{task.id} was ended by {_name(ended.signal)}", EXIT_RETRY)
     if ended.exit in broken:
@@ -64,6 +66,10 @@ def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
         raise Failed(f"{task.program} cannot be run in the container: exit code {ended.exit}", EXIT_PERMANENT)
     if ended.exit:
         raise Failed(f"{task.id} ended with exit code {ended.exit}", EXIT_RETRY)
+    if task.failure and task.failure in ended.seen:
+        raise Failed(f"{task.id} ended with exit code 0, but said {task.failure!r}", EXIT_RETRY)
+    if task.success and task.success not in ended.seen:
+        raise Failed(f"{task.id} ended with exit code 0, but did not say {task.success!r}", EXIT_RETRY)
 
 
 def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, Collection[int]]:
@@ -81,6 +87,9 @@ def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, C
         words, more, end, broken = contain(wanted, environment)
         environment |= more
 
+    if task.setup:
+        words = (*_SET_UP, f"./{task.setup}", *words)
+
     def path(lfn: str) -> str:
         return f"{directory}/{lfn}" if lfn else ""
 
@@ -95,6 +104,7 @@ def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, C
         stderr=path(task.stderr),
         walltime=task.walltime,
         end=end,
+        watched=[text for text in (task.failure, task.success) if text],
     )
     return command, broken
 

@@ -31,10 +31,10 @@ class Pass(NamedTuple):
 
 CHECKED: tuple[Pass, ...] = (
     Pass(structure, frozenset(("workflow",))),
-    Pass(supported, frozenset()),
     Pass(reuse, frozenset(("workflow", "replica"))),
     Pass(select_sites, frozenset(("workflow", "site", "transformation"))),
     Pass(select_replicas, frozenset(("workflow", "replica"))),
+    Pass(supported, frozenset()),
 )
 """On the abstract workflow. All of them run, whatever is wrong, so that all of it is told."""
 

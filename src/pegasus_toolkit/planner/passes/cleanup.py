@@ -75,11 +75,10 @@ def _placed(plan: Plan) -> Iterator[tuple[str, str, str]]:
     known = set(plan.placed)
     for (lfn, site), name in plan.placed.items():
         yield lfn, site, name
-    shared = plan.settings.configuration == "sharedfs"
     for node in plan.nodes:
         site = plan.chosen[node.jobs[0]].staging if node.jobs else ""
         for one in node.outputs:
-            if (one.destinations or shared) and (one.lfn, site) not in known:
+            if (one.destinations or node.configuration == "sharedfs") and (one.lfn, site) not in known:
                 yield one.lfn, site, node.name
 
 

@@ -62,7 +62,7 @@ def _labelled(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
         chosen = plan.chosen[job.id]
         label = chosen.profiles.get("pegasus", {}).get(key, "")
         if label and job.kind == "job":
-            found.setdefault((label, chosen.site), []).append(job)
+            found.setdefault((label, chosen.site, chosen.configuration), []).append(job)
     yield from found.values()
 
 
@@ -71,7 +71,8 @@ def _horizontal(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
     found: dict[tuple[object, ...], list[Job]] = {}
     for job in jobs:
         if job.kind == "job":
-            key = (plan.level[job.id], job.transformation, plan.chosen[job.id].site)
+            chosen = plan.chosen[job.id]
+            key = (plan.level[job.id], job.transformation, chosen.site, chosen.configuration)
             found.setdefault(key, []).append(job)
     for group in found.values():
         profiles = plan.chosen[group[0].id].profiles

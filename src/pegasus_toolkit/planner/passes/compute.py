@@ -38,7 +38,7 @@ class Builder:
         chosen = self._plan.chosen[group[0].id]
         ids = {job.id for job in group}
         made = {use.lfn for job in group for use in job.uses if use.link == "output"}
-        shared = self._plan.settings.configuration == "sharedfs" and group[0].kind == "job"
+        shared = chosen.configuration == "sharedfs" and group[0].kind == "job"
         sub = sub_dag(self._plan, self._places, group[0], name) if group[0].kind != "job" else (None, [])
         self.problems += sub[1]
         return Node(
@@ -51,6 +51,7 @@ class Builder:
             inputs=self._inputs(group, made),
             outputs=self._outputs(group, ids, chosen, shared),
             directory=self._places.directory(chosen.site) if shared else "",
+            configuration=chosen.configuration if group[0].kind == "job" else None,
             profiles=profiles,
             subdag=sub[0],
         )
@@ -60,13 +61,14 @@ class Builder:
         program = chosen.program
         assert program is not None  # every job of this kind was given one
         staged = program.stageable
+        pegasus = chosen.profiles.get("pegasus", {})
         path = chosen.staged[0] if staged else path_of(program.pfn)
         if not path:
             self.problems.append(
                 self._plan.problem(job, f"an installed program needs a path, not {program.pfn!r}", "name")
             )
         lfns = {use.lfn for use in job.uses}
-        if self._plan.settings.configuration == "condorio":
+        if chosen.configuration == "condorio":
             lfns |= {lfn.rpartition("/")[2] for lfn in lfns}
         for lfn in chosen.staged:
             if lfn in lfns:
@@ -86,6 +88,9 @@ class Builder:
             inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))) or (),
             outputs=tuple(use.lfn for use in job.outputs) or (),
             walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
+            setup=chosen.setup,
+            failure=pegasus.get("exitcode.failuremsg", ""),
+            success=pegasus.get("exitcode.successmsg", ""),
         )
 
     def _container(self, chosen: SiteChoice) -> ContainerUse | None:

@@ -97,13 +97,15 @@ class _Given:
                 self.problems.setdefault(message, Problem("credentials", (), message, hint=hint))
 
     def _path(self, kind: _Kind, site: str) -> tuple[str, bool]:
-        """The file, and whether somebody names it: site's profile, environment, else the usual place."""
+        """The file, and whether somebody names it: profiles of the site, of ``local``, in the properties;
+        the environment; else the usual place."""
         environ = self._plan.settings.environ
-        known = self._plan.catalogs.sites.get(site)
-        profiles = known.profiles if known else {}
-        for space in ("env", "pegasus"):
-            if path := profiles.get(space, {}).get(kind.variable):
-                return path, True
+        known = self._plan.catalogs.sites
+        profiles = [known[name].profiles for name in (site, LOCAL) if name in known]
+        for spaces in (*profiles, self._plan.settings.profiles):
+            for space in ("env", "pegasus"):
+                if path := spaces.get(space, {}).get(kind.variable):
+                    return path, True
         for name in (f"{kind.variable}_{site}", f"{kind.variable}_{site.replace('-', '_')}", kind.variable):
             if path := environ.get(name):
                 return path, True

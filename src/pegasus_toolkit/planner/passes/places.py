@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn, Site
-from pegasus_toolkit.planner.model import Settings
+from pegasus_toolkit.planner.model import Configuration, Settings
 
 _QUOTED = ("http://", "https://", "webdav://", "webdavs://", "dav://", "davs://")
 
@@ -18,9 +18,8 @@ class Places:
         self._settings = settings
         self._bases: dict[tuple[str, ...], str] = {}
 
-    def staging(self, site: str) -> str:
+    def staging(self, site: str, configuration: Configuration) -> str:
         """The site that files of jobs at ``site`` pass through."""
-        configuration = self._settings.configuration
         if configuration == "condorio":
             return LOCAL
         if configuration == "sharedfs":

@@ -7,8 +7,17 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import Catalogs, Checksum, Path, Pfn, Profiles, TransformationSite
-from pegasus_toolkit.planner.model import Job, Node, Problem, Settings, Workflow
+from pegasus_toolkit.planner.catalogs import (
+    LOCAL,
+    Catalogs,
+    Checksum,
+    Path,
+    Pfn,
+    Profiles,
+    Site,
+    TransformationSite,
+)
+from pegasus_toolkit.planner.model import Configuration, Job, Node, Problem, Settings, Workflow
 
 
 class ExternalFile(Struct, frozen=True, kw_only=True):
@@ -27,9 +36,11 @@ class SiteChoice(Struct, frozen=True, kw_only=True):
 
     site: str
     staging: str
+    configuration: Configuration
     program: TransformationSite | None = None
     staged: tuple[str, ...] = ()  # LFNs of programs and images that are inputs, too; the program first
     image: str = ""  # LFN of the container image among them
+    setup: str = ""  # LFN of the script among them that sets up the program's environment
     profiles: Profiles = {}
 
 
@@ -62,6 +73,17 @@ class Plan(Struct, frozen=True, kw_only=True):
     delivering: Mapping[str, tuple[str, ...]] = {}
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> dict[str, Site]:
+        """The sites that the run has to do with, as far as that is known by now."""
+        settings = self.settings
+        names = [LOCAL, *settings.output_sites, *(() if self.chosen else settings.sites)]
+        for choice in self.chosen.values():
+            names += (choice.site, choice.staging)
+        names += (pfn.site for one in self.raw.values() for pfn in one.pfns)
+        sites = self.catalogs.sites
+        return {name: sites[name] for name in dict.fromkeys(names) if name in sites}
 
     def property(self, key: str) -> str:
         """A property, "" where it is not set."""

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from pegasus_toolkit.planner.catalogs import Path, Profiles
-from pegasus_toolkit.planner.model import Problem
+from pegasus_toolkit.planner.model import CONFIGURATIONS, Problem
+from pegasus_toolkit.planner.passes.programs import SETUP
 
 _WHOLE = (re.compile(r"\d+", re.A), "a whole number")
 _SIGNED = (re.compile(r"[+-]?\d+", re.A), "a whole number")
@@ -35,6 +36,11 @@ _PEGASUS = dict.fromkeys(
 )
 # Backslashes would be expanded by the gahp's script.
 _PEGASUS["glite.arguments"] = (re.compile(r"[^\0\\]+"), "text without backslashes")
+_PEGASUS["data.configuration"] = (
+    re.compile("|".join(CONFIGURATIONS), re.I),
+    f"one of {', '.join(CONFIGURATIONS)}",
+)
+_PEGASUS[SETUP] = (re.compile(r"/.*|file:///.*"), "an absolute path")
 _COMMAND = re.compile(r"\+?[A-Za-z_][\w.]*", re.A)
 # Without these as they are, a job would not be the one that was planned.
 _OURS = frozenset(

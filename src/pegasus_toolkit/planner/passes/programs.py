@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from zlib import crc32
 
-from pegasus_toolkit.planner.catalogs import Catalogs, Pfn, Site, Transformation, TransformationSite
+from pegasus_toolkit.planner.catalogs import (
+    LOCAL,
+    Catalogs,
+    Pfn,
+    Profiles,
+    Site,
+    Transformation,
+    TransformationSite,
+)
 from pegasus_toolkit.planner.passes.plan import ExternalFile
 
+SETUP = "pegasus_lite_env_source"
 _REGISTRIES = ("docker://", "library://", "shub://", "oras://", "shifter://")
 
 
@@ -27,9 +37,10 @@ class Programs:
         return found
 
     def _entry(self, program: Transformation, site: Site) -> TransformationSite | None:
-        installed = [one for one in program.sites if one.name == site.name]
-        staged = [one for one in program.sites if one.stageable]
-        for one in (*installed, *staged):
+        """What is there already, else what can be brought: itself, or the container that it is in."""
+        there = [one for one in program.sites if one.name == site.name]
+        brought = [one for one in program.sites if one.stageable or one.container]
+        for one in (*there, *brought):
             if one.name == site.name or _same(one, site):
                 return one
         return None
@@ -51,6 +62,15 @@ class Programs:
             pfn = Pfn(container.image_site or "local", container.image)
             files.append(ExternalFile(lfn=lfn, pfns=(pfn,), checksum=container.checksum))
         return tuple(files)
+
+    def setup(self, profiles: Profiles) -> ExternalFile | None:
+        """The script of the submit host that is read before programs start, where a profile names one."""
+        path = profiles.get("pegasus", {}).get(SETUP, "")
+        if not path:
+            return None
+        url = path if "://" in path else f"file://{path}"
+        # One name for each path: several sites may have scripts of one name.
+        return ExternalFile(lfn=f"{SETUP}_{crc32(url.encode()):08x}.sh", pfns=(Pfn(LOCAL, url),))
 
     def image(self, entry: TransformationSite) -> str:
         """The LFN of the container's image, where that is a file; ""  where the job asks a registry."""

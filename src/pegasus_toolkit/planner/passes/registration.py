@@ -15,9 +15,9 @@ def register(plan: Plan) -> Plan:
         return plan
     wanted = [
         use.lfn
-        for job in plan.jobs
+        for job in plan.workflow.jobs  # those reused, too: their files are at a new place now
         for use in job.outputs
-        if use.register and use.stage_out and use.lfn in plan.delivered
+        if use.register and use.stage_out and use.lfn in plan.delivering
     ]
     nodes: list[Node] = []
     edges: dict[str, list[str]] = {}

@@ -10,8 +10,15 @@ from collections.abc import Iterator, Mapping
 
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site, Transformation, TransformationSite
-from pegasus_toolkit.planner.model import Job, Problem
+from pegasus_toolkit.planner.catalogs import (
+    CONDORPOOL,
+    LOCAL,
+    Profiles,
+    Site,
+    Transformation,
+    TransformationSite,
+)
+from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Job, Problem
 from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, SiteChoice
@@ -41,22 +48,36 @@ def select_sites(plan: Plan) -> Plan:
             told[found.message] = None
             continue
         site, program = found
-        staging = LOCAL if job.kind != "job" else places.staging(site)
-        files = programs.staged(job.transformation, program) if program else ()
-        raw.update((file.lfn, file) for file in files)
-        chosen[job.id] = SiteChoice(
+        profiles = choice.profiles(job, site, program)
+        configuration = _configuration(plan, profiles)
+        staging = LOCAL if job.kind != "job" else places.staging(site, configuration)
+        made = SiteChoice(
             site=site,
             staging=staging,
+            configuration=configuration,
             program=program,
-            staged=tuple(file.lfn for file in files),
-            image=programs.image(program) if program else "",
-            profiles=choice.profiles(job, site, program),
+            profiles=profiles,
         )
+        chosen[job.id], files = _choice(programs, job, program, made)
+        raw.update((file.lfn, file) for file in files)
     problems += _scratchless(plan, places, chosen)
     problems += _gone(plan, raw)
     used = dict.fromkeys(one.site for one in chosen.values())
     plan = plan.warn(text for name in used for text in batch.warnings(plan.catalogs.sites[name]))
     return replace(plan, chosen=chosen, raw={**plan.raw, **raw}).wrong(problems)
+
+
+def _choice(
+    programs: Programs, job: Job, program: TransformationSite | None, made: SiteChoice
+) -> tuple[SiteChoice, tuple[ExternalFile, ...]]:
+    """With what has to be staged for it, and those files."""
+    if program is None:
+        return made, ()
+    setup = programs.setup(made.profiles)
+    files = (*programs.staged(job.transformation, program), *((setup,) if setup else ()))
+    lfns = tuple(file.lfn for file in files)
+    script = setup.lfn if setup else ""
+    return replace(made, staged=lfns, image=programs.image(program), setup=script), files
 
 
 class _Choice:
@@ -65,7 +86,8 @@ class _Choice:
     def __init__(self, plan: Plan, programs: Programs) -> None:
         self._plan = plan
         self._programs = programs
-        self._sites = plan.settings.sites or _all_sites(plan)
+        named = plan.settings.sites
+        self._sites: tuple[tuple[str, ...], ...] = (named,) if named else _all_sites(plan)
         self._eligible: dict[str, dict[str, TransformationSite]] = {}
         self._turn: Counter[str] = Counter()
         self._merged: dict[tuple[str, str], Profiles] = {}
@@ -78,7 +100,8 @@ class _Choice:
         key = job.transformation
         if key not in self._eligible:
             program = self._plan.catalogs.transformations.get(key)
-            self._eligible[key] = self._programs.eligible(program, self._sites) if program else {}
+            found = (self._programs.eligible(program, some) for some in self._sites) if program else ()
+            self._eligible[key] = next((one for one in found if one), {})
         eligible = self._eligible[key]
         wanted = self._wanted(job)
         if wanted and wanted not in self._plan.catalogs.sites:
@@ -114,7 +137,7 @@ class _Choice:
         program = plan.catalogs.transformations.get(key)
         if program is None:
             return _unheard(plan, job)
-        sites = ", ".join(self._sites) or "no site"
+        sites = ", ".join(dict.fromkeys(site for some in self._sites for site in some))
         hint = "it must be installed at one of them, or stageable, for its arch and os.type"
         return Problem(program.file, program.at, f"{key!r} can run at none of: {sites}", hint=hint)
 
@@ -144,15 +167,18 @@ class _Choice:
         return merged
 
 
-def _all_sites(plan: Plan) -> tuple[str, ...]:
-    """All sites but the submit host, as upstream; that one where there is no other."""
-    names = tuple(name for name, site in plan.catalogs.sites.items() if name != LOCAL)
-    usable = tuple(n for n in names if plan.catalogs.sites[n].directory("sharedScratch") or not _needs(plan))
-    return usable or (LOCAL,)
+def _all_sites(plan: Plan) -> tuple[tuple[str, ...], ...]:
+    """All sites of the catalog but the submit host, as upstream; then the pool; then that host."""
+    sites = [site for name, site in plan.catalogs.sites.items() if name != LOCAL and site.file]
+    shared = [site for site in sites if _configuration(plan, site.profiles) == "sharedfs"]
+    lacking = {site.name for site in shared if not site.directory("sharedScratch")}
+    return tuple(site.name for site in sites if site.name not in lacking), (CONDORPOOL,), (LOCAL,)
 
 
-def _needs(plan: Plan) -> bool:
-    return plan.settings.configuration == "sharedfs"
+def _configuration(plan: Plan, profiles: Profiles) -> Configuration:
+    """What the profiles name, else that of the whole workflow. Other names are told by ``supported``."""
+    named = profiles.get("pegasus", {}).get("data.configuration", "").lower()
+    return next((one for one in CONFIGURATIONS if one == named), plan.settings.configuration)
 
 
 def _unknown(plan: Plan) -> Iterator[Problem]:

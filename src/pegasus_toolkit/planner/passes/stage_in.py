@@ -20,13 +20,19 @@ def stage_in(plan: Plan) -> Plan:
     """Inputs get their sources; stage-in nodes put there what is not there."""
     work = _StageIn(plan)
     nodes = tuple(work.inputs(node) for node in plan.nodes)
-    plan = replace(plan, nodes=nodes).wrong(work.problems.values())
+    told = (
+        f"{', '.join(lfns[:3])}{' ...' if len(lfns) > 3 else ''}: catalogued at {site!r}, which nobody can"
+        " read from; the file of that path on the submit host is used"
+        for site, lfns in work.read_here.items()
+    )
+    plan = replace(plan, nodes=nodes).wrong(work.problems.values()).warn(told)
     return work.staged(plan)
 
 
 class _StageIn:
     def __init__(self, plan: Plan) -> None:
         self.problems: dict[str, Problem] = {}
+        self.read_here: dict[str, list[str]] = {}  # LFNs of files of the submit host, by their sites
         self._plan = plan
         self._places = Places(plan.catalogs, plan.settings)
         self._bypass = {(job.id, use.lfn) for job in plan.jobs for use in job.uses if use.bypass}
@@ -59,7 +65,7 @@ class _StageIn:
             return ()
         if not (self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
             return ()
-        carried = self._plan.settings.configuration == "condorio"
+        carried = node.configuration == "condorio"
         at = LOCAL if carried else node.site
         pfns = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
         if carried:  # HTCondor puts a file down by the last part of its path, which must be the right one
@@ -87,10 +93,19 @@ class _StageIn:
             if sources and self._places.reaches(at, target):
                 return at, _ranked(sources, staging, at), level
         places = ", ".join(f"{pfn.url} at {pfn.site}" for pfn in raw.pfns)
+        here = tuple(Pfn(LOCAL, pfn.url) for pfn in raw.pfns if self._is_here(pfn))
+        if here and self._places.reaches(LOCAL, target):
+            self.read_here.setdefault(raw.pfns[0].site, []).append(raw.lfn)
+            return LOCAL, here, level
         message = f"no site can read {raw.lfn!r} ({places}) and write {target.url} at {staging}"
         hint = "give the site a file server that others reach, or the profile auxillary.local"
         self.problems.setdefault(raw.lfn, Problem("replicas", (), message, hint=hint))
         return None
+
+    def _is_here(self, pfn: Pfn) -> bool:
+        """Whether what is catalogued elsewhere has its path on the submit host, as many catalogs mean it."""
+        path = path_of(pfn.url)
+        return bool(path) and self._plan.settings.here(path)
 
     def staged(self, plan: Plan) -> Plan:
         """The plan with stage-in nodes."""

@@ -8,12 +8,13 @@ from pegasus_toolkit.planner.catalogs import Path, Profiles
 from pegasus_toolkit.planner.model import Problem
 from pegasus_toolkit.planner.passes import profile_values, urls
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.reading.properties import MODES
 
 _PROFILES = {
     "clusters.max.runtime": "clustering by run time",
     "checkpoint.time": "checkpoints",
 }
-_IGNORED = ("gridstart", "job.aggregator", "pmc_", "exitcode.", "change.dir", "create.dir")
+_IGNORED = ("gridstart", "job.aggregator", "pmc_", "change.dir", "create.dir")
 _POSTS = ("", "none", "pegasus-exitcode", "exitpost")
 _PROPERTIES = {
     "pegasus.file.cleanup.strategy": ("", "inplace"),
@@ -22,7 +23,7 @@ _PROPERTIES = {
     "pegasus.dir.storage.mapper": ("", "Flat"),
     "pegasus.selector.transformation": ("", "Random", "Installed", "Submit", "Staged"),
     "pegasus.code.generator": ("", "Condor"),
-    "pegasus.mode": ("", "development", "production"),
+    "pegasus.mode": ("", *MODES),
 }
 
 
@@ -32,13 +33,11 @@ def supported(plan: Plan) -> Plan:
     warnings: list[str] = []
     for file, path, profiles in _all_profiles(plan):
         problems += _profiles(file, path, profiles, warnings)
-        problems += _configuration(plan, file, path, profiles)
         problems += profile_values.wrong(file, path, profiles)
-    problems += _servers(plan)
+    problems += _sites(plan)
     if plan.property("pegasus.transfer.links").lower() == "true":
         warnings.append("pegasus.transfer.links is left alone: inputs are copied, not linked")
-    if plan.settings.configuration == "condorio":
-        problems += _condorio(plan)
+    problems += _condorio(plan)
     return plan.wrong(problems).warn(warnings)
 
 
@@ -57,7 +56,7 @@ def _all_profiles(plan: Plan) -> Iterator[tuple[str, Path, Profiles]]:
     for job in plan.workflow.jobs:
         if job.profiles:
             yield *plan.at(job, "profiles"), job.profiles
-    for site in plan.catalogs.sites.values():
+    for site in plan.used.values():
         yield site.file, (*site.at, "profiles"), site.profiles
     for program in plan.catalogs.transformations.values():
         yield program.file, (*program.at, "profiles"), program.profiles
@@ -78,17 +77,10 @@ def _profiles(file: str, path: Path, profiles: Profiles, warnings: list[str]) ->
         yield Problem(file, (*path, "dagman", "post"), message)
 
 
-def _configuration(plan: Plan, file: str, path: Path, profiles: Profiles) -> Iterator[Problem]:
-    """One for the whole workflow."""
-    wanted = profiles.get("pegasus", {}).get("data.configuration", "")
-    if wanted.lower() not in ("", plan.settings.configuration):
-        message = f"{wanted!r}, but the workflow is planned for {plan.settings.configuration}"
-        hint = "one configuration for all: set pegasus.data.configuration in the properties"
-        yield Problem(file, (*path, "pegasus", "data.configuration"), message, hint=hint)
-
-
-def _servers(plan: Plan) -> Iterator[Problem]:
-    for site in plan.catalogs.sites.values():
+def _sites(plan: Plan) -> Iterator[Problem]:
+    for site in plan.used.values():
+        for path, message in site.problems:
+            yield Problem(site.file, path, message)
         for server in (server for directory in site.directories for server in directory.servers):
             if text := urls.wrong(server.url):
                 yield Problem(site.file, (*site.at, "directories"), text)
@@ -96,7 +88,10 @@ def _servers(plan: Plan) -> Iterator[Problem]:
 
 def _condorio(plan: Plan) -> Iterator[Problem]:
     """HTCondor is given lists with commas, and puts inputs down by the last part of their names."""
+    default = plan.settings.configuration
     for job in plan.workflow.jobs:
+        if (plan.chosen[job.id].configuration if job.id in plan.chosen else default) != "condorio":
+            continue
         names: dict[str, str] = {}
         for use in job.uses:
             where = ("uses", use.at, "lfn") if use.at >= 0 else ()

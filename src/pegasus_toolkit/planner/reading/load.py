@@ -67,8 +67,10 @@ class _Loading:
         known = {name: site for found in reversed(places) for name, site in found.items()}
         replica = _joined([*self._both("replica", main, replicas.read), self._directories(inputs)])
         programs = self._both("transformation", main, transformations.read)
+        complete, problems = sites.with_profiles(sites.with_defaults(known, self.directory), self.properties)
+        self.problems += problems
         catalogs = Catalogs(
-            sites=sites.with_defaults(known, self.directory),
+            sites=complete,
             replicas=replica,
             transformations={key: one for found, _ in reversed(programs) for key, one in found.items()},
             containers={key: one for _, found in reversed(programs) for key, one in found.items()},
@@ -126,6 +128,8 @@ class _Loading:
         silent = kind == "workflow" and kind in self.broken  # told already that it cannot be read
         result = read(reader, found.tree)
         self.warnings += reader.warnings
+        for path, message in reader.deferred:
+            reader.wrong(path, message)
         if reader.problems and not silent:
             self.problems += reader.problems
             self.broken.add(kind)

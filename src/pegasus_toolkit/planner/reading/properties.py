@@ -13,6 +13,14 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
 _LETTERS = {"n": "\n", "t": "\t", "r": "\r", "f": "\f"}
 _SPACES = ("env", "condor", "dagman", "globus", "pegasus", "selector")
+_ONCE = {"dagman.retry": "0"}
+MODES: Mapping[str, Mapping[str, str]] = {
+    "production": {"dagman.retry": "3"},
+    "development": {**_ONCE, "pegasus.integrity.checking": "none"},
+    "debug": {**_ONCE, "pegasus.integrity.checking": "none"},
+    "tutorial": _ONCE,
+}
+"""``pegasus.mode``: what each says where no property says otherwise."""
 _NOT_PROFILES = (
     "pegasus.catalog.",
     "pegasus.selector.",
@@ -54,6 +62,11 @@ def read(file: str, text: str, environ: Mapping[str, str]) -> tuple[dict[str, st
                 problems.append(Problem(file, (key,), f"the variable ${{{name}}} is not set or empty", line))
         found[key] = _VARIABLE.sub(lambda m: found.get(m[1], environ.get(m[1], "")), value)
     return found, problems
+
+
+def with_mode(properties: Mapping[str, str]) -> dict[str, str]:
+    """With what the mode implies, below all else."""
+    return {**MODES.get(properties.get("pegasus.mode", ""), {}), **properties}
 
 
 def profiles(properties: Mapping[str, str]) -> Profiles:

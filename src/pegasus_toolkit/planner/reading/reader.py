@@ -25,6 +25,7 @@ class Reader:
     """For one file. ``problems`` and ``warnings`` grow; the methods give what is right, or an empty value.
 
     ``environ``: for ``${NAME}`` in places; ``base``: the directory that relative paths begin at.
+    ``deferred``: what is wrong with places and values, by path; in a site that is not used it is nobody's.
     """
 
     def __init__(self, file: str, environ: Mapping[str, str], base: str) -> None:
@@ -33,6 +34,7 @@ class Reader:
         self.base = base
         self.problems: list[Problem] = []
         self.warnings: list[str] = []
+        self.deferred: list[tuple[Path, str]] = []
 
     def wrong(self, path: Path, message: str, hint: str = "") -> None:
         """Notes a problem."""
@@ -141,7 +143,7 @@ class Reader:
 
         def replace(match: re.Match[str]) -> str:
             if not self.environ.get(match[1]):
-                self.wrong(path, f"the variable ${{{match[1]}}} is not set or empty")
+                self.deferred.append((path, f"the variable ${{{match[1]}}} is not set or empty"))
             return self.environ.get(match[1], "")
 
         return _BRACED.sub(replace, value)

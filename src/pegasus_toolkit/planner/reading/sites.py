@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
-from pegasus_toolkit.planner.catalogs import LOCAL, Directory, FileServer, Grid, Path, Site
-from pegasus_toolkit.planner.reading.reader import Reader, local_url
+from msgspec.structs import replace
+
+from pegasus_toolkit.planner.catalogs import CONDORPOOL, LOCAL, Directory, FileServer, Grid, Path, Site
+from pegasus_toolkit.planner.model import Problem
+from pegasus_toolkit.planner.reading.reader import NAMESPACES, Reader, local_url, lowered
 
 _KEYS = ("name", "arch", "os.type", "os.release", "os.version", "directories", "grids", "profiles", "x-tags")
 _TYPES = ("sharedScratch", "localScratch", "sharedStorage", "localStorage")
@@ -37,7 +42,8 @@ def read(reader: Reader, tree: Any, at: Path = ()) -> dict[str, Site]:
 
 def _site(reader: Reader, item: Any, path: Path) -> Site:
     owner = reader.mapping(item, path, _KEYS)
-    return Site(
+    before = len(reader.deferred)
+    site = Site(
         name=reader.text(owner, "name", path, required=True),
         at=path,
         file=reader.file,
@@ -53,13 +59,16 @@ def _site(reader: Reader, item: Any, path: Path) -> Site:
         ),
         profiles=reader.profiles(owner, path),
     )
+    found = replace(site, problems=tuple(reader.deferred[before:]))
+    del reader.deferred[before:]
+    return found
 
 
 def _directory(reader: Reader, item: Any, path: Path) -> Directory:
     owner = reader.mapping(item, path, _DIRECTORY)
     place = reader.expanded(reader.text(owner, "path", path, required=True), (*path, "path"))
     if place and not place.startswith("/"):
-        reader.wrong((*path, "path"), f"expected an absolute path, found {place!r}")
+        reader.deferred.append(((*path, "path"), f"expected an absolute path, found {place!r}"))
     servers = []
     for n, one in enumerate(reader.items(owner, "fileServers", path)):
         here = (*path, "fileServers", n)
@@ -81,8 +90,31 @@ def _grid(reader: Reader, item: Any, path: Path) -> Grid:
     )
 
 
+_PROFILE = re.compile(r"pegasus\.catalog\.site\.sites\.(.+)\.profiles\.([a-z]+)\.(.+)")
+
+
+def with_profiles(
+    sites: dict[str, Site], properties: Mapping[str, str]
+) -> tuple[dict[str, Site], list[Problem]]:
+    """With the profiles that properties name (``pegasus.catalog.site.sites.SITE.profiles.SPACE.KEY``)."""
+    found, problems = dict(sites), []
+    for key, value in properties.items():
+        match = _PROFILE.fullmatch(key)
+        if match is None:
+            continue
+        name, space, profile = match.groups()
+        if name not in found or space not in NAMESPACES:
+            message = f"unknown site {name!r}" if name not in found else f"unknown namespace {space!r}"
+            problems.append(Problem("properties", (key,), message))
+            continue
+        site = found[name]
+        table = {**site.profiles.get(space, {}), **lowered(space, {profile: value})}
+        found[name] = replace(site, profiles={**site.profiles, space: table})
+    return found, problems
+
+
 def with_defaults(sites: dict[str, Site], base: str) -> dict[str, Site]:
-    """``local`` and, where no other site is there, ``condorpool``, below ``base``, as upstream adds them."""
+    """With ``local`` and ``condorpool`` below ``base``, where they are not there, as upstream adds them."""
     found = dict(sites)
     if LOCAL not in found:
         found[LOCAL] = Site(
@@ -92,9 +124,9 @@ def with_defaults(sites: dict[str, Site], base: str) -> dict[str, Site]:
                 _at("localStorage", f"{base}/wf-output"),
             ),
         )
-    if not sites:
-        found["condorpool"] = Site(
-            name="condorpool",
+    if CONDORPOOL not in found:
+        found[CONDORPOOL] = Site(
+            name=CONDORPOOL,
             directories=(_at("sharedScratch", f"{base}/wf-scratch/CONDORPOOL"),),
             profiles={
                 "condor": {"universe": "vanilla"},

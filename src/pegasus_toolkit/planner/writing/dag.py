@@ -57,7 +57,8 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
         if dagman.get("pre"):
             yield f"SCRIPT PRE {name} {dagman['pre']} {dagman.get('pre.arguments', '')}".rstrip()
         yield f"SCRIPT POST {name} {settings.worker} --check {settings.submit}/records/{name}.json $RETURN"
-    retries = dagman.get("retry") or _RETRIES.get(node.kind, _AUXILIARY)
+    everywhere = settings.profiles.get("dagman", {}).get("retry")
+    retries = dagman.get("retry") or everywhere or _RETRIES.get(node.kind, _AUXILIARY)
     yield f"RETRY {name} {retries} UNLESS-EXIT {NEVER_AGAIN}"
     category = dagman.get("category") or _CATEGORIES.get(node.kind)
     if category:

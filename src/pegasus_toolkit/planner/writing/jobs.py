@@ -67,7 +67,7 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
         workflow=dag.workflow.name,
         run=settings.run,
         site=node.site,
-        configuration=settings.configuration,
+        configuration=node.configuration or settings.configuration,
         verify=settings.integrity,
         directory=node.directory,
         # An empty tuple counts as the default, and is left out, only if it is the one that () is.
@@ -89,7 +89,7 @@ def _input(dag: Dag, node: Node, one: Input) -> Input:
 
 def carried(dag: Dag, node: Node) -> bool:
     """Whether HTCondor carries the files of a compute node; on the submit host it carries nothing."""
-    condorio = dag.settings.configuration == "condorio" and node.kind == "compute"
+    condorio = node.configuration == "condorio"
     return condorio and node.site != LOCAL and not in_place(dag.sites[node.site])
 
 

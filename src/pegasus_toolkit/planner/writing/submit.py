@@ -161,7 +161,7 @@ def _in_place(dag: Dag, node: Node, commands: dict[str, str]) -> None:
 
     All its jobs may start in one directory: nothing is left there, and nothing is looked for.
     """
-    commands |= _universe(dag.sites[node.site])
+    commands |= _universe(dag.sites[node.site], node)
     words = ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)", "--records", "$(records)")
     commands["arguments"] = quoting.arguments(words)
     commands["environment"] = quoting.environment(_environment(dag, node, "shared"))
@@ -194,7 +194,7 @@ def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str,
         remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(nodename).json", "$(nodename).meta"))
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
-    commands |= _universe(dag.sites[node.site])
+    commands |= _universe(dag.sites[node.site], node)
     commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
     commands["environment"] = quoting.environment(_environment(dag, node, "elsewhere"))
     commands["executable"] = _worker(dag, node)
@@ -216,11 +216,12 @@ def _scratch(node: Node) -> str:
     return "/tmp"  # no output goes anywhere
 
 
-def _universe(site: Site) -> dict[str, str]:
+def _universe(site: Site, node: Node) -> dict[str, str]:
     """How jobs get to the site."""
     if found := batch.batch_of(site):
         return {"universe": "grid", "grid_resource": found.resource}
-    universe = site.profiles.get("condor", {}).get("universe", "vanilla")
+    condor = {**site.profiles.get("condor", {}), **node.profiles.get("condor", {})}
+    universe = condor.get("universe", "vanilla").lower()
     return {"universe": "vanilla" if universe in _NOT_THERE else universe}
 
 
