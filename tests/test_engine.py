@@ -7,11 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from pegasus_toolkit.transfer.engine.lanes import SPOOL
-from pegasus_toolkit.transfer.errors import (
-    Corrupted,
-    Denied,
-    Unsupported,
-)
+from pegasus_toolkit.transfer.errors import CannotCopy, Corrupted, Denied, ServerFault, Unsupported
 from pegasus_toolkit.transfer.interface import Job
 from pegasus_toolkit.transfer.model import Checksum
 from tests.worlds import Recorder, Remote, World, at, fill, move, sha
@@ -165,17 +161,24 @@ def test_planning_moves_nothing(world: World) -> None:
     engine.close()
 
 
-def test_bytes_pass_through_here_where_their_digest_is_to_be_recorded(world: World) -> None:
-    class Copying(Remote):
-        def copies(self, other: object, required: object) -> bool:
-            return True
+class Copying(Remote):
+    """Copies within itself, but for names that begin with ``/no``; ``asked`` by path."""
 
-        def copy(self, jobs: Iterator[Job[None]], other: object, control: object) -> Iterator[Job[None]]:
-            for job in jobs:
-                store = self.world.store(self.authority)
+    def copies(self, other: object, required: object) -> bool:
+        return True
+
+    def copy(self, jobs: Iterator[Job[None]], other: object, control: object) -> Iterator[Job[None]]:
+        for job in jobs:
+            self.world.enter(self.authority, f"copy {job.path}")
+            store = self.world.store(self.authority)
+            if job.path.startswith("/no"):
+                job.error = CannotCopy("quota of copies used up")
+            else:
                 store[job.destination] = store[job.path]
-                yield job
+            yield job
 
+
+def test_bytes_pass_through_here_where_their_digest_is_to_be_recorded(world: World) -> None:
     fill(world, "a", 2)
     world.remote = Copying
     _, told = world.run(
@@ -184,3 +187,30 @@ def test_bytes_pass_through_here_where_their_digest_is_to_be_recorded(world: Wor
     )
     assert (told.of(0).route, told.of(0).digest) == ("server-side", "")
     assert (told.of(1).route, told.of(1).digest) == ("relay", sha(world.store("a")["/f1"]))
+
+
+def test_what_a_storage_will_not_copy_goes_through_here_at_no_cost(world: World) -> None:
+    fill(world, "a", 1)
+    asked: list[str] = []
+
+    def fault(path: str) -> None:
+        asked.append(path)
+        if path == "/no1" and asked.count(path) == 1:
+            raise ServerFault("busy")
+
+    world.faults["a"] = fault
+    world.store("a").update({f"/no{i}": b"%d" % i for i in range(9)})
+    world.remote = Copying
+    summary, told = world.run(
+        move(0, "remote://a/f0", "remote://a/g0"),
+        *[move(1 + i, f"remote://a/no{i}", f"remote://a/h{i}") for i in range(9)],
+        attempts=2,
+    )
+    assert (summary.done, summary.exit_code) == (10, 0)
+    assert told.of(0).route == "server-side"
+    for i in range(9):
+        assert world.store("a")[f"/h{i}"] == b"%d" % i
+        outcome = told.of(1 + i)
+        assert (outcome.route, outcome.digest) == ("relay", sha(b"%d" % i))
+        assert len(outcome.attempts) == 1 + (i == 1), "to be told that it will not copy is no attempt"
+        assert asked.count(f"copy /no{i}") == 1, "the storage was asked again"

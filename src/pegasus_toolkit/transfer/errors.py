@@ -16,6 +16,7 @@
             BadSpecification
             Unsupported     no such ability here, or an extra that is not installed
             IsDirectory     a directory where a file was meant (the engine expands sources)
+        CannotCopy          a storage will not copy this one by itself; never leaves the engine
 
 Backends translate foreign errors by type or code, never by message.
 """
@@ -178,6 +179,15 @@ class IsDirectory(Permanent):
     """A directory where a file was meant."""
 
     kind = "is a directory"
+
+
+class CannotCopy(TransferError):
+    """The storage will not, or cannot, copy this one by itself: the engine moves it another way.
+
+    No failure: it uses up no attempt, and never stands in an outcome.
+    """
+
+    kind = "cannot copy"
 
 
 _BY_ERRNO: dict[int, type[TransferError]] = {

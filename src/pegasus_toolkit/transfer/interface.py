@@ -237,7 +237,13 @@ class Passive(Protocol):
 
 @runtime_checkable
 class Copies(Protocol):
-    """Server-side copies: the storage moves the bytes itself."""
+    """Server-side copies: the storage moves the bytes itself.
+
+    A job that the storage will not or cannot copy gets ``job.error = CannotCopy(why)`` and is yielded, with
+    nothing left of it at its destination. The engine then moves that file through this machine
+    (direct, relay or staged), without using up an attempt, and does not ask again for that pair of
+    source and destination. So a backend's ``copy`` never moves bytes through this machine by itself.
+    """
 
     def copies(self, other: Backend, required: Requirement) -> bool:
         """Whether ``copy`` to paths of ``other`` works and can keep ``required``."""

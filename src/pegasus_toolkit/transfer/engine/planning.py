@@ -134,7 +134,14 @@ class Planner:
             large = task.large or (required.size is not None and required.size > SPOOL)
             checked = bool(required.digest or required.also)
             record = operation.generate_checksum
-            flags = (operation.verify_symlink_source, checked, required.remote, large, record)
+            flags = (
+                operation.verify_symlink_source,
+                checked,
+                required.remote,
+                large,
+                record,
+                task.through_here,
+            )
             return Key("transfer", source.endpoint, destination.endpoint, flags)
         if isinstance(operation, Mkdir):
             return Key("mkdir", None, destination.endpoint)
@@ -166,14 +173,14 @@ class Planner:
 
     def route(self, task: Task, reader: Backend, writer: Backend) -> routes.Route:
         """How this one goes."""
-        source, (large, record) = task.source, self.key(task).flags[3:]
+        source, (large, record, through_here) = task.source, self.key(task).flags[3:]
         assert source is not None
         borrow_backends = routes.Ends(reader, writer)
         route = routes.choose(
             source.endpoint, task.destination.endpoint, borrow_backends, task.required, self.symlink
         )
-        if route is routes.SERVER_SIDE and record:
-            route = routes.through_here(*borrow_backends)  # a digest is to be recorded: the bytes must pass
+        if (route is routes.SERVER_SIDE and record) or (route.verb == "copy" and through_here):
+            route = routes.through_here(*borrow_backends)  # for the record's digest, or as it will not copy
         route = routes.PIPE if route is routes.RELAY and large else route
         names = dict.fromkeys(name for end in borrow_backends if (name := getattr(end, "served_by", "")))
         return route._replace(kind=f"{route.kind} by {', '.join(names)}") if names else route

@@ -208,6 +208,12 @@ class Scheduler:
         self.place(task)
         self.dispatch()
 
+    def reroute_copy(self, task: Task) -> None:
+        """The storage will not copy this one by itself."""
+        task.cannot_copy()
+        self.place(task)
+        self.dispatch()
+
     def dispatch(self) -> None:
         """Starts workers where something waits and slots are free."""
         with self.lock:

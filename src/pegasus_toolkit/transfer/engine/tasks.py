@@ -26,6 +26,7 @@ class Task:
         "round",
         "source",
         "started",
+        "uncopied",
     )  # fmt: skip
 
     def __init__(self, operation: Operation, required: Requirement) -> None:
@@ -37,6 +38,7 @@ class Task:
         self.position = 0  # index into the pairs of sources and destinations
         self.round = 1
         self.large = False  # known not to fit a spool in memory
+        self.uncopied: frozenset[int] = frozenset()  # positions at which the storage would not copy
         self.started = 0.0
         self.source: Location | None
         if isinstance(operation, Transfer):
@@ -56,6 +58,16 @@ class Task:
         )
         self.attempts = (*self.attempts, attempt)
         self.started = 0.0
+
+    def cannot_copy(self) -> None:
+        """The storage will not copy from here to there: not to be asked again. Not an attempt."""
+        self.uncopied |= {self.position}
+        self.started = 0.0
+
+    @property
+    def through_here(self) -> bool:
+        """Whether its bytes must pass through this machine, as the storage would not copy them."""
+        return self.position in self.uncopied
 
     def advance(self, error: TransferError, rounds: int) -> str:
         """What comes after ``error``: "next" pair at once, "later" (a new round), or "never".

@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.engine.lanes import Lane
 from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
-from pegasus_toolkit.transfer.errors import Defect, TransferError, Unreachable, from_oserror
+from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, Unreachable, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job
 from pegasus_toolkit.transfer.model import Operation, Outcome
 
@@ -34,6 +34,7 @@ class Host(Protocol):
     def failed(self, lane: Lane | None, task: Task, error: TransferError) -> None: ...
     def fail_waiting(self, lane: Lane, error: TransferError) -> None: ...
     def reroute_large(self, task: Task) -> None: ...
+    def reroute_copy(self, task: Task) -> None: ...
     def add_member(self, operation: Operation, parent: Parent, control: Control) -> None: ...
     def listed(self, parent: Parent, error: TransferError | None) -> None: ...
     def ended(self, worker: Worker) -> None: ...
@@ -99,6 +100,9 @@ class Worker:
             return
         task: Task = job.task
         self.finished += 1
+        if isinstance(job.error, CannotCopy) and self.lane.route.verb == "copy":
+            self.scheduler.reroute_copy(task)
+            return
         if job.error is not None:
             self.failed(task, job.error, size)
             return
