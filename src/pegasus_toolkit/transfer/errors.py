@@ -50,6 +50,7 @@ class TransferError(Exception):
         self.host = host
         self.hint = hint
         self.side: Side = side
+        self.perhaps: tuple[str, ...] = ()  # what may be behind a refusal (``backends/shared/files.py``)
 
     def __str__(self) -> str:
         """The message, where it happened and what to do, on one line."""

@@ -1,0 +1,167 @@
+"""A backend out of a protocol's primitives: the verbs of ``interface.Backend``, written once.
+
+A protocol whose library blocks gives primitives that yield plain callables, which the threads of
+:class:`Calls` run, a few at a time::
+
+    class RedisFiles(PlainFiles):
+        def stat(self, path):
+            size = yield lambda: self.redis.strlen(path)
+            ...
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from pegasus_toolkit.transfer.backends.shared import trees
+from pegasus_toolkit.transfer.backends.shared.files import Files
+from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps, Task
+from pegasus_toolkit.transfer.backends.shared.upload import upload
+from pegasus_toolkit.transfer.errors import Cancelled, IsDirectory, TransferError
+from pegasus_toolkit.transfer.interface import Abilities, Entry, Job, Sink, Source
+
+
+class FilesBackend:
+    """Verbs over ``files``. A subclass sets ``abilities`` and ``files``, gives ``runner``, and overrides
+    the verbs for which its protocol has a faster way."""
+
+    abilities: Abilities
+    files: Files
+
+    def runner(self, side: bool = False) -> Runner:
+        """What carries out the stories of one verb; ``side``: beside a batch that is under way."""
+        raise NotImplementedError
+
+    def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
+        """Keeps ``abilities.in_flight`` files under way."""
+        yield from self._batch(jobs, self._download)
+
+    def _download(self, job: Job[Sink]) -> Steps[None]:
+        plain, _ = self.files.split(job.path)
+        if plain.endswith("/"):
+            raise IsDirectory("names a directory", url=self.files.url(job.path), side="source")
+        self.files.check(job.path)
+        yield from self.files.read(job.path, job.end)
+
+    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
+        """Keeps ``abilities.in_flight`` files under way; each is visible only when whole."""
+        yield from self._batch(jobs, lambda job: upload(self.files, job))
+
+    def _batch(
+        self, jobs: Iterator[Job[Any]], story: Callable[[Job[Any]], Steps[None]]
+    ) -> Iterator[Job[Any]]:
+        stories = ((job, story(job)) for job in jobs)
+        with closing(self.runner().run(stories, self.abilities.in_flight)) as tasks:
+            for task in tasks:
+                task.item.error = task.error
+                yield task.item
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Several at once. A directory, even an empty one, only where ``recursive``."""
+        stories = ((path, trees.remove(self.files, path, recursive)) for path in paths)
+        with closing(self.runner().run(stories, self.abilities.in_flight)) as tasks:
+            for task in tasks:
+                yield task.item, task.error
+
+    def mkdir(self, path: str) -> None:
+        """Makes it and its parents. Raises ``Permanent`` where a file is in the way."""
+        self.runner(side=True).one(trees.make(self.files, path))
+
+    def stat(self, path: str) -> Entry:
+        """Raises ``NotFound``."""
+        self.files.check(path)
+        found = self.runner(side=True).one(self.files.stat(path))
+        return Entry(path, None if found.directory else found.size, bool(found.directory), found.digest)
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All files below, and empty directories. Raises ``NotFound``."""
+        return self.runner(side=True).emitted(lambda emit: trees.walk(self.files, prefix, emit))
+
+
+class Calls:
+    """A client whose requests are plain callables, which ``threads`` threads run.
+
+    A call that blocks for ever holds only its thread; ``close`` does not wait for it.
+    """
+
+    def __init__(self, threads: int = 1, wrong: Callable[[Exception], TransferError] | None = None) -> None:
+        """``wrong``: which error of ours an exception of the library stands for."""
+        self._wrong = wrong
+        self._threads = threads
+        self._free = threads
+        self._started = 0
+        self._work: SimpleQueue[tuple[Task, Callable[[], Any]] | None] = SimpleQueue()
+        self._over: SimpleQueue[tuple[Task, Any, Exception | None] | None] = SimpleQueue()
+        self._closed = threading.Event()
+
+    @property
+    def room(self) -> int:
+        """Threads that are free."""
+        return self._free
+
+    @contextmanager
+    def use(self) -> Iterator[None]:
+        """Threads are kept between batches."""
+        if self._closed.is_set():
+            raise Cancelled("the connection was closed")
+        yield
+
+    def start(self, request: Callable[[], Any], task: Task) -> None:
+        """Hands the call to a thread."""
+        self._free -= 1
+        if self._started < self._threads:
+            self._started += 1
+            threading.Thread(target=self._serve, name="calls", daemon=True).start()
+        self._work.put((task, request))
+
+    def step(self, patience: float) -> None:
+        """Answers the calls that are over."""
+        if self._closed.is_set():
+            raise Cancelled("the connection was closed")
+        try:
+            came = self._over.get(timeout=patience)
+        except Empty:
+            return
+        while came is not None:
+            task, value, error = came
+            self._free += 1
+            if error is None:
+                task.answer(value)
+            else:
+                self._fail(task, error)
+            try:
+                came = self._over.get_nowait()
+            except Empty:
+                return
+
+    def _fail(self, task: Task, error: Exception) -> None:
+        if isinstance(error, TransferError):
+            task.fail(error)
+        elif self._wrong is not None:
+            task.fail(self._wrong(error))
+        else:
+            raise error
+
+    def hurry(self, request: Any) -> None:
+        """A call is not broken off."""
+
+    def close(self) -> None:
+        """From any thread: who waits gets ``Cancelled``."""
+        self._closed.set()
+        for _ in range(self._started):
+            self._work.put(None)
+        self._over.put(None)
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            task, call = work
+            try:
+                self._over.put((task, call(), None))
+            except Exception as error:  # noqa: BLE001  raised again in the thread that asked
+                self._over.put((task, None, error))

@@ -1,0 +1,172 @@
+"""Directories: walked, removed and made by the same stories for all protocols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pegasus_toolkit.transfer.backends.shared import trees
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page
+from pegasus_toolkit.transfer.errors import (
+    Denied,
+    IsDirectory,
+    NotFound,
+    Permanent,
+    ServerFault,
+    TransferError,
+)
+from pegasus_toolkit.transfer.interface import Entry
+from tests.shared_world import MemoryFiles, Request, Wire, runner
+
+TREE: dict[str, bytes | str | None] = {
+    "/d": None,
+    **{f"/d/{n}": b"x" * n for n in range(8)},
+    "/d/a": None,
+    "/d/a/b": None,
+    "/d/a/b/file": b"12",
+    "/d/empty": None,
+    "/d/link": "/d/7",
+    "/d/dangling": "/nowhere",
+    "/e": None,
+}
+
+
+def walked(files: MemoryFiles, path: str = "/d") -> list[Entry]:
+    return list(runner(Wire()).emitted(lambda emit: trees.walk(files, path, emit)))
+
+
+def removed(files: MemoryFiles, path: str, recursive: bool = True, wire: Wire | None = None) -> None:
+    runner(wire or Wire()).one(trees.remove(files, path, recursive))
+
+
+def test_walk() -> None:
+    found = walked(MemoryFiles(dict(TREE)))
+    assert len(found) == len(set(found)) == 12
+    assert {one.path: one.size for one in found if not one.directory} == {
+        **{f"/d/{n}": n for n in range(8)},
+        "/d/a/b/file": 2,
+        "/d/link": 7,
+        "/d/dangling": None,
+    }
+    assert [one.path for one in found if one.directory] == ["/d/empty"]
+
+
+@pytest.mark.parametrize("path", ["/d/", "/d"])
+def test_walk_with_a_slash(path: str) -> None:
+    assert {one.path for one in walked(MemoryFiles(dict(TREE)), path)} >= {"/d/a/b/file"}
+
+
+def test_walk_of_what_is_not_there() -> None:
+    with pytest.raises(NotFound):
+        walked(MemoryFiles(dict(TREE)), "/nothing")
+
+
+def test_walk_begins_before_it_ends() -> None:
+    wire = Wire()
+    entries = runner(wire).emitted(lambda emit: trees.walk(MemoryFiles(dict(TREE)), "/d", emit))
+    next(entries)
+    assert wire.count < 8
+    entries.close()
+
+
+@pytest.mark.parametrize("tells", [False, True])
+@pytest.mark.parametrize("path", ["/d", "/d/"])
+def test_remove_tree(tells: bool, path: str) -> None:
+    files = MemoryFiles(dict(TREE), unlink_tells=tells)
+    removed(files, path)
+    assert files.tree == {"/e": None}
+
+
+@pytest.mark.parametrize("tells", [False, True])
+def test_remove_not_recursive(tells: bool) -> None:
+    files = MemoryFiles(dict(TREE), unlink_tells=tells)
+    with pytest.raises(IsDirectory):
+        removed(files, "/d", recursive=False)
+    removed(files, "/d/7", recursive=False)
+    removed(files, "/nothing", recursive=False)
+    removed(files, "/nothing/below")
+    assert files.tree == {name: what for name, what in TREE.items() if name != "/d/7"}
+
+
+def test_a_link_to_a_directory_is_removed_not_followed() -> None:
+    files = MemoryFiles({"/d": None, "/d/link": "/e", "/e": None, "/e/file": b""}, unlink_tells=True)
+    removed(files, "/d")
+    assert files.tree == {"/e": None, "/e/file": b""}
+
+
+@pytest.mark.parametrize("path", ["/", "", "/d/..", "/d/."])
+def test_no_top_and_no_parent_is_removed(path: str) -> None:
+    files = MemoryFiles({**TREE, "": None, "/": None, "/d/..": None, "/d/.": None})
+    with pytest.raises(Denied):
+        removed(files, path)
+    assert "/d/a/b/file" in files.tree
+
+
+def test_one_that_cannot_be_removed_keeps_no_other() -> None:
+    files = MemoryFiles(dict(TREE))
+    unlink = files._unlink
+
+    def refusing(path: str) -> None:
+        if path == "/d/3":
+            raise Denied("busy", url=path)
+        unlink(path)
+
+    files._unlink = refusing  # type: ignore[method-assign]
+    with pytest.raises(Denied, match="busy"):
+        removed(files, "/d")
+    assert files.tree == {"/d": None, "/d/3": b"xxx", "/e": None}
+
+
+def test_make() -> None:
+    files = MemoryFiles({"": None, "/file": b""})
+    runner(Wire()).one(trees.make(files, "/a/b/c/"))
+    runner(Wire()).one(trees.make(files, "/a/b"))
+    assert files.tree == {"": None, "/file": b"", "/a": None, "/a/b": None, "/a/b/c": None}
+    for path in ("/file", "/file/below"):
+        with pytest.raises(Permanent):
+            runner(Wire()).one(trees.make(files, path))
+
+
+def pages(files: MemoryFiles, *listed: Page) -> MemoryFiles:
+    """A server that tells these pages of any directory, the last one for ever."""
+    left = list(listed)
+
+    def scan(path: str, more: Any) -> Any:
+        return (yield Request("scan", lambda: left.pop(0) if len(left) > 1 else left[0]))
+
+    files.scan = scan  # type: ignore[method-assign]
+    return files
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "nul\0"])
+@pytest.mark.parametrize("remove", [False, True])
+def test_names_that_lead_elsewhere(name: str, remove: bool) -> None:
+    files = pages(MemoryFiles(dict(TREE)), Page([Found("good", False, 1), Found(name, False, 1)]))
+    with pytest.raises(ServerFault):
+        removed(files, "/d") if remove else walked(files)
+    assert files.tree == TREE
+
+
+def test_the_same_page_again() -> None:
+    with pytest.raises(ServerFault, match="twice"):
+        walked(pages(MemoryFiles(dict(TREE)), Page([Found("file", False, 1)], "more")))
+
+
+def test_a_directory_within_itself() -> None:
+    with pytest.raises(ServerFault, match="deep"):
+        walked(pages(MemoryFiles(dict(TREE)), Page([Found("again", True)])))
+    with pytest.raises(ServerFault, match="deep"):
+        removed(pages(MemoryFiles(dict(TREE)), Page([Found("again", True)])), "/d")
+
+
+@pytest.mark.parametrize("at", range(1, 40))
+@pytest.mark.parametrize("how", ["refused", "lost", "broken"])
+def test_faults_are_told(at: int, how: str) -> None:
+    """Nothing is passed over: what was not removed is an error, what was not listed as well."""
+    files, wire = MemoryFiles(dict(TREE)), Wire(fail_at=at, how=how)
+    try:
+        removed(files, "/d", wire=wire)
+    except TransferError:
+        return
+    assert wire.count < at or files.tree == {"/e": None}
