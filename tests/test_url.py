@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import url
 from pegasus_toolkit.transfer.errors import BadSpecification
 from tests import strategies
@@ -187,7 +188,7 @@ def test_total_and_idempotent(text: str, site: str) -> None:
     except BadSpecification as error:
         assert str(error).isprintable()
         return
-    assert found.path or found.scheme not in url.LOCAL
+    assert found.path or found.scheme not in LOCAL
     assert not any(
         unicodedata.category(c) in ("Cc", "Cs") for c in found.url + found.path + str(found.endpoint)
     )
@@ -197,7 +198,7 @@ def test_total_and_idempotent(text: str, site: str) -> None:
 
 @given(strategies.paths() | strategies.names())
 def test_any_path_can_be_written(path: str) -> None:
-    for scheme in url.LOCAL:
+    for scheme in LOCAL:
         found = url.parse(url.from_path(path, scheme), "local", ENVIRON)
         assert (found.scheme, found.path) == (scheme, path)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn
 from pegasus_toolkit.planner.model import Dag, Move, Node, PlanError, Problem
 from pegasus_toolkit.planner.writing.directory import WORKER
-from pegasus_toolkit.transfer.backends import PROTOCOLS
+from pegasus_toolkit.schemes import SCHEMES
 
 _TRANSFORMATION = "pegasus::worker"
 
@@ -60,7 +60,7 @@ def _packed(nodes: list[Node], environ: Mapping[str, str]) -> bytes:
     schemes = {
         pfn.url.partition("://")[0].lower() for node in nodes for pfn in _places(node) if "://" in pfn.url
     }
-    extras = {PROTOCOLS[one].extra if one in PROTOCOLS else "fsspec" for one in schemes} - {""}
+    extras = {SCHEMES[one].extra if one in SCHEMES else "fsspec" for one in schemes} - {""}
     home = environ.get("XDG_CACHE_HOME") or f"{environ.get('HOME') or '/nonexistent'}/.cache"
     try:
         return packed(sorted(extras), Path(home, "pegasus-toolkit"))

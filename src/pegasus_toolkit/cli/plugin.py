@@ -26,8 +26,6 @@ A file-transfer plugin of HTCondor: in a submit file
   transfer_input_files = s3://joe@site/bucket/key
 exit codes: 0 all files moved, 1 not all"""
 PROTOCOL = 4
-_NOT_REMOTE = ("file", "symlink", "moveto", "memory")
-_BY_GFAL = ("srm", "httpg")
 
 
 class _Arguments(NamedTuple):
@@ -73,12 +71,13 @@ def capabilities() -> str:
 
 def schemes() -> list[str]:
     """All remote schemes whose library is here."""
-    from pegasus_toolkit.transfer.backends import PROTOCOLS, opener
+    from pegasus_toolkit.schemes import SCHEMES
+    from pegasus_toolkit.transfer.backends import opener
     from pegasus_toolkit.transfer.errors import Unsupported
 
     found = []
-    for scheme in PROTOCOLS:
-        if scheme in _NOT_REMOTE or (scheme in _BY_GFAL and not _gfal()):
+    for scheme, known in SCHEMES.items():
+        if not (known.module and known.plugin) or (known.tool and not _installed(known.tool)):
             continue
         with suppress(Unsupported):
             opener(scheme)
@@ -86,11 +85,11 @@ def schemes() -> list[str]:
     return found
 
 
-def _gfal() -> bool:
-    """Whether gfal2 is installed, for this Python or the system's."""
+def _installed(module: str) -> bool:
+    """Whether there is such a module, for this Python or the system's."""
     from importlib.util import find_spec
 
-    return find_spec("gfal2") is not None or any(Path("/usr/lib/python3/dist-packages").glob("gfal2*"))
+    return find_spec(module) is not None or any(Path("/usr/lib/python3/dist-packages").glob(f"{module}*"))
 
 
 def _parsed(words: Sequence[str]) -> _Arguments | None:

@@ -11,13 +11,14 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import Pfn
 from pegasus_toolkit.planner.shards import Entries
+from pegasus_toolkit.schemes import LOCAL, only
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.model import Location, Operation, Transfer
 from pegasus_toolkit.transfer.spec import build
 from pegasus_toolkit.transfer.spec.specification import Specification
 
 # Only this machine has these. "memory:" is not even on its disks.
-HERE = (*urls.LOCAL, "memory")
+HERE = only(remote=False)
 _AT_ONCE = 1000  # entries
 
 
@@ -119,7 +120,7 @@ class Cut:
         )
 
     def _from_anywhere(self, one: Location) -> Location:
-        if one.scheme not in urls.LOCAL or one.path[0] == "/":
+        if one.scheme not in LOCAL or one.path[0] == "/":
             return one
         path = f"{self._cwd}/{one.path}"
         return one._replace(path=path, url=urls.from_path(path, one.scheme))

@@ -9,9 +9,7 @@ from pegasus_toolkit.credentials.files import Sections
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.section import Section
 from pegasus_toolkit.credentials.types import HttpCredential, NamedFile
-
-PORTS = {"http": 80, "webdav": 80, "dav": 80, "https": 443, "webdavs": 443, "davs": 443}
-PORTS |= {"ftp": 21, "ftps": 990}
+from pegasus_toolkit.schemes import SCHEMES
 
 KNOWN = (
     "username",
@@ -32,7 +30,8 @@ def find(sections: Sections, scheme: str, authority: str, file: NamedFile) -> st
     """The name of the most specific section for that server. Raises where two are equally so."""
     scheme = scheme.lower()
     host, port = _host_port(authority)
-    port = port or PORTS.get(scheme)
+    if port is None and scheme in SCHEMES:
+        port = SCHEMES[scheme].port
     best: list[str] = []
     best_rank = -1
     for name in sections:

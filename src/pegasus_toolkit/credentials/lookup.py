@@ -16,6 +16,7 @@ from pegasus_toolkit.credentials.types import (
     Token,
     X509Credential,
 )
+from pegasus_toolkit.schemes import SCHEMES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +119,7 @@ class Credentials:
         """
         from pegasus_toolkit.credentials import x509
 
-        if scheme in x509.WITHOUT:
+        if scheme in SCHEMES and not SCHEMES[scheme].certificate:
             return None
         return x509.find(self._named, site, self._shared, needed)
 
@@ -144,7 +145,7 @@ class Credentials:
                 return found
             if found is not None:
                 return self._discovered(scheme, authority, site)
-        if scheme not in tokens.AMBIENT:
+        if scheme not in SCHEMES or not SCHEMES[scheme].ambient_token:
             return None
         return tokens.discover(self._environ, site, self._shared, needed)
 
@@ -153,7 +154,7 @@ class Credentials:
         from pegasus_toolkit.credentials import tokens
 
         where = f"{scheme}://{authority.rpartition('@')[2]}: token = discover"
-        if scheme in ("http", "dav", "webdav", "ftp"):
+        if scheme in SCHEMES and not SCHEMES[scheme].encrypted:
             raise CredentialError(f"{where}: a token is not sent without encryption")
         found = tokens.discover(self._environ, site, self._shared, needed=True)
         if found is None:

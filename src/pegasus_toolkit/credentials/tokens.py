@@ -24,9 +24,6 @@ from pegasus_toolkit.credentials.section import Section, has_control
 from pegasus_toolkit.credentials.types import NamedFile, Token
 from pegasus_toolkit.credentials.x509 import moment, ours_at
 
-AMBIENT = frozenset({"davs", "webdavs", "root", "roots", "xroot", "xroots", "osdf", "pelican"})
-"""Schemes whose servers get a token that was found, not given to them by the credentials file."""
-
 DISCOVER = "discover"
 _SKEW = 60.0  # seconds that clocks may differ
 

@@ -22,9 +22,6 @@ from pegasus_toolkit.credentials.types import NamedFile, X509Credential
 
 Named = Callable[[str, str], Iterator[NamedFile]]
 
-WITHOUT = frozenset({"http", "https", "dav", "webdav", "ftp", "ftps"})
-"""Schemes whose servers are shown no certificate but one that the credentials file gives them."""
-
 _CA_DIRECTORIES = ("/etc/grid-security/certificates", "~/.globus/certificates")
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _SEQUENCE, _UTC_TIME, _VERSION = 0x30, 0x17, 0xA0

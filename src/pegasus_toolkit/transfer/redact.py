@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from pegasus_toolkit.schemes import SCHEMES
+
 HIDDEN = "***"
 
 # Patterns are kept as text: most runs move no secret past here, and compiling them takes 1 ms of start-up.
@@ -18,7 +20,6 @@ _OPAQUE = r"(?i)eyJ.*|(?=[^a-z]*[a-z])(?=[^0-9]*[0-9])[a-z0-9_+/=%~-]{24,}"
 _URL = r"(?i)[a-z][a-z0-9+.-]*://[^\s\"'<>]+"
 _PARAMETER = r"(?i)([?&#;][\w.~%-]*(?:" + _NAMES[4:] + r")[\w.~%-]*=)[^&#;\s\"'<>]+"
 _BEARER = r"(?i)\b(bearer|basic)[ :=]+[a-z0-9._~+/=-]{8,}"
-_LOCAL = ("file", "symlink", "moveto", "memory")  # "?" and "@" there are letters of a name
 
 
 def url(text: str) -> str:
@@ -26,7 +27,8 @@ def url(text: str) -> str:
     if "@" not in text and "?" not in text and "#" not in text:
         return text
     scheme, found, rest = text.partition("://")
-    if not found or scheme.lower() in _LOCAL:
+    known = SCHEMES.get(scheme.lower())
+    if not found or (known is not None and not known.remote):  # "?" and "@" are letters of a name there
         return text
     end = re.search(r"[/?#]", rest)
     cut = end.start() if end else len(rest)

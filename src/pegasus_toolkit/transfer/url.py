@@ -12,20 +12,11 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from pegasus_toolkit.schemes import LOCAL, SCHEMES
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.errors import BadSpecification
 from pegasus_toolkit.transfer.interface import Endpoint
 from pegasus_toolkit.transfer.model import Location
-
-LOCAL = frozenset({"file", "symlink", "moveto"})
-"""Schemes whose path is one on this machine's disk."""
-
-# Servers where "//" in a path means "/". Not S3 and Google Storage, where it names another object,
-# and not root and srm, where it says that the path is absolute.
-_FOLDED = frozenset(
-    ["http", "https", "webdav", "webdavs", "dav", "davs", "scp", "sftp", "gsiftp", "sshftp", "gsiscp"]
-)
-_WEB = frozenset(["http", "https", "webdav", "webdavs", "dav", "davs"])
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -159,10 +150,12 @@ def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
         raise _bad("a password in a URL", f"{scheme}://{user.partition(':')[0]}:***@{host}/...", hint=hint)
     if _SPACE.search(authority):
         raise _bad("a space in a host's name", url)
-    if scheme in _WEB and not _HOST.fullmatch(host):
+    known = SCHEMES.get(scheme)
+    if known is not None and known.web and not _HOST.fullmatch(host):
         raise _bad("expected host or host:port after //", url)
     path = rest[len(authority) :]
-    if "//" in path and scheme in _FOLDED:
+    # Not for object stores, where "//" names another object, nor for root and srm, where a path begins so.
+    if "//" in path and known is not None and known.folded:
         head, mark, query = path.partition("?")
         path = _SLASHES.sub("/", head) + mark + query
     return authority, path

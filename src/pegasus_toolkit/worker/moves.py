@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.planner.catalogs import Pfn
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
@@ -81,7 +82,7 @@ def here(path: str, site: str) -> Location:
 
 def told(location: Location) -> str:
     """Its URL for the record, without secrets; as in the plan, ``$`` is a letter there."""
-    plain = location.url.replace("$$", "$") if location.scheme in url.LOCAL else location.url
+    plain = location.url.replace("$$", "$") if location.scheme in LOCAL else location.url
     return redact.url(plain)
 
 

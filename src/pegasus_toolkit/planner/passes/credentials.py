@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -11,33 +10,10 @@ from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Credential, MakeDirectory, Move, Node, Problem, Remove
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.schemes import CREDENTIALS, SCHEMES, Scheme
+from pegasus_toolkit.schemes import Credential as Kind
 
-
-class _Kind(NamedTuple):
-    """A sort of credential. ``usual``: where it is when nothing names it; ``needed``: there must be one."""
-
-    variable: str
-    usual: str = ""
-    needed: bool = False
-
-
-_HTTP = ("http", "https", "webdav", "webdavs", "dav", "davs")
-_CONFIG = _Kind("PEGASUS_CREDENTIALS", "$HOME/.pegasus/credentials.conf", needed=True)
-_PROXY = _Kind("X509_USER_PROXY", "/tmp/x509up_u$UID", needed=True)
-_SSH = _Kind("SSH_PRIVATE_KEY", needed=True)
-_TOKEN = _Kind("BEARER_TOKEN_FILE", "/tmp/bt_u$UID")
-_KINDS: dict[str, tuple[_Kind, ...]] = {
-    "s3": (_CONFIG,),
-    "s3s": (_CONFIG,),
-    **dict.fromkeys(_HTTP, (_CONFIG,)),
-    **dict.fromkeys(("webdavs", "davs"), (_CONFIG, _TOKEN)),
-    **dict.fromkeys(("gsiftp", "gsiscp", "srm"), (_PROXY,)),
-    **dict.fromkeys(("root", "xroot", "roots", "xroots"), (_PROXY._replace(needed=False), _TOKEN)),
-    **dict.fromkeys(("scp", "sftp", "sshftp"), (_SSH,)),
-    "gs": (_Kind("BOTO_CONFIG"), _Kind("GOOGLE_PKCS12")),
-    "irods": (_Kind("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),),
-}
-VARIABLES = frozenset(kind.variable for kinds in _KINDS.values() for kind in kinds)
+VARIABLES = frozenset(kind.variable for kind in CREDENTIALS.values())
 
 
 def give_credentials(plan: Plan) -> Plan:
@@ -83,20 +59,23 @@ class _Given:
 
     def _look_up(self, base: str, site: str, remote: bool) -> Iterator[Credential]:
         scheme = base.partition(":")[0]
-        for kind in _KINDS.get(scheme, ()):
-            if kind is _CONFIG and scheme in _HTTP and not self._plan.settings.section(Pfn(site, base)):
+        known = SCHEMES.get(scheme, Scheme(""))
+        for name in known.credentials:
+            kind = CREDENTIALS[name]
+            if name == "config" and known.web and not self._plan.settings.section(Pfn(site, base)):
                 continue  # nothing in the file is for that server
+            needed = kind.needed and name not in known.optional
             path, named = self._path(kind, site)
             wrong = self._plan.settings.secret(path) if path else "there is none"
             if not wrong:
                 yield Credential(f"{kind.variable}_{site.replace('-', '_')}", path)
-            elif named or (kind.needed and (remote or kind is not _SSH)):
+            elif named or (needed and (remote or name != "ssh")):
                 where = f"for {scheme}:// at {site!r}"
                 hint = f"name it in {kind.variable}_{site.replace('-', '_')} or {kind.variable}"
                 message = f"credential {where}: {wrong}"
                 self.problems.setdefault(message, Problem("credentials", (), message, hint=hint))
 
-    def _path(self, kind: _Kind, site: str) -> tuple[str, bool]:
+    def _path(self, kind: Kind, site: str) -> tuple[str, bool]:
         """The file, and whether somebody names it: profiles of the site, of ``local``, in the properties;
         the environment; else the usual place."""
         environ = self._plan.settings.environ

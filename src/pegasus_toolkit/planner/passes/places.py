@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn, Site
 from pegasus_toolkit.planner.model import Configuration, Settings
-
-_QUOTED = ("http://", "https://", "webdav://", "webdavs://", "dav://", "davs://")
+from pegasus_toolkit.schemes import SCHEMES
 
 
 class Places:
@@ -72,7 +71,8 @@ def _submit_host(site: Site | None) -> bool:
 
 def join(base: str, name: str) -> str:
     """The URL of ``name`` below ``base``; its letters are quoted where they would mean something else."""
-    return f"{base.rstrip('/')}/{quote(name)}" if base.startswith(_QUOTED) else f"{base.rstrip('/')}/{name}"
+    known = SCHEMES.get(base.partition("://")[0].lower())
+    return f"{base.rstrip('/')}/{quote(name) if known is not None and known.quoted else name}"
 
 
 def path_of(url: str) -> str:

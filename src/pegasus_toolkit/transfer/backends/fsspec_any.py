@@ -16,8 +16,8 @@ from importlib import import_module
 from typing import Any
 
 from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.schemes import known
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends import PROTOCOLS
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
@@ -310,8 +310,9 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> FsspecAny:
     """A filesystem of fsspec's. Raises ``Unsupported`` where it has none, or its driver is missing."""
     scheme = endpoint.scheme
     if scheme in REFUSED or scheme not in registry.available_protocols():
-        known = ", ".join(sorted(PROTOCOLS))
-        raise Unsupported(f"no protocol {scheme!r} here, nor in fsspec", hint=f"known are: {known}")
+        raise Unsupported(
+            f"no protocol {scheme!r} here, nor in fsspec", hint=f"known are: {', '.join(known())}"
+        )
     try:
         registry.get_filesystem_class(scheme)
     except ImportError as error:

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
-from pegasus_toolkit.transfer.engine.routes import LOCAL, Route
+from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.transfer.engine.routes import Route
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Control, Endpoint

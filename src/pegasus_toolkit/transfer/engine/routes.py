@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer.errors import Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Copies, Endpoint, Links, Passive, Renames, Requirement
 
 Verb = Literal[
     "link", "move", "copy", "get", "put", "relay", "pipe", "staged", "mkdir", "remove", "remove-tree", "list"
 ]  # fmt: skip
-LOCAL = frozenset({"file", "symlink", "moveto"})
 
 
 class Ends(NamedTuple):

@@ -25,6 +25,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.engine.engine import Observer, Progress
 
 MAGIC = b"pegasus-transfer journal 1\n"
-LOCAL = frozenset({"file", "symlink", "moveto"})
 _ENTRY = re.compile(rb"([0-9a-f]{24}) ([0-9]+) (?:-|([a-z0-9]+):([0-9a-f]+))")
 _RUN = re.compile(rb"(run|end) ([A-Za-z0-9-]{1,64})")
 DIRECTORY = -1  # stands for the size of a directory

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pegasus_toolkit.integrity import kickstart, manifest
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
-from pegasus_toolkit.transfer.records.journal import LOCAL, Journal
+from pegasus_toolkit.transfer.records.journal import Journal
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from operator import attrgetter
 from msgspec import UNSET, UnsetType
 
 from pegasus_toolkit.integrity import digests
+from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.errors import BadSpecification
 from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Remove, Transfer
@@ -79,7 +80,7 @@ def _remove(entry: RemoveEntry, id: int, environ: Mapping[str, str], problems: C
     recursive = entry.target.recursive is True
     if target.scheme == "moveto":
         problems.add("target.url", "moveto: is for the destination of a transfer")
-    elif recursive and target.scheme in urls.LOCAL and not target.path.strip("/."):
+    elif recursive and target.scheme in LOCAL and not target.path.strip("/."):
         problems.add("target.url", f"expected a directory that may be removed, found {target.path!r}")
     return Remove(id=id, target=target, recursive=recursive)
 
