@@ -10,7 +10,7 @@ import pytest
 from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import Checksum, Pfn
 from pegasus_toolkit.planner.compile import compile
-from pegasus_toolkit.planner.model import Credential
+from pegasus_toolkit.planner.model import Credential, PlanError
 from tests.planner_world import (
     KEG,
     LOCAL,
@@ -190,6 +190,16 @@ def test_a_program_runs_where_it_is_installed_or_fits(tmp_path: Path) -> None:
     world(tmp_path, [job("a", [], ["x!"])], sites=[LOCAL, {**POOL, "arch": "x86_64"}], transformations=[odd])
     (line,) = wrong(tmp_path)
     assert "transformations[0]: 'keg' can run at none of: pool" in line
+
+
+def test_in_a_tutorial_an_input_may_be_missing_until_it_is_staged_in(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/gone/x")])
+    gone = {"exists": lambda pfn: "gone" not in pfn.url}
+    with pytest.raises(PlanError, match="no replica of 'x' is there"):
+        planned(tmp_path, **gone)
+    dag = planned(tmp_path, **gone, properties={"pegasus.mode": "tutorial"})
+    assert "file:///gone/x" in [pfn.url for move in moves(dag, "stage_in") for pfn in move.sources]
+    assert any("no replica of 'x' is there: file:///gone/x" in warning for warning in dag.warnings)
 
 
 def test_replicas_are_ranked_and_those_that_are_gone_left_out(tmp_path: Path) -> None:

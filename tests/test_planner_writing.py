@@ -142,6 +142,17 @@ def test_variables_that_are_too_long_for_a_line_get_a_file(tmp_path: Path) -> No
     files = contents(dag)
     assert max(len(line) for line in files["x.dag"].splitlines() if not line.startswith("PARENT")) < 6000
     assert expanded(files, "keg_cat")["transfer_input_files"].count(".meta") == 401
+    assert 'VARS keg_cat bundle="compute' in files["x.dag"]
+
+
+def test_in_a_tutorial_each_job_has_a_submit_file_of_its_own(tmp_path: Path) -> None:
+    world(tmp_path, shape("diamond"))
+    shared = contents(planned(tmp_path))
+    files = contents(planned(tmp_path, properties={"pegasus.mode": "tutorial"}))
+    nodes = [line.split()[1:] for line in files["x.dag"].splitlines() if line.startswith("JOB")]
+    assert len(nodes) > 4 and all(file.endswith(f"/submit/{node}.sub") for node, file in nodes)
+    assert {"submit/keg_a.sub"} <= files.keys() and "submit/compute-pool.sub" not in files
+    assert expanded(files, "keg_a") == expanded(shared, "keg_a")
 
 
 def test_a_held_job_is_removed_but_not_one_that_its_user_holds(tmp_path: Path) -> None:

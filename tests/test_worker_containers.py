@@ -111,6 +111,23 @@ def test_podman_where_docker_has_no_service(tmp_path: Path, monkeypatch: pytest.
     assert containers.contain(wanted(use()), reached).words[0] == str(tmp_path / "docker")
 
 
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("docker://joe/keg:1", "docker.io/joe/keg:1"),
+        ("docker://nothing-of-that-name", "docker.io/nothing-of-that-name"),
+        ("docker://keg:1", "keg:1"),
+        ("localhost/keg:1", "localhost/keg:1"),
+        ("docker://quay.io/joe/keg", "quay.io/joe/keg"),
+        ("docker://hub:5000/keg", "hub:5000/keg"),
+    ],
+)
+def test_podman_gets_whole_names_of_images_that_are_not_here(
+    quiet: dict[str, str], image: str, name: str
+) -> None:
+    assert containers.contain(wanted(use(image=image)), quiet).words[-4] == name
+
+
 # --- a real one -------------------------------------------------------------------------------------
 
 CONFIGURATION = """

@@ -116,7 +116,8 @@ def _image(wanted: Wanted, program: str, environ: Mapping[str, str]) -> str:
     """The image's name, for Docker: that of the registry, or that of the file that is loaded."""
     use = wanted.use
     if not use.file:
-        return use.image.partition("://")[2].lstrip("/") or use.image
+        name = use.image.partition("://")[2].lstrip("/") or use.image
+        return name if os.path.basename(program) != "podman" else _qualified(name, program, environ)  # noqa: PTH119
     words = [program, "load", "--quiet", "--input", os.path.join(wanted.directory, use.file)]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
     lines = [line for line in done.stdout.splitlines() if line.startswith("Loaded image")]
@@ -124,6 +125,16 @@ def _image(wanted: Wanted, program: str, environ: Mapping[str, str]) -> str:
         told = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
         raise Failed(f"the image {use.file!r} cannot be loaded: {told}", EXIT_RETRY)
     return lines[-1].partition(": ")[2].split(",")[0].strip()
+
+
+def _qualified(name: str, program: str, environ: Mapping[str, str]) -> str:
+    """The image's name for Podman, which knows no default registry; for Docker that is Docker Hub."""
+    host = name.partition("/")[0] if "/" in name else ""
+    if "." in host or ":" in host or host == "localhost":
+        return name
+    words = [program, "image", "exists", name]
+    here = subprocess.run(words, env=environ, capture_output=True, check=False).returncode == 0
+    return name if here else f"docker.io/{name}"
 
 
 def singularity(wanted: Wanted, program: str) -> Contained:

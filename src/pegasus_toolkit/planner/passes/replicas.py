@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import Replica
-from pegasus_toolkit.planner.model import Job, Problem, Use
+from pegasus_toolkit.planner.model import Exists, Job, Problem, Use
 from pegasus_toolkit.planner.passes import urls
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan
 
@@ -29,7 +29,7 @@ def select_replicas(plan: Plan) -> Plan:
                 continue
             lfn = use.lfn
             if lfn not in seen:
-                seen[lfn] = _found(plan, lfn)
+                seen[lfn] = _found(plan, lfn, plan.settings.exists)
                 problems += _urls(plan, lfn)
             one = seen[lfn]
             if one is not None and one.pfns:
@@ -37,20 +37,23 @@ def select_replicas(plan: Plan) -> Plan:
             elif use.optional:
                 left_out.add(lfn)
                 warnings.append(f"the optional input {lfn!r} has no replica: jobs run without it")
+            elif one is not None and plan.property("pegasus.mode") == "tutorial":
+                # The tutorials let a missing input be found by the run, mended, and the run go on.
+                raw[lfn] = _found(plan, lfn, None) or one
+                warnings.append(f"{_missing(plan, job, use, one).message}; its stage-in job will fail")
             else:
                 problems.append(_missing(plan, job, use, one))
         jobs.append(_without(job, left_out) if left_out else job)
     return replace(plan, jobs=tuple(jobs), raw=raw).wrong(problems).warn(warnings)
 
 
-def _found(plan: Plan, lfn: str) -> ExternalFile | None:
+def _found(plan: Plan, lfn: str, exists: Exists | None) -> ExternalFile | None:
     """With the replicas that are there, as far as can be told; without any where none is."""
     if lfn in plan.there:
         return plan.there[lfn]
     replica: Replica | None = plan.catalogs.replicas.find(lfn)
     if replica is None:
         return None
-    exists = plan.settings.exists
     pfns = replica.pfns
     if exists is not None:
         pfns = tuple(pfn for pfn in pfns if exists(pfn) is not False)

@@ -13,7 +13,7 @@ from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
-_LONGEST = 4096  # of a node's VARS; what is longer gets a submit file of its own
+_LONGEST = 4096  # of a node's VARS; a node with more gets a submit file of its own
 # Held by anything but the user's own hand, or while its input is spooled: a failure, to be tried again.
 _HELD = "(JobStatus == 5 && HoldReasonCode =!= 1 && HoldReasonCode =!= 16)"
 _INHERITED = ("HOME", "PATH", "USER", "LOGNAME", "LANG", "TMPDIR", "SSH_AUTH_SOCK")
@@ -58,8 +58,10 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
             groups.setdefault(key, []).append((node.name, commands, variables))
     files: dict[str, str] = {}
     of: dict[str, Submission] = {}
+    # Who learns looks into the submit file of a job, and finds it by its name.
+    longest = 0 if dag.settings.properties.get("pegasus.mode") == "tutorial" else _LONGEST
     for (kind, site, _), members in groups.items():
-        _shared(f"{kind}-{_safe(str(site))}", members, files, of)
+        _shared(f"{kind}-{_safe(str(site))}", members, longest, files, of)
     final = Node(name=jobs.FINAL, kind="register", site=LOCAL)
     commands, variables = _described(dag, final, bundle_of[jobs.FINAL], known)
     files["final.sub"] = _text(commands)
@@ -70,6 +72,7 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
 def _shared(
     stem: str,
     members: list[tuple[str, dict[str, str], dict[str, str]]],
+    longest: int,
     files: dict[str, str],
     of: dict[str, Submission],
 ) -> None:
@@ -79,14 +82,14 @@ def _shared(
     name = f"{stem}.sub"
     for n in range(1, len(files) + 1):
         name = name if name not in files else f"{stem}-{n}.sub"
-    files[name] = _text({key: f"$({macros[key]})" if key in macros else first[key] for key in first})
+    shared = _text({key: f"$({macros[key]})" if key in macros else first[key] for key in first})
     for node, commands, variables in members:
         own = {**variables, **{macros[key]: commands[key] for key in differ}}
-        if sum(map(len, own.values())) <= _LONGEST:
-            of[node] = Submission(name, own)
+        if sum(map(len, own.values())) <= longest:
+            of[node], files[name] = Submission(name, own), shared
         else:
-            files[f"{node}.sub"] = _text(own) + files[name]
-            of[node] = Submission(f"{node}.sub", {})
+            bundle = {"bundle": own.pop("bundle")}  # by its name a run's database knows the kind of node
+            of[node], files[f"{node}.sub"] = Submission(f"{node}.sub", bundle), _text(own) + shared
 
 
 def _text(commands: Mapping[str, str]) -> str:
