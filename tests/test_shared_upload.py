@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from pegasus_toolkit.transfer.backends.shared.files import may
+from pegasus_toolkit.transfer.backends.shared.runner import All
 from pegasus_toolkit.transfer.backends.shared.upload import upload
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
@@ -232,3 +233,42 @@ def test_an_error_without_a_hint_is_no_refusal() -> None:
     (error,) = send(files, wire, job())
     assert isinstance(error, ServerFault) and wire.names.count("rename") == 1
     assert tree == {"/d": None, "/d/file": OLD}
+
+
+def numbered(count: int, broken: int, refuses: int, begun: list[int]) -> Iterator[Any]:
+    """Stories that return their numbers; making one of them raises, another one fails."""
+    for number in range(count):
+        if number == broken:
+            raise Corrupted("no more of the source")
+        begun.append(number)
+
+        def story(number: int = number) -> Any:
+            yield Request("one", lambda: None)
+            if number == refuses:
+                raise ServerFault("refused")
+            return number
+
+        yield story()
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_stories_side_by_side(together: bool) -> None:
+    begun: list[int] = []
+
+    def all_of_them() -> Any:
+        return (yield All(numbered(20, 99, 4, begun), 3, together))
+
+    found = runner(Wire()).one(all_of_them())
+    assert begun == list(range(20 if not together else len(begun))) and found[:4] == [0, 1, 2, 3]
+    assert isinstance(found[4], ServerFault)
+    assert len(found) == len(begun) <= (20 if not together else 7)
+
+
+def test_a_source_that_fails_ends_its_stories() -> None:
+    begun: list[int] = []
+
+    def all_of_them() -> Any:
+        return (yield All(numbered(20, 5, 99, begun), 3))
+
+    *good, wrong = runner(Wire()).one(all_of_them())
+    assert good == begun == [0, 1, 2, 3, 4] and isinstance(wrong, Corrupted)

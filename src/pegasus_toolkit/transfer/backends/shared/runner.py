@@ -72,14 +72,16 @@ class All(Generic[T]):
     """A request: several stories, ``width`` of them side by side, begun in their order.
 
     The answer: what each returned, or its error (a ``TransferError``), in the same order. Once the asking
-    story was told to stop, no further one is begun.
+    story was told to stop, no further one is begun; nor, with ``together``, after one failed. What
+    ``stories`` itself raises when it is asked for the next counts as the error of that one, the last.
     """
 
-    __slots__ = ("stories", "width")
+    __slots__ = ("stories", "together", "width")
 
-    def __init__(self, stories: Iterable[Steps[T]], width: int = FORK) -> None:
+    def __init__(self, stories: Iterable[Steps[T]], width: int = FORK, together: bool = False) -> None:
         self.stories = iter(stories)
         self.width = width
+        self.together = together
 
 
 class Spawn:
@@ -187,6 +189,7 @@ class _Fork:
         self.parent = parent
         self.stories = request.stories
         self.width = request.width
+        self.together = request.together
         self.results: list[Any] = []
         self.open = 0
         self.ended = self.beginning = False
@@ -197,7 +200,7 @@ class _Fork:
             return
         self.beginning = True
         while self.open < self.width and not self.ended:
-            steps = None if self.stopped() else next(self.stories, None)
+            steps = None if self.stopped() else self._next()
             if steps is None:
                 self.ended = True
                 break
@@ -211,6 +214,15 @@ class _Fork:
         if self.ended and not self.open:
             self.runner.resume(self.parent, self.results)
 
+    def _next(self) -> Steps[Any] | None:
+        try:
+            return next(self.stories, None)
+        except TransferError as error:
+            self.results.append(error)
+        except OSError as error:
+            self.results.append(from_oserror(error))
+        return None
+
     def stopped(self) -> bool:
         """Whether no further story is to begin."""
         return self.parent.stopped is not None and not self.parent.tidies
@@ -218,6 +230,7 @@ class _Fork:
     def over(self, task: Task) -> None:
         """One of them is over."""
         self.results[task._place] = task.value if task.error is None else task.error
+        self.ended = self.ended or (self.together and task.error is not None)
         self.open -= 1
         self.begin()
 
