@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,62 @@ import yaml
 from tests.command import PROGRAM, entry, environment, lines, run, write
 from tests.command_spec import copied
 from tests.material import sha256
+
+# -- outputs that are no regular files ---------------------------------------------------------------
+
+
+def odd_places(tmp_path: Path) -> list[Path]:
+    """A FIFO that somebody reads, a link to a file, and a device where one can be made."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to("target")
+    found = [tmp_path / "fifo", tmp_path / "link"]
+    try:
+        os.mknod(tmp_path / "null", stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        return found
+    return [*found, tmp_path / "null"]
+
+
+@pytest.mark.parametrize("option", ["--failed", "--report", "--manifest"])
+def test_an_output_never_replaces_what_is_no_regular_file(tmp_path: Path, spec: Path, option: str) -> None:
+    for place in odd_places(tmp_path):
+        before = stat.S_IFMT(place.lstat().st_mode)
+        reader = os.open(place, os.O_RDONLY | os.O_NONBLOCK)
+        done = run("-f", spec, option, place, cwd=tmp_path)
+        read = os.read(reader, 1 << 16)
+        os.close(reader)
+        assert done.returncode == 0, done.stderr
+        assert stat.S_IFMT(place.lstat().st_mode) == before
+        if stat.S_ISFIFO(before):
+            assert read
+    assert (tmp_path / "target").read_text() not in ("old", "")
+
+
+def test_records_for_kickstart_go_into_a_fifo(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "k")
+    reader = os.open(tmp_path / "k", os.O_RDONLY | os.O_NONBLOCK)
+    done = run("-f", asking(tmp_path), cwd=tmp_path, env={"KICKSTART_INTEGRITY_DATA": str(tmp_path / "k")})
+    assert done.returncode == 0, done.stderr
+    assert b"f.a" in os.read(reader, 1 << 16)
+    os.close(reader)
+
+
+@pytest.mark.parametrize("option", ["--failed", "--report", "--manifest", "--journal"])
+def test_an_output_that_cannot_be_is_refused_before_anything_moves(
+    tmp_path: Path, spec: Path, option: str
+) -> None:
+    """A directory, a socket, a FIFO that nobody reads (not waited for)."""
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "fifo")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+    for name in ("d", "socket", *(["fifo"] if option != "--failed" else [])):
+        done = run("-f", spec, option, tmp_path / name, cwd=tmp_path)
+        assert done.returncode == 2, (name, done.stderr)
+        assert name in done.stderr
+    assert not (tmp_path / "out").exists()
+
 
 # -- what else is written --------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Control, Requirement
+from pegasus_toolkit.transfer.notes import Notes
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from pegasus_toolkit.transfer.streams.files import FileSink, discard
 from tests.material import content, sha256
@@ -211,8 +212,14 @@ class TestSink:
 
 
 class TestResume:
+    def setup_method(self) -> None:
+        self.notes = Notes()  # those of one run
+
+    def sink(self, path: Path, required: Requirement | None = None, run: str = "run") -> FileSink:
+        return FileSink(str(path), required or Requirement(), Control(run, notes=self.notes))
+
     def first(self, path: Path, data: bytes, validator: str = "v") -> FileSink:
-        end = sink(path)
+        end = self.sink(path)
         assert end.resume(validator) == 0
         end.write(data)
         end.abort()
@@ -223,6 +230,7 @@ class TestResume:
         first = self.first(tmp_path / "file", data[: 2 * BLOCK])
         assert names(tmp_path) == {Path(first.partial).name}
         control = Control("another")
+        control.notes = self.notes
         end = FileSink(str(tmp_path / "file"), Requirement("sha256", sha256(data), len(data)), control)
         assert end.resume("v") == end.size == 2 * BLOCK
         assert control.bytes == 0
@@ -244,13 +252,33 @@ class TestResume:
 
     def test_restart_forgets(self, tmp_path: Path) -> None:
         self.first(tmp_path / "file", b"a long beginning")
-        end = sink(tmp_path / "file")
+        end = self.sink(tmp_path / "file")
         assert end.resume("v") == 16
         end.restart()
         assert end.size == 0
         end.write(b"short")
         assert end.commit() == sha256(b"short")
         assert (tmp_path / "file").read_bytes() == b"short"
+
+    def test_what_another_run_left_is_not_adopted(self, tmp_path: Path) -> None:
+        """Its bytes may have been lost with its machine, and nothing here would tell."""
+        data = content(BLOCK)
+        Path(self.first(tmp_path / "file", data[:1000]).partial).write_bytes(bytes(1000))
+        end = sink(tmp_path / "file")
+        assert end.resume("v") == 0
+        end.write(data)
+        assert end.commit() == sha256(data)
+        assert (tmp_path / "file").read_bytes() == data
+
+    def test_a_known_digest_decides(self, tmp_path: Path) -> None:
+        Path(self.first(tmp_path / "file", b"begin").partial).write_bytes(bytes(5))
+        end = self.sink(tmp_path / "file")
+        end.expect("md5", "0" * 32)
+        assert end.resume("v") == 5
+        with pytest.raises(Corrupted):
+            end.commit()
+        end.abort()
+        assert names(tmp_path) == set()
 
     def test_wrong_content_is_not_kept(self, tmp_path: Path) -> None:
         end = sink(tmp_path / "file", Requirement("sha256", sha256(b"right")))
@@ -271,7 +299,7 @@ class TestResume:
 
     def test_longer_than_expected_begins_anew(self, tmp_path: Path) -> None:
         self.first(tmp_path / "file", b"too long")
-        end = sink(tmp_path / "file", Requirement("sha256", sha256(b"short"), 5))
+        end = self.sink(tmp_path / "file", Requirement("sha256", sha256(b"short"), 5))
         assert end.resume("v") == 0
         end.write(b"short")
         end.commit()
@@ -279,7 +307,7 @@ class TestResume:
 
     def test_two_runs_never_share(self, tmp_path: Path) -> None:
         self.first(tmp_path / "file", b"begin")
-        one, two = sink(tmp_path / "file"), sink(tmp_path / "file", run="other")
+        one, two = self.sink(tmp_path / "file"), self.sink(tmp_path / "file", run="other")
         assert (one.resume("v"), two.resume("v")) == (5, 0)
         assert (bool(one.partial), two.partial) == (True, "")
         two.write(b"two")
@@ -332,7 +360,7 @@ class TestResume:
         ):
             partial.unlink()
             plant()
-            end = sink(tmp_path / "file")
+            end = self.sink(tmp_path / "file")
             assert end.resume("v") == 0
             end.write(b"data")
             end.commit()

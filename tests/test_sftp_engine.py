@@ -283,7 +283,7 @@ def test_a_login_that_was_begun_early_is_used_or_ended(site: Site, tmp_path: Pat
     operation = move(0, f"file://{tmp_path}/file", site.url(site.area / "file"))
     begun = []
     for used in (True, False):
-        with Preconnect(lambda: settings) as early:
+        with Preconnect(settings) as early:
             early.begin(operation)
             assert early.pool is not None
             backend = early.pool.sample(operation.destinations[0].endpoint)

@@ -28,6 +28,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Requirement, Settings
+from pegasus_toolkit.transfer.notes import Notes
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource, discard
 from tests.conformance import WritableSuite
@@ -187,7 +188,8 @@ def test_what_is_resumed_is_whole(own: Sshd, tmp_path: Path) -> None:
     file.write_bytes(data)
     os.utime(file, (1e9, 1e9))
     required = Requirement("sha256", sha256(data), LARGE)
-    first = FileSink(str(here), required, Control())
+    notes = Notes()
+    first = FileSink(str(here), required, Control(notes=notes))
 
     class Cut(Calling):
         def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -204,7 +206,7 @@ def test_what_is_resumed_is_whole(own: Sshd, tmp_path: Path) -> None:
         list(backend.get(iter([fetch_job(str(file), Cut(own.cut), required)])))
     backend.close()
     first.abort()
-    control = Control()
+    control = Control(notes=notes)
     second = FileSink(str(here), required, control)
     again = connect(own, tmp_path)
     (job,) = again.get(iter([fetch_job(str(file), second, required)]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
+from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer.engine.engine import Observer, Progress, Summary
 from pegasus_toolkit.transfer.model import Operation, Outcome
 from pegasus_toolkit.transfer.records.outfile import OutFile
@@ -26,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """The run is not begun; one line for each reason."""
+    """The run is not begun; one line for each reason. ``code``: the exit code."""
+
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Remaining:
@@ -92,8 +97,8 @@ class Outputs:
 
             try:
                 self.journal = Journal(arguments.journal, self.run)
-            except JournalError as error:
-                raise Refused(str(error)) from error
+            except JournalError as error:  # one that is in use will be free again
+                raise Refused(str(error), 1 if error.busy else 2) from error
         if arguments.report:
             from pegasus_toolkit.transfer.records.report import Report
 
@@ -213,28 +218,18 @@ def _some(text: str | None) -> Iterator[str]:
 
 
 def _probe(path: str) -> None:
-    """Raises ``OSError`` when ``path`` could not be replaced at the end of the run."""
-    from pathlib import Path
-
-    aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    """Raises ``OSError`` when ``path`` could not be replaced, or written to, at the end of the run."""
+    if not regular.replaceable(path):
+        return
+    aside = OutFile(f"{os.path.realpath(path)}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     aside.close()
-    Path(aside.path).unlink()
-    if Path(path).is_dir():
-        raise IsADirectoryError(21, "is a directory", path)
+    os.unlink(aside.path)  # noqa: PTH108
 
 
 def _replace(path: str, content: bytes) -> str | None:
-    """Writes the file aside and renames it; readable by its owner alone, as URLs may hold secrets."""
-    from pathlib import Path
-
+    """Replaces the file; readable by its owner alone, as URLs may hold secrets."""
     try:
-        aside = OutFile(f"{path}.{run_name()}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        aside.write(content)
-        aside.close()
-        if aside.error is not None:
-            Path(aside.path).unlink()
-            return aside.complaint("the specification of what is left in")
-        Path(aside.path).replace(path)
+        regular.replace(path, content, 0o600)
     except OSError as error:
         return f"cannot write {path!r}: {error.strerror}"
     return None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 
-from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Preconnects, Settings
@@ -15,7 +13,7 @@ from pegasus_toolkit.transfer.model import Operation, Transfer
 class Preconnect:
     """Opens the pool that the run will use. Nothing is moved, and no error is told, before the run."""
 
-    def __init__(self, settings: Callable[[], Settings]) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.pool: Pool | None = None
 
@@ -25,8 +23,8 @@ class Preconnect:
 
         if not isinstance(first, Transfer):
             return
-        with suppress(TransferError, Refused):  # found again, and told, when the run comes to it
-            self.pool = Pool(self._settings(), open_backend)
+        with suppress(TransferError):  # found again, and told, when the run comes to it
+            self.pool = Pool(self._settings, open_backend)
             for place in (first.sources[0], first.destinations[0]):
                 backend = self.pool.sample(place.endpoint)
                 if isinstance(backend, Preconnects):

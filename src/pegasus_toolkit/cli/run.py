@@ -8,8 +8,11 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
+
+from msgspec import structs
 
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
@@ -28,9 +31,11 @@ PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever 
 
 def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) -> int:
     """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
-    with Interrupts(console) as interrupts, Preconnect(lambda: _settings(arguments, environ)) as early:
-        operations = _load(arguments, environ, console, early)
+    with ExitStack() as stack:
+        interrupts = stack.enter_context(Interrupts(console))
         settings = _settings(arguments, environ)
+        early = stack.enter_context(Preconnect(settings))
+        operations = _load(arguments, environ, console, early)
         if arguments.check:
             from pegasus_toolkit.cli.check import check_all
 
@@ -40,6 +45,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
 
             return plan_all(operations, Engine(_options(arguments, run_name()), settings), arguments, console)
         outputs = Outputs(arguments, environ, console)
+        settings = structs.replace(settings, notes=outputs.journal or settings.notes)
         engine = Engine(_options(arguments, outputs.run), settings, [outputs], pool=early.pool)
         interrupts.aim(engine, outputs)
         summary, code = _move(operations, engine, outputs, _live(arguments, environ))
@@ -56,7 +62,10 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     if live:
         others.append(Live(console))
     outputs.begin(operations, others)
-    _clean(operations, outputs, console)
+    if notes is not None and (notes.previous_runs or notes.asides or notes.damaged):
+        from pegasus_toolkit.cli.leftovers import clean
+
+        clean(operations, notes, engine.settings, console)
     try:
         summary = engine.run(operations, notes.done if notes is not None else None)
     except BaseException:  # what is known so far must not be lost with it
@@ -68,7 +77,8 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
 def _load(
     arguments: Arguments, environ: Mapping[str, str], console: Console, early: Preconnect
 ) -> Specification:
-    begin = None if arguments.check or arguments.dry_run else early.begin
+    # What is opened early knows no journal, which is not opened for a wrong specification.
+    begin = None if arguments.check or arguments.dry_run or arguments.journal else early.begin
     try:
         if arguments.file != "-":
             console.info(f"Reading transfer specification from {arguments.file}")
@@ -123,33 +133,6 @@ def _live(arguments: Arguments, environ: Mapping[str, str]) -> bool:
         return arguments.progress == "always"
     stream = sys.stderr
     return not arguments.quiet and stream is not None and stream.isatty() and environ.get("TERM") != "dumb"
-
-
-def _clean(operations: Specification, outputs: Outputs, console: Console) -> None:
-    """Removes what killed runs of the same journal have left."""
-    notes = outputs.journal
-    if notes is None:
-        return
-    if notes.damaged:
-        console.warning(f"{notes.damaged} lines of the journal cannot be read; what they noted is done again")
-    if not notes.previous_runs:
-        return
-    unfinished = (operation for operation in operations if not notes.done(operation))
-    from pathlib import Path
-    from shutil import rmtree
-    from tempfile import gettempdir
-
-    from pegasus_toolkit.transfer.records.journal import leftovers
-
-    removed = 0
-    for path in leftovers(unfinished, notes.previous_runs, gettempdir()):
-        try:
-            rmtree(path) if Path(path).is_dir() else Path(path).unlink()
-            removed += 1
-        except OSError as error:
-            console.warning(f"cannot remove {path}, left by a killed run: {error.strerror}")
-    if removed:
-        console.info(f"{removed} temporary files of a killed run removed")
 
 
 class Interrupts:

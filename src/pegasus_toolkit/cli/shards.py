@@ -188,7 +188,7 @@ def _run(target: str, arguments: Arguments, console: Console) -> int:
     moved = f"{told['files']} files, {units.binary(told['bytes'])}B, {told['digests']} digests taken"
     console.info(f"{told['transfers']} transfers done: {moved}, {told['verified']} verified")
     if arguments.failed:
-        _copy(Path(target, LEFT), Path(arguments.failed))
+        _copy(Path(target, LEFT), arguments.failed)
     if code:
         console.critical(receipt.get("error") or "the run failed")
         return int(receipt["exit"]) or 1
@@ -203,15 +203,11 @@ def _receipt(target: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) and "started" in found else None
 
 
-def _copy(source: Path, destination: Path) -> None:
-    """Aside and renamed; readable by its owner alone, as URLs may hold secrets. Raises ``Refused``."""
-    import shutil
+def _copy(source: Path, destination: str) -> None:
+    """Replaces it; readable by its owner alone, as URLs may hold secrets. Raises ``Refused``."""
+    from pegasus_toolkit.integrity import regular
 
-    aside = destination.with_name(f".{destination.name}.{secrets.token_hex(4)}")
     try:
-        aside.touch(mode=0o600)
-        shutil.copyfile(source, aside)
-        aside.replace(destination)
+        regular.replace(destination, source.read_bytes(), 0o600)
     except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise Refused(f"cannot write {str(destination)!r}: {error.strerror}") from error
+        raise Refused(f"cannot write {destination!r}: {error.strerror}") from error

@@ -52,7 +52,7 @@ def _run(arguments: options.Arguments, console: Console) -> int:
     except Refused as refusal:
         for line in str(refusal).splitlines():
             console.critical(line)
-        return 2
+        return refusal.code
     except Exception as error:  # noqa: BLE001  the last resort: one line, and details for those who ask
         console.critical(f"{type(error).__name__}; this is a defect: please report it, with the output of -d")
         if arguments.debug:

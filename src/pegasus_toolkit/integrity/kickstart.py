@@ -9,7 +9,7 @@ import os
 import time
 from functools import cache
 
-from pegasus_toolkit.integrity import digests
+from pegasus_toolkit.integrity import digests, regular
 
 
 def record(  # noqa: PLR0917 - as the fields stand in the record
@@ -65,7 +65,7 @@ def append(path: str | os.PathLike[str], text: str) -> int:
     Raises ``OSError``.
     """
     content = text.encode("utf-8")
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = regular.open_output(os.fspath(path), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     try:
         written = os.write(descriptor, content)
     finally:

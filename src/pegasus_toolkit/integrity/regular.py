@@ -26,13 +26,48 @@ def read(path: str | os.PathLike[str]) -> bytes:
         return stream.read()
 
 
-def replace(path: str, content: bytes) -> None:
-    """Writes aside and renames, so that nobody sees a part of it. Raises ``OSError``, leaving nothing."""
-    aside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+def replaceable(path: str) -> bool:
+    """Whether a file may be put there by rename; else it is a device or a FIFO, to be written to.
+
+    Raises ``OSError`` for a directory, and for what output has no business in (a disk, a socket).
+    """
     try:
-        with os.fdopen(
-            os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb"
-        ) as stream:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except FileNotFoundError:
+        return True
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        raise OSError(errno.EINVAL, "Not a regular file", path)
+    return stat.S_ISREG(mode)
+
+
+def open_output(path: str, flags: int, mode: int = 0o666) -> int:
+    """A descriptor for writing to ``path`` in place. Raises ``OSError`` as :func:`replaceable` does.
+
+    A FIFO that nobody reads is an error, and not waited for.
+    """
+    if replaceable(path):
+        return os.open(path, flags | os.O_CLOEXEC, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
+def replace(path: str, content: bytes, mode: int = 0o666) -> None:
+    """Writes aside and renames, so that nobody sees a part of it. Raises ``OSError``, leaving nothing.
+
+    A symbolic link stays, and what it points to is replaced; a device or a FIFO is written to.
+    """
+    if not replaceable(path):
+        with os.fdopen(open_output(path, os.O_WRONLY), "wb") as stream:
+            stream.write(content)
+        return
+    path = os.path.realpath(path)
+    aside = f"{path}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(aside, flags, mode), "wb") as stream:
             stream.write(content)
         os.replace(aside, path)  # noqa: PTH105 - pathlib costs start-up time
     except BaseException:

@@ -15,6 +15,8 @@ The contract of a batch:
 * ``get``: the engine commits the sink after the job was yielded without error.
 * ``put``: the file is visible under its name only when whole, and only when its source was read to
   its end without an error (a source raises ``Corrupted`` *before* it hands out its last byte).
+  A temporary name at a server is told to ``settings.notes.aside`` before it may exist: a run that is
+  killed leaves it there, and the next run with the same journal removes it.
 
 Who checks what: digest, length and cancellation live in the ends; retry, failover, slots in the
 scheduler; a backend knows only its protocol.
@@ -25,10 +27,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.notes import Notes
 
 Data = bytes | bytearray | memoryview
 
@@ -322,9 +325,10 @@ class Control:
     ``check`` raises ``Cancelled`` (or the stall's ``TimedOut``) once ``stop`` is set; ``spend``
     is called by ends for each block and waits where a bandwidth limit says so. ``made``: local
     directories that were made for this batch, so that nothing is in them that could be replaced.
+    ``notes``: what the next run with the same journal must know.
     """
 
-    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "made", "partials", "run", "stop")
+    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "made", "notes", "partials", "run", "stop")
 
     def __init__(
         self,
@@ -332,8 +336,10 @@ class Control:
         limiter: Limiter | None = None,
         keep_partial: bool = False,
         partials: set[str] | None = None,
+        notes: Notes | None = None,
     ) -> None:
         self.bytes = 0
+        self.notes = Notes() if notes is None else notes
         self.made: set[str] = set()
         self.run = run  # unique for each run; part of temporary names
         self.stop: TransferError | None = None
@@ -384,6 +390,7 @@ class Settings(Struct, frozen=True):
     connections: int = 8  # files or parts in flight at one endpoint, at most
     streams: int = 4  # connections for one large file, at most
     memory: dict[str, dict[str, bytes]] = {}  # memory: store by authority and path
+    notes: Notes = field(default_factory=Notes)  # one a run; the journal, where there is one
 
 
 class Opener(Protocol):

@@ -47,7 +47,8 @@ def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = 
             # URLs in specifications may be signed, and variables of jobs be secret.
             Path(aside, directory).mkdir(mode=0o700 if directory == "jobs" else 0o777)
         for path, content in files(dag, name) if contents is None else contents:
-            with Path(aside, path).open("wb") as file:
+            opener = _closed if path.startswith("jobs/") else None
+            with open(Path(aside, path), "wb", opener=opener) as file:
                 file.writelines((content,) if isinstance(content, bytes) else content)
             if path == WORKER:
                 Path(aside, path).chmod(0o777 & ~_umask())
@@ -69,6 +70,11 @@ def _problems(dag: Dag, target: Path, name: str) -> Iterator[Problem]:
             yield Problem(path, (), message)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         yield Problem(str(target), (), "is there already", hint="choose another with --relative-dir")
+
+
+def _closed(path: str, flags: int) -> int:
+    """Opens what others must not read: the directory's own mode does not go with a copy of it."""
+    return os.open(path, flags, 0o600)
 
 
 def _umask() -> int:

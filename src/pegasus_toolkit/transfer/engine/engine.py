@@ -167,7 +167,7 @@ class Engine:
             retry=Retry(options.attempts, options.first_delay),
             slots=Slots(options.concurrency, options.per_host),
             move=move,
-            control=lambda: Control(options.run, self.limiter, options.keep_partial, self.partials),
+            control=self._control,
         )
         try:
             for indices in phases(operations):
@@ -187,6 +187,10 @@ class Engine:
     def _planner(self, done: Callable[[Operation], bool] | None) -> Planner:
         options = self.options
         return Planner(self.pool, options.algorithm, options.symlink, options.directory, done)
+
+    def _control(self) -> Control:
+        options = self.options
+        return Control(options.run, self.limiter, options.keep_partial, self.partials, self.settings.notes)
 
     def _phase(self, scheduler: Scheduler, total: int) -> None:
         scheduler.feed()

@@ -5,28 +5,35 @@ An append-only text file::
     pegasus-transfer journal 1
     run <name>                          a run begins
     <key> <bytes> <algorithm:digest>    an operation is done ("-": no digest)
+    mark <key>                          a fact that only a killed run leaves to be asked for (``Notes.mark``)
+    aside <key> <JSON>                  a temporary name at a server: scheme, authority, site, path
+    gone <key> ...                      these temporary names were published, or removed
     end <name>                          the run went to its end and left nothing behind
 
 ``key`` is a hash of the operation's content, not of its place, so an edited or reordered
 specification finds its entries again; for a local destination it covers the size that stood there
 when the operation was over, so a destination that went or changed its size is moved again. Entries
 are handed to the kernel once a batch: they survive the end of the process, not a crash of the machine.
+Marks and temporary names are handed over before what they tell of is done.
 """
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.transfer.interface import Endpoint
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.notes import Notes, key
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
@@ -35,11 +42,25 @@ if TYPE_CHECKING:
 MAGIC = b"pegasus-transfer journal 1\n"
 _ENTRY = re.compile(rb"([0-9a-f]{24}) ([0-9]+) (?:-|([a-z0-9]+):([0-9a-f]+))")
 _RUN = re.compile(rb"(run|end) ([A-Za-z0-9-]{1,64})")
+_MARK = re.compile(rb"mark ([0-9a-f]{24})")
+_ASIDE = re.compile(rb"aside ([0-9a-f]{24}) (\[.*\])")
+_GONE = re.compile(rb"gone((?: [0-9a-f]{24})+)")
 DIRECTORY = -1  # stands for the size of a directory
 
 
 class JournalError(Exception):
-    """The journal cannot be used; one line that says why and what to do."""
+    """The journal cannot be used; one line that says why and what to do. ``busy``: another run has it."""
+
+    def __init__(self, message: str, busy: bool = False) -> None:
+        super().__init__(message)
+        self.busy = busy
+
+
+class Aside(NamedTuple):
+    """A temporary name that a killed run may have left at a server."""
+
+    endpoint: Endpoint
+    path: str
 
 
 class Record(NamedTuple):
@@ -52,25 +73,31 @@ class Record(NamedTuple):
     digest: str
 
 
-class Journal:
+class Journal(Notes):
     """An observer that notes what is done, and remembers what was.
 
     ``previous_runs``: names of earlier runs that did not go to their end; ``damaged``: lines that
-    could not be read, and were left out (their operations are done again).
+    could not be read, and were left out (their operations are done again); ``asides``: by key,
+    temporary names that earlier runs may have left at servers.
     """
+
+    lasting = True
 
     def __init__(self, path: str, run: str, look: bool = False) -> None:
         """Opens or makes ``path`` and locks it. Raises ``JournalError``.
 
         ``look``: only reads, so that ``done`` can be asked; the file must be there and stays as it is.
         """
+        super().__init__(run)
         self.run = run
+        self.asides: dict[int, Aside] = {}
+        self._under_way: dict[int, int] = {}  # destination to its latest temporary name, by keys
         self.previous_runs: tuple[str, ...] = ()
         self.damaged = 0
         self._known: set[int] = set()
         try:
             flags = os.O_RDONLY if look else os.O_RDWR | os.O_CREAT | os.O_APPEND
-            self.file = OutFile(path, flags | os.O_NONBLOCK)
+            self.file = OutFile(path, flags | os.O_NONBLOCK, 0o600)
         except OSError as error:
             raise JournalError(f"journal {path!r}: {error.strerror or error}") from error
         try:
@@ -94,6 +121,26 @@ class Journal:
                 return True
         return False
 
+    def mark(self, *fact: str | int) -> None:
+        number = key(*fact)
+        if number not in self._marks:
+            self._marks.add(number)
+            self.file.write(f"mark {number:024x}\n".encode())
+
+    def aside(self, endpoint: Endpoint, path: str, name: str) -> None:
+        if not self._under_way:
+            with suppress(OSError):  # an older journal may be open to others, and a path hold a signature
+                os.fchmod(self.file.fd, 0o600)
+        number = key(*endpoint, name)
+        self._under_way[key(*endpoint, path)] = number
+        self.file.write(f"aside {number:024x} {json.dumps([*endpoint, name])}\n".encode())
+
+    def removed(self, numbers: Iterable[int]) -> None:
+        """Notes that these of the ``asides`` are gone."""
+        for number in numbers:
+            self.asides.pop(number, None)
+            self.file.write(f"gone {number:024x}\n".encode())
+
     def recall(self, operations: Iterable[Operation]) -> Iterator[Record]:
         """What was noted of each of the ``operations`` that is done and has a digest, in no order."""
         wanted: dict[int, tuple[Operation, Location]] = {}
@@ -114,7 +161,20 @@ class Journal:
                     yield Record(*found, int(entry[2]), entry[3].decode(), entry[4].decode())
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        self.file.write("".join([_line(o) for o in outcomes if o.status == "done"]).encode())
+        done = [outcome for outcome in outcomes if outcome.status == "done"]
+        text = "".join(map(_line, done))
+        if self._under_way and (gone := list(self._published(done))):
+            text += f"gone {' '.join(gone)}\n"
+        self.file.write(text.encode())
+
+    def _published(self, outcomes: Iterable[Outcome]) -> Iterator[str]:
+        """The temporary names that became these outcomes' files; those of failed attempts stay noted."""
+        for outcome in outcomes:
+            if outcome.attempts:
+                last = outcome.attempts[-1].destination
+                number = self._under_way.pop(key(*last.endpoint, last.path), None)
+                if number is not None:
+                    yield f"{number:024x}"
 
     def tick(self, progress: Progress) -> None:
         """Nothing."""
@@ -139,7 +199,7 @@ class Journal:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise JournalError(f"journal {path!r} cannot be locked: {error.strerror}") from error
             text = f"journal {path!r} is in use by another run; wait for it, or give this one its own"
-            raise JournalError(text) from None
+            raise JournalError(text, busy=True) from None
 
     def _load(self, path: str, look: bool) -> None:
         open_runs: dict[str, None] = {}
@@ -159,7 +219,7 @@ class Journal:
 
     def _read(self, lines: Iterable[bytes], open_runs: dict[str, None]) -> int:
         """Takes in the lines; the length of all that are whole, in bytes."""
-        whole = len(MAGIC)
+        whole, first = len(MAGIC), ""
         for line in lines:
             if not line.endswith(b"\n"):
                 break  # killed while it was written
@@ -168,12 +228,30 @@ class Journal:
             if entry is not None:
                 self._known.add(int(entry[1], 16))
             elif (named := _RUN.fullmatch(line, 0, len(line) - 1)) is None:
-                self.damaged += 1
+                self.damaged += not self._note(line)
             elif named[1] == b"run":
                 open_runs[named[2].decode()] = None
+                first = first or named[2].decode()
             else:
                 open_runs.pop(named[2].decode(), None)
+        self.name = first or self.name
         return whole
+
+    def _note(self, line: bytes) -> bool:
+        """Takes in a line of the other kinds; whether it could be read."""
+        end = len(line) - 1
+        if found := _MARK.fullmatch(line, 0, end):
+            self._marks.add(int(found[1], 16))
+        elif found := _GONE.fullmatch(line, 0, end):
+            for number in found[1].split():
+                self.asides.pop(int(number, 16), None)
+        elif found := _ASIDE.fullmatch(line, 0, end):
+            try:
+                scheme, authority, site, path = json.loads(found[2])
+            except ValueError:
+                return False
+            self.asides[int(found[1], 16)] = Aside(Endpoint(scheme, authority, site), path)
+        return bool(found)
 
 
 if TYPE_CHECKING:
@@ -246,8 +324,7 @@ def _key(operation: Operation, destination: Location, size: int) -> int:
         parts.append(f"{operation.size} {operation.verify_checksum_remote} {operation.generate_checksum}")
     else:
         parts.append(str(getattr(operation, "recursive", False)))
-    text = "\0".join(parts).encode(errors="surrogatepass")
-    return int.from_bytes(blake2b(text, digest_size=12).digest(), "big")
+    return key(*parts)
 
 
 def _line(outcome: Outcome) -> str:

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import os
 
+from pegasus_toolkit.integrity.regular import open_output
+
 NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
 class OutFile:
-    """A file open for writing. ``error``: what went wrong first, if anything did."""
+    """A file open for writing; a device or a FIFO stays what it is, and is written to.
+
+    ``error``: what went wrong first, if anything did.
+    """
 
     def __init__(self, path: str, flags: int = NEW, mode: int = 0o666) -> None:
         """Raises ``OSError``: a file that cannot be opened is told before anything moves."""
         self.path = path
         self.error: OSError | None = None
-        self.fd = os.open(path, flags | os.O_CLOEXEC, mode)
+        self.fd = open_output(path, flags, mode)
 
     def write(self, data: bytes) -> None:
         """Hands all of ``data`` to the kernel, from where it survives the end of this process."""

@@ -49,7 +49,8 @@ class FileSink:
 
     ``partial`` is the path of what an aborted attempt keeps for the next one ("" for nothing). Unless
     it is to stay for a later run, it stands in ``control.partials``, too: the run ends with
-    ``discard(control.partials)``.
+    ``discard(control.partials)``. Its name holds what names the content and the journal (``control.notes``),
+    so that nobody takes over what others have left: those bytes may have been lost with their machine.
     """
 
     def __init__(self, path: str, required: Requirement, control: Control) -> None:
@@ -172,8 +173,8 @@ class FileSink:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""
         from hashlib import sha256
 
-        mark = sha256(validator.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        partial = aside(self.path, mark, "partial")
+        name = f"{self._control.notes.name} {validator}".encode("utf-8", "surrogateescape")
+        partial = aside(self.path, sha256(name).hexdigest()[:16], "partial")
         fd = locked(partial, 0o666 if self.mode is None else self.mode & 0o777 | 0o600)
         if fd < 0:
             return

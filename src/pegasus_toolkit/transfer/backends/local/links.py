@@ -8,7 +8,7 @@ import stat
 from contextlib import suppress
 
 from pegasus_toolkit.transfer.backends.local.copy import Copier, same
-from pegasus_toolkit.transfer.errors import IsDirectory, TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Job
 from pegasus_toolkit.transfer.streams.checked import StreamVerifier
 from pegasus_toolkit.transfer.streams.disk import aside, failure, make_parent, open_source, standing
@@ -86,26 +86,71 @@ def move(job: Job[None], copier: Copier, control: Control) -> None:
 
     What is wanted of the content is checked first. A source that is a link is copied from and then
     removed, so that the destination holds the content. A directory moves as a whole, onto nothing.
-    Sets the job's size and digest. Raises ``TransferError``.
+    Where the source is gone because a run that was killed has moved it, that is success. Sets the
+    job's size and digest. Raises ``TransferError``.
     """
     control.spend(0)
     try:
         info = os.lstat(job.path)
+    except FileNotFoundError as error:
+        if _arrived(job, control):
+            return
+        raise _gone(job, error) from None
     except (OSError, ValueError) as error:
         raise failure(error, job.path, "source") from None
     if stat.S_ISREG(info.st_mode) and _move_file(job, control, info):
         return
     if stat.S_ISDIR(info.st_mode):
-        _move_directory(job)
+        _move_directory(job, control, info)
         return
     copier.copy(job)
     if not _one(job.path, job.destination):
+        if control.notes.lasting:
+            control.notes.mark(*_moved(job.destination, os.stat(job.destination)))  # noqa: PTH116
         _unlink(job.path)
+
+
+def _moved(destination: str, info: os.stat_result) -> tuple[str | int, ...]:
+    """By what a file is known again at its destination: a rename keeps all of it."""
+    facts = ("moved", destination, info.st_dev, info.st_ino)
+    return facts if stat.S_ISDIR(info.st_mode) else (*facts, info.st_size, info.st_mtime_ns)
+
+
+def _arrived(job: Job[None], control: Control) -> bool:
+    """Whether what stands at the destination is the source that a killed run has moved.
+
+    The journal's note of that very file tells, or the digest that is expected.
+    """
+    try:
+        info = os.lstat(job.destination)
+    except OSError:
+        return False
+    noted = control.notes.marked(*_moved(job.destination, info))
+    if stat.S_ISDIR(info.st_mode):
+        return noted
+    if not stat.S_ISREG(info.st_mode) or not (noted or job.required.digest or job.required.also):
+        return False
+    try:
+        _check(job, control, job.destination)
+    except Corrupted:
+        if noted:
+            raise
+        return False
+    return True
+
+
+def _gone(job: Job[None], error: OSError) -> TransferError:
+    told = failure(error, job.path, "source")
+    if os.path.lexists(job.destination):
+        told.hint = "the destination is there; runs with --journal know what an earlier one has moved"
+    return told
 
 
 def _move_file(job: Job[None], control: Control, info: os.stat_result) -> bool:
     """Whether a rename was enough."""
-    _check(job, control)
+    _check(job, control, job.path)
+    if control.notes.lasting:
+        control.notes.mark(*_moved(job.destination, info))
     try:
         _no_device(job.destination)
         if _one(job.path, job.destination):
@@ -126,14 +171,14 @@ def _move_file(job: Job[None], control: Control, info: os.stat_result) -> bool:
     return True
 
 
-def _check(job: Job[None], control: Control) -> None:
-    """Digest and size of the source, as wanted, before it moves."""
+def _check(job: Job[None], control: Control, path: str) -> None:
+    """Digest and size of the file, as wanted, before it moves (or where it has moved to)."""
     try:
-        fd, info = open_source(job.path)
+        fd, info = open_source(path)
     except (OSError, ValueError) as error:
-        raise failure(error, job.path, "source") from None
+        raise failure(error, path, "source") from None
     try:
-        check = StreamVerifier(job.path, job.required, control)
+        check = StreamVerifier(path, job.required, control)
         check.announce(info.st_size)
         if check.hasher is not None or check.extra:
             read_back(fd, check)
@@ -146,7 +191,9 @@ def _check(job: Job[None], control: Control) -> None:
     job.size = info.st_size
 
 
-def _move_directory(job: Job[None]) -> None:
+def _move_directory(job: Job[None], control: Control, info: os.stat_result) -> None:
+    if control.notes.lasting:
+        control.notes.mark(*_moved(job.destination, info))
     try:
         try:
             os.rename(job.path, job.destination)  # noqa: PTH104

@@ -1,0 +1,50 @@
+"""What a run writes down before a kill could make it needed, for the next run with the same journal.
+
+``Settings.notes`` and ``Control.notes`` are the same object. With ``--journal`` it is the journal; else
+this class, which remembers for the attempts of one run only.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.interface import Endpoint
+
+
+class Notes:
+    """Facts by a key, and temporary names at servers. Every method may be called from any thread.
+
+    ``lasting``: a later run reads them, too. ``name``: that of the first run that wrote here; no other
+    journal has it.
+    """
+
+    lasting = False
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or os.urandom(8).hex()
+        self._marks: set[int] = set()
+
+    def mark(self, *fact: str | int) -> None:
+        """Notes a fact, such as "this very file is about to be moved there"."""
+        self._marks.add(key(*fact))
+
+    def marked(self, *fact: str | int) -> bool:
+        """Whether this run, or an earlier one with the same journal, has noted that fact."""
+        return key(*fact) in self._marks
+
+    def aside(self, endpoint: Endpoint, path: str, name: str) -> None:
+        """A temporary ``name`` for ``path`` may exist at ``endpoint`` from now on.
+
+        To be called before the first request that may make it. The name must be one that no other
+        run has, since the next run with the journal removes it, unless ``path`` was done by then.
+        Both are paths as the backend's verbs take them. Nobody has to say that it is gone.
+        """
+
+
+def key(*parts: str | int) -> int:
+    """96 bits of a hash of the parts."""
+    text = "\0".join(map(str, parts)).encode(errors="surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=12).digest(), "big")
