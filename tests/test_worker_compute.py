@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -215,10 +216,28 @@ def test_a_produced_file_without_a_digest_is_an_error(tmp_path: Path) -> None:
     assert "no digest of 'in'" in done.record["error"] and "maker.meta" in done.record["error"]
 
 
-def test_a_missing_input_will_not_come(tmp_path: Path) -> None:
-    path = bundle(tmp_path, {**node(tmp_path), "inputs": [{"lfn": "in", "sources": [place("file:///none")]}]})
-    done = ended(tmp_path, started(tmp_path, path, {}))
-    assert done.code == 2 and "'in'" in done.record["error"] and done.record["phase"] == "fetch"
+def on(site: str) -> str:
+    """Of the machine: told where another one may do better."""
+    return f" at site '{site}' on {os.uname().nodename} ("
+
+
+@pytest.mark.parametrize(("site", "code"), [("local", 2), ("pool", 1)])
+def test_a_file_that_is_missing_on_a_node_may_be_there_on_another(
+    site: str, code: int, tmp_path: Path
+) -> None:
+    one = {**node(tmp_path), "site": site, "inputs": [{"lfn": "in", "sources": [place("file:///none/in")]}]}
+    done = ended(tmp_path, started(tmp_path, bundle(tmp_path, one), {}))
+    assert done.code == code and "'in'" in done.record["error"] and done.record["phase"] == "fetch"
+    assert f"{on(site)}/ is there, on the file system / of the type " in done.record["error"]
+
+
+@pytest.mark.parametrize(("site", "code"), [("local", 2), ("pool", 1)])
+def test_a_place_for_outputs_that_is_missing_on_a_node(site: str, code: int, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    out = [{"lfn": "out", "destinations": [place(tmp_path / "file/below/out")]}]
+    one = {**node(tmp_path), "site": site, "outputs": out, "tasks": [sh("echo 1 > out")]}
+    done = ended(tmp_path, started(tmp_path, bundle(tmp_path, one), {}))
+    assert done.code == code and on(site) in done.record["error"] and done.record["phase"] == "push"
 
 
 @pytest.mark.parametrize("lfn", ["../x", "/etc/x", "a/../../x", ""])
@@ -241,21 +260,31 @@ def test_outputs_must_be_there(script: str, text: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "code", "text"),
+    ("content", "text"),
     [
-        (None, 2, "No such file"),
-        (b"no program", 2, "Exec format error"),
-        (b"#!/none/sh\n", 2, "the interpreter that its first line names is not there"),
+        (None, "No such file or directory"),
+        (b"no program", "Exec format error"),
+        (b"#!/none/sh\n", "the interpreter that its first line names is not there"),
     ],
 )
-def test_a_program_that_cannot_be_run(content: bytes | None, code: int, text: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("site", "code"), [("local", 2), ("pool", 1)])
+def test_a_program_that_cannot_be_run(
+    content: bytes | None, text: str, site: str, code: int, tmp_path: Path
+) -> None:
     program = tmp_path / "program"
     if content is not None:
         program.write_bytes(content)
         program.chmod(0o755)
-    done = one_node(tmp_path, tasks=[{**sh(""), "program": str(program)}])
-    assert done.code == code and text in done.record["error"]
+    done = one_node(tmp_path, site=site, tasks=[{**sh(""), "program": str(program)}])
+    assert done.code == code and text + on(site) in done.record["error"]
     assert "exit" not in done.record["tasks"][0] and "signal" not in done.record["tasks"][0]
+
+
+@pytest.mark.parametrize(("content", "code"), [(b"no program", 2), (b"#!/none/sh\n", 1)])
+def test_a_program_that_came_with_the_job(content: bytes, code: int, tmp_path: Path) -> None:
+    given = {"inputs": {"program": content}, "executable": ("program",)}
+    done = one_node(tmp_path, tasks=[{**sh(""), "program": "program", "staged": True}], **given)
+    assert done.code == code and "cannot be run" in done.record["error"]
 
 
 def test_an_input_that_is_not_there_to_be_read(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
-from pegasus_toolkit.worker import tasks
+from pegasus_toolkit.worker import machine, tasks
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord
 from pegasus_toolkit.worker.work import Work
@@ -45,7 +45,8 @@ def _directory(work: Work) -> Iterator[str]:
     """Where the programs run: the node's own place that stays, or a fresh one that does not."""
     if work.node.directory:
         if not os.path.isdir(work.node.directory):
-            raise Failed(f"the directory {work.node.directory} is not there", EXIT_RETRY)
+            path = work.node.directory
+            raise Failed(f"the directory {path} is not there {machine.here(work, path)}", EXIT_RETRY)
         yield work.node.directory
         return
     environ = work.environ
@@ -173,9 +174,8 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
             return
         found = digests.of_file(path, want.algorithm)
     except OSError as error:
-        raise Failed(
-            f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}", EXIT_PERMANENT
-        ) from None
+        text = f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}"
+        raise Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work)) from None
     checks.made += 1
     record = FileRecord(lfn=one.lfn, size=found.size, algorithm=want.algorithm, digest=found.digest)
     work.record.inputs.append(record)

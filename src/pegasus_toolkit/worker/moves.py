@@ -12,6 +12,7 @@ from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Pr
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
+from pegasus_toolkit.worker import machine
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord, TransferRecord
 from pegasus_toolkit.worker.work import Work
@@ -59,8 +60,8 @@ def run(
         _tell(work, gather.outcomes, direction)
     failed = [one for one in gather.outcomes if one.error is not None and not one.member]
     if failed:
-        worst = max(failed, key=lambda one: _exit(one, catalogued))
-        raise Failed(_reason(worst, len(failed)), _exit(worst, catalogued))
+        worst = max(failed, key=lambda one: _exit(work, one, catalogued))
+        raise Failed(_reason(work, worst, len(failed)), _exit(work, worst, catalogued))
     if summary.exit_code:
         raise Failed("the transfer was broken off", summary.exit_code)
     return gather.outcomes
@@ -139,16 +140,32 @@ def transfer_record(outcome: Outcome, direction: str) -> TransferRecord:
     )
 
 
-def _exit(outcome: Outcome, catalogued: Collection[int]) -> int:
+def _exit(work: Work, outcome: Outcome, catalogued: Collection[int]) -> int:
     error = outcome.error
     assert error is not None
     if isinstance(error, Corrupted) and error.side != "destination" and outcome.operation.id in catalogued:
         return EXIT_PERMANENT
-    return EXIT_PERMANENT if error.exit_code == EXIT_PERMANENT else EXIT_RETRY
+    if error.exit_code != EXIT_PERMANENT:
+        return EXIT_RETRY
+    return EXIT_PERMANENT if _path(outcome) is None else machine.exit_code(work)
 
 
-def _reason(worst: Outcome, count: int) -> str:
+def _path(outcome: Outcome) -> str | None:
+    """The file of this machine that is at fault; ``None`` where it is none."""
+    error, last = outcome.error, outcome.attempts[-1] if outcome.attempts else None
+    if last is None or error is None or error.exit_code != EXIT_PERMANENT:
+        return None
+    ends = {"destination": last.destination, "source": last.source}
+    for side in (error.side,) if error.side else ends:
+        one = ends[side]
+        if one is not None and one.scheme in url.LOCAL and (error.side or error.url in ("", one.url)):
+            return one.path
+    return None
+
+
+def _reason(work: Work, worst: Outcome, count: int) -> str:
     lfn = getattr(worst.operation, "lfn", "")
-    text = redact.message(str(worst.error))
+    path = _path(worst)
+    text = redact.message(str(worst.error)) + (f" {machine.here(work, path)}" if path is not None else "")
     more = f" (and {count - 1} more)" if count > 1 else ""
     return f"{lfn!r}: {text}{more}" if lfn else text + more

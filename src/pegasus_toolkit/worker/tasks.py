@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pegasus_toolkit.planner.model import Task
-from pegasus_toolkit.worker import program
+from pegasus_toolkit.worker import machine, program
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import TaskRecord
 from pegasus_toolkit.worker.work import Work
@@ -44,7 +44,7 @@ def run(work: Work, task: Task, directory: str) -> None:
         try:
             ended = program.run(command, stop)
         except OSError as error:
-            raise _not_started(task, error, command) from None
+            raise _not_started(work, task, error, command) from None
         finally:
             told.seconds = round(time.time() - told.started, 6)
         told.exit, told.signal = ended.exit, ended.signal
@@ -117,19 +117,22 @@ def _environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not _CREDENTIAL.fullmatch(name)}
 
 
-def _not_started(task: Task, error: OSError, command: program.Command) -> Failed:
-    """A program that is not there, or no program, stays so; what the machine is short of may come back."""
-    never = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
-    hopeless = isinstance(error, never) or error.errno == errno.ENOEXEC
+def _not_started(work: Work, task: Task, error: OSError, command: program.Command) -> Failed:
+    """What came with the job and is no program stays so. What is installed, also an interpreter, and what
+    the machine is short of, may be there on another."""
     text = error.strerror or str(error)
+    missing = isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError))
+    hopeless = missing or error.errno == errno.ENOEXEC
     if error.filename in {command.stdin, command.stdout, command.stderr} - {""}:
         return Failed(f"{task.id}: {error.filename}: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY)
     path = os.path.join(command.directory, command.words[0])
+    installed = not task.staged
     if isinstance(error, FileNotFoundError) and os.path.exists(path):
-        text = "the interpreter that its first line names is not there"
-    return Failed(
-        f"{task.id}: {command.words[0]} cannot be run: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY
-    )
+        text, installed = "the interpreter that its first line names is not there", True
+    text = f"{task.id}: {command.words[0]} cannot be run: {text}"
+    if hopeless and installed:
+        return Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work))
+    return Failed(text, EXIT_PERMANENT if hopeless else EXIT_RETRY)
 
 
 def _name(number: int) -> str:
