@@ -108,7 +108,7 @@ def test_a_wrong_checksum_in_the_catalog_ends_it(tmp_path: Path, configuration: 
     done = run(world, submit)
     assert done.returncode == 1
     assert dict(found(world.outputs)) == {}
-    told = command(tmp_path, "pegasus-analyzer", str(submit))
+    told = command(tmp_path, "pegasus-analyzer", "--exit-code", str(submit))
     assert told.returncode == 2
     assert "in.txt" in told.stdout and "0000" in told.stdout
 
@@ -122,6 +122,78 @@ def test_a_file_spoilt_between_two_jobs_is_never_used(tmp_path: Path, configurat
     assert dict(found(world.outputs)) == {}
     told = command(tmp_path, "pegasus-analyzer", str(submit))
     assert "spoilt.out" in told.stdout
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_a_damaged_file_is_made_again_with_what_depends_on_it(tmp_path: Path, configuration: str) -> None:
+    world = make("damaged", tmp_path, configuration)
+    submit = plan(world)
+    done = run(world, submit)
+    assert done.returncode == 0, done.stderr
+    assert "'damaged.out': not as keg_make00002 left it" in done.stderr
+    assert dict(found(world.outputs)) == world.expected
+    tries = _attempts(submit)
+    # What the maker needs was cleaned up, so that is made again, too; not what else was made of it.
+    wanted = {"first": 2, "make": 2, "aside": 1, "spoil": 2, "use": 3, "last": 1}
+    assert {name.split("_")[1][:-5]: n for name, n in tries.items() if name.startswith("keg_")} == wanted
+    assert tries["stage_out_0_local"] + tries["stage_out_1_local"] <= 3, tries
+
+
+def test_what_is_damaged_again_is_left_to_the_user(tmp_path: Path) -> None:
+    world = make("spoilt", tmp_path, "nonsharedfs")
+    submit = plan(world)
+    done = run(world, submit)
+    assert done.returncode == 1 and done.stderr.count("not as keg_make00001 left it") == 1
+    told = command(tmp_path, "pegasus-analyzer", str(submit))
+    assert f"pegasus-run --remake {submit}" in told.stdout
+    (tmp_path / "scratch/calm").touch()
+    again = command(tmp_path, "pegasus-run", "--engine", "local", "--remake", str(submit))
+    assert again.returncode == 0, again.stderr
+    assert dict(found(world.outputs)) == world.expected
+    lines = (submit / "remade.jsonl").read_text().splitlines()
+    assert [json.loads(line)["why"] for line in lines] == ["itself", "remake"]
+
+
+def test_a_file_that_was_removed_is_made_again_when_asked_for(tmp_path: Path) -> None:
+    world = make("stuck", tmp_path, "nonsharedfs", 4)
+    submit = plan(world, "--cleanup", "none")
+    assert run(world, submit).returncode == 1
+    (lost,) = (tmp_path / "scratch/pool").rglob("stage1.txt")
+    lost.unlink()
+    (tmp_path / "stuck").unlink()
+    assert run(world, submit).returncode == 1
+    again = command(tmp_path, "pegasus-run", "--engine", "local", "--remake", str(submit))
+    assert again.returncode == 0, again.stderr
+    assert dict(found(world.outputs)) == world.expected
+    assert _attempts(submit)["keg_step00001"] == 1 and _attempts(submit)["keg_step00002"] == 2
+
+
+@pytest.mark.parametrize(("option", "first"), [("--restage", 1), ("--remake", 2)])
+def test_a_program_that_was_mended_is_staged_again_when_asked_for(
+    tmp_path: Path, option: str, first: int
+) -> None:
+    world = make("stuck", tmp_path, "condorio", 3)
+    submit = plan(world)
+    assert run(world, submit).returncode == 1
+    world.keg.write_text(world.keg.read_text().replace("failing for now", "still failing"))
+    again = run(world, submit)
+    assert again.returncode == 1 and "'keg': changed after it was staged in" in again.stderr
+    assert f"pegasus-run --restage {submit}" in again.stderr
+    world.keg.write_text(world.keg.read_text().replace("if arguments.fail_while", "if 0"))
+    mended = command(tmp_path, "pegasus-run", "--engine", "local", option, str(submit))
+    assert mended.returncode == 0 and "changed after" not in mended.stderr, mended.stderr
+    assert dict(found(world.outputs)) == world.expected
+    assert _attempts(submit)["keg_step00001"] == first
+
+
+def test_where_nothing_is_damaged_nothing_is_made_again(tmp_path: Path) -> None:
+    world = make("stuck", tmp_path, "condorio", 2)
+    submit = plan(world)
+    assert run(world, submit).returncode == 1
+    for option in ("--remake", "--restage"):
+        told = command(tmp_path, "pegasus-run", "--engine", "local", option, str(submit))
+        assert told.returncode == 2 and "no file of this run is known to" in told.stderr
+    assert not (submit / "remade.jsonl").exists()
 
 
 def test_a_run_that_failed_goes_on_where_it_was(tmp_path: Path) -> None:

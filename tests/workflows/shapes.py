@@ -201,6 +201,19 @@ def spoilt(world: World, n: int) -> None:
     world.job("use", [made, other], ["used.out"])
 
 
+def damaged(world: World, n: int) -> None:
+    """What one job made is spoilt once, by another, on its way to the next; a third is not concerned."""
+    (first,) = world.job("first", [world.raw("f.a")], ["first.out"], stage=False)
+    (made,) = world.job("make", [first], ["damaged.out"], stage=False)
+    world.job("aside", [first], ["aside.out"])
+    more = ("--spoil-once", str(world.root / "scratch"), "damaged.out")
+    (other,) = world.job("spoil", [world.raw("f.b")], ["other.out"], stage=False, more=more)
+    jobs = world.workflow.jobs
+    world.workflow.add_dependency(jobs["make00002"], children=[jobs["spoil00004"]])
+    (used,) = world.job("use", [made, other], ["used.out"])
+    world.job("last", [used], ["last.out"])
+
+
 def stuck(world: World, n: int) -> None:
     """The last but one job of a pipeline fails as long as there is a file ``stuck`` beside the catalogs."""
     flag = world.root / "stuck"
@@ -236,7 +249,7 @@ SHAPES: dict[str, Callable[[World, int], None]] = {
 }
 
 
-UNSOUND: dict[str, Callable[[World, int], None]] = {"spoilt": spoilt, "stuck": stuck}
+UNSOUND: dict[str, Callable[[World, int], None]] = {"spoilt": spoilt, "damaged": damaged, "stuck": stuck}
 
 
 def make(shape: str, root: Path, configuration: str, n: int = 8, **properties: str) -> World:

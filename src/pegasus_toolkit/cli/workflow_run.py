@@ -15,6 +15,7 @@ from pegasus_toolkit.cli.console import Console
 
 if TYPE_CHECKING:
     from pegasus_toolkit.engines.local.engine import Settings
+    from pegasus_toolkit.engines.remake import Why
 
 DESCRIPTION = """\
 Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. Where
@@ -62,6 +63,7 @@ class Wanted(NamedTuple):
     engine: str = "auto"
     wait: bool = False
     background: bool = False
+    again: Why | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         engine=arguments.engine,
         wait=arguments.wait,
         background=arguments.background or (arguments.json and not arguments.wait),
+        again="remake" if arguments.remake else "restage" if arguments.restage else None,
     )
     try:
         code = run(wanted)
@@ -118,6 +121,12 @@ def run(wanted: Wanted) -> int:
     except NoPool as error:
         return _refuse(str(error))
     wanted.console.info(choice.why)
+    from pegasus_toolkit.cli import workflow_remake
+
+    if wanted.again is None:
+        workflow_remake.warn(wanted.dag, wanted.directory, wanted.console)
+    elif problem := workflow_remake.asked(wanted.dag, wanted.again, choice.schedd, wanted.console):
+        return _refuse(f"{wanted.directory}: {problem}")
     if choice.schedd is None:
         return _here(wanted)
     from pegasus_toolkit.cli.workflow_submit import submit
@@ -140,6 +149,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--jobs", type=_positive, default=0, metavar="N", help="local engine: jobs at a time (default: cores)"
     )
+    add("--remake", action="store_true", help="make damaged files of the run again, and what depends on them")
+    add("--restage", action="store_true", help="stage in again what was changed since")
     add("--json", action="store_true", help="tell of the run as a JSON object")
     add("--grid", action="store_true", help=argparse.SUPPRESS)  # Pegasus' API may say it; nothing to do
     add("-v", "--verbose", action="count", default=0, help="tell more")
@@ -195,7 +206,7 @@ def _here(wanted: Wanted) -> int:
 
 def local(wanted: Wanted, begun: Callable[[], None] = lambda: None) -> int:
     """Runs it here to its end; gives the exit code. ``begun`` is called when nothing can be refused now."""
-    from pegasus_toolkit.cli import local_runs
+    from pegasus_toolkit.cli import local_runs, workflow_remake
     from pegasus_toolkit.cli.workflow_progress import Progress
     from pegasus_toolkit.dag.problems import DagError
     from pegasus_toolkit.engines.local.lock import Running
@@ -206,6 +217,8 @@ def local(wanted: Wanted, begun: Callable[[], None] = lambda: None) -> int:
     try:
         with local_runs.listed(wanted.dag, os.environ):
             code = execute(wanted.dag, _settings(wanted), progress, begun)
+            while code == 1 and workflow_remake.itself(wanted.dag, wanted.console):
+                code = execute(wanted.dag, _settings(wanted), progress, lambda: None)
     except DagError as error:
         for problem in error.problems:
             print(f"pegasus-run: {problem}", file=sys.stderr)

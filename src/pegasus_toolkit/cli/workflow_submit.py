@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pegasus_toolkit.cli import workflow_remake
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.workflow_progress import Progress
 from pegasus_toolkit.cli.workflow_started import announce
@@ -28,16 +29,30 @@ def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) 
     ``out``: what is told to standard output: text, json, nothing.
     """
     directory = str(Path(dag).parent)
+    given = _given(schedd, dag, console)
+    if given is None:
+        return _REFUSED
+    announce(directory, out, console.quiet, {"engine": "htcondor", "cluster": given.cluster})
+    code = _wait(schedd, dag, given, console) if wait else 0
+    while code == dagman.FAILED and workflow_remake.itself(dag, console):
+        given = _given(schedd, dag, console)
+        if given is None:
+            return code
+        code = _wait(schedd, dag, given, console)
+    return code
+
+
+def _given(schedd: Schedd, dag: str, console: Console) -> Given | None:
+    """DAGMan's job; ``None`` where it could not be submitted, which is told."""
     try:
         given = dagman.submit(schedd, dag, os.environ)
     except (Running, NoPool) as error:
         print(f"pegasus-run: {dag}: {error}", file=sys.stderr)
-        return _REFUSED
+        return None
     if given.rescue:
         console.info(f"goes on from {given.rescue}")
     console.info(f"submitted as job {given.cluster}")
-    announce(directory, out, console.quiet, {"engine": "htcondor", "cluster": given.cluster})
-    return _wait(schedd, dag, given, console) if wait else 0
+    return given
 
 
 def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:

@@ -1,11 +1,11 @@
-"""Which engine runs a DAG: HTCondor where there is a pool, else this machine."""
+"""Which engine runs a DAG: HTCondor where it is installed, else this machine."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd, find
+from pegasus_toolkit.engines.htcondor.schedd import NoPool, NotInstalled, Schedd, find
 
 
 class Choice(NamedTuple):
@@ -18,7 +18,8 @@ class Choice(NamedTuple):
 def choose(wanted: str, dag: str, environ: Mapping[str, str]) -> Choice:
     """``wanted``: auto, htcondor or local; ``dag``: the DAG file.
 
-    Raises :class:`NoPool` where HTCondor is asked for and not here.
+    Raises :class:`NoPool` where HTCondor is asked for and not here, or installed and its queue does not
+    answer: who has a pool does not want all jobs on the submit host.
     """
     if wanted == "local":
         return Choice(None, "engine: local, as asked for")
@@ -28,8 +29,11 @@ def choose(wanted: str, dag: str, environ: Mapping[str, str]) -> Choice:
         return Choice(None, "engine: local, which has begun this run")
     try:
         schedd = find(environ)
-    except NoPool as reason:
+    except NotInstalled as reason:
         if wanted == "htcondor":
             raise
         return Choice(None, f"engine: local, since there is no HTCondor: {reason}")
+    except NoPool as reason:
+        text = f"HTCondor is installed here, but its queue does not answer: {reason}"
+        raise NoPool(f"{text}; pegasus-run --engine local runs it on this machine alone") from None
     return Choice(schedd, f"engine: HTCondor, by {schedd.way}")

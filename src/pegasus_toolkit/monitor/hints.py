@@ -131,7 +131,7 @@ def _data(cause: Cause) -> Iterator[str]:
         yield (
             "the file differs from what is expected: if it is one of yours and was changed on purpose, mend"
             " its checksum in the replica catalog and plan again, else restore it; if a job of this run"
-            " made it, something changed it since: plan again and run that, so that it is made anew"
+            f" made it, something changed it since: pegasus-run --remake {cause.directory} makes it anew"
         )
     elif _DENIED.search(cause.text):
         yield (
@@ -141,7 +141,7 @@ def _data(cause: Cause) -> Iterator[str]:
     elif _MISSING.search(cause.text):
         yield (
             "the file is not at that place: check the replica catalog; a file that a job made may have been"
-            " removed from the scratch directory: plan again and run that, so that it is made anew"
+            f" removed from the scratch directory: pegasus-run --remake {cause.directory} makes it anew"
         )
     elif _NETWORK.search(cause.text):
         yield "the server could not be reached: when it is up again, run again"

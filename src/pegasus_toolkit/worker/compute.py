@@ -167,6 +167,7 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
         if one.size is not None and size != one.size and work.node.verify:
             checks.made += 1
             checks.failed += 1
+            _damaged(work, one)
             raise Failed(f"{one.lfn!r} has {size} bytes, {one.size} expected", _wrong(one))
         if want is None:
             checks.missing += work.node.verify
@@ -174,6 +175,8 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
             return
         found = digests.of_file(path, want.algorithm)
     except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            work.record.lost.append(one.lfn)
         text = f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}"
         raise Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work)) from None
     checks.made += 1
@@ -181,8 +184,14 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
     work.record.inputs.append(record)
     if found.digest != want.digest or want.size not in (None, found.size):
         checks.failed += 1
+        _damaged(work, one)
         text = f"{want.algorithm} is {found.digest}, expected {want.digest} ({found.size} bytes)"
         raise Failed(f"{one.lfn!r} is not what it should be: {text}: {path}", _wrong(one))
+
+
+def _damaged(work: Work, one: Input) -> None:
+    if one.checksum is None:
+        work.record.damaged.append(one.lfn)
 
 
 def _wrong(one: Input) -> int:

@@ -9,7 +9,7 @@ from pegasus_toolkit.planner.catalogs import Pfn
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
-from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted
+from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
 from pegasus_toolkit.worker import machine
@@ -57,7 +57,7 @@ def run(
     with work.stop.by(engine.cancel):
         summary = engine.run(operations)
         work.abandoned += summary.abandoned
-        _tell(work, gather.outcomes, direction)
+        _tell(work, gather.outcomes, direction, catalogued)
     failed = [one for one in gather.outcomes if one.error is not None and not one.member]
     if failed:
         worst = max(failed, key=lambda one: _exit(work, one, catalogued))
@@ -98,7 +98,7 @@ def threads(environ: Mapping[str, str]) -> int:
     return min(int(text), 64) if text.isdecimal() and int(text) > 0 else _THREADS
 
 
-def _tell(work: Work, outcomes: Sequence[Outcome], direction: str) -> None:
+def _tell(work: Work, outcomes: Sequence[Outcome], direction: str, catalogued: Collection[int]) -> None:
     record = work.record
     for outcome in outcomes:
         if outcome.member:
@@ -107,6 +107,11 @@ def _tell(work: Work, outcomes: Sequence[Outcome], direction: str) -> None:
         if isinstance(outcome.operation, Transfer):
             expected = outcome.operation.checksum is not None
             wrong = isinstance(outcome.error, Corrupted)
+            if outcome.error is not None and outcome.error.side != "destination":
+                if expected and wrong and outcome.operation.id not in catalogued:
+                    record.damaged.append(outcome.operation.lfn)
+                elif isinstance(outcome.error, NotFound):
+                    record.lost.append(outcome.operation.lfn)
             if outcome.error is None or wrong:
                 record.checks.made += expected
                 record.checks.failed += expected and wrong
@@ -158,7 +163,7 @@ def _path(outcome: Outcome) -> str | None:
     ends = {"destination": last.destination, "source": last.source}
     for side in (error.side,) if error.side else ends:
         one = ends[side]
-        if one is not None and one.scheme in url.LOCAL and (error.side or error.url in ("", one.url)):
+        if one is not None and one.scheme in LOCAL and (error.side or error.url in ("", one.url)):
             return one.path
     return None
 

@@ -66,7 +66,10 @@ class Checks(Struct, omit_defaults=True):
 
 
 class Record(Struct, kw_only=True, omit_defaults=True):
-    """What became of a node. ``exit``: 0 done, 1 another try may mend it, 2 none will."""
+    """What became of a node. ``exit``: 0 done, 1 another try may mend it, 2 none will.
+
+    ``damaged``: LFNs of files that differ from what this run made; ``lost``: those that were not there.
+    """
 
     version: int = field(default_factory=lambda: VERSION)  # a factory's value is never left out
     node: str
@@ -86,6 +89,8 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     bytes_in: int = 0
     bytes_out: int = 0
     checks: Checks = field(default_factory=Checks)
+    damaged: list[str] = []
+    lost: list[str] = []
     inputs: list[FileRecord] = []
     outputs: list[FileRecord] = []
     receipt: dict[str, object] = {}

@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-from pegasus_toolkit.engines.htcondor.schedd import Job, NoPool, Schedd, Submission, text
+from pegasus_toolkit.engines.htcondor.schedd import Job, NoPool, NotInstalled, Schedd, Submission, text
 
 
 class Bindings:
-    """Raises :class:`NoPool` where there are none."""
+    """Raises :class:`NotInstalled` where there are none."""
 
     way = "the Python bindings"
 
@@ -23,7 +23,7 @@ class Bindings:
                 warnings.simplefilter("ignore")  # that there is no configuration
                 self._module: ModuleType = importlib.import_module("htcondor2")
         except ImportError:
-            raise NoPool("neither condor_submit_dag nor the Python module htcondor2 is here") from None
+            raise NotInstalled("neither condor_submit_dag nor the Python module htcondor2 is here") from None
 
     def submit(self, submission: Submission) -> int:
         module = self._module

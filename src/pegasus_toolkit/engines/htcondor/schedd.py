@@ -15,6 +15,10 @@ class NoPool(Exception):
     """HTCondor is not here, or does not do what it was asked; the message says what it said."""
 
 
+class NotInstalled(NoPool):
+    """There is no HTCondor on this machine at all."""
+
+
 class Job(NamedTuple):
     """A job in the queue. ``log``: the file of its events."""
 
@@ -48,14 +52,14 @@ class Schedd(Protocol):
 
 
 def find(environ: Mapping[str, str]) -> Schedd:
-    """The local queue, which has answered. Raises :class:`NoPool`."""
+    """The local queue, which has answered. Raises :class:`NoPool`, where nothing is :class:`NotInstalled`."""
     schedd: Schedd
     if shutil.which(SUBMIT, path=environ.get("PATH")):
         from pegasus_toolkit.engines.htcondor.commands import Commands
 
         schedd = Commands(environ)
     elif not any(_configurations(environ)):
-        raise NoPool(f"{SUBMIT} is not on PATH, and HTCondor is not configured here")
+        raise NotInstalled(f"{SUBMIT} is not on PATH, and HTCondor is not configured here")
     else:
         from pegasus_toolkit.engines.htcondor.bindings import Bindings
 
