@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.transfer.backends.shared.runner import Steps, Wait
@@ -45,6 +46,13 @@ class Page(NamedTuple):
 
     found: list[Found]
     more: Any = None
+
+
+Noted = Callable[[str, str], None]  # final path, name aside
+
+
+def _nowhere(path: str, name: str) -> None:
+    """Notes nothing."""
 
 
 class Traits:
@@ -106,6 +114,7 @@ class Files(Protocol):
     """
 
     traits: Traits
+    noted: Noted  # told of a name aside, and where it goes, before that name may exist
     making: dict[str, Wait]  # directories that some story of this runner makes
     greeting: Wait | None  # under way
 
@@ -166,6 +175,7 @@ class PlainFiles:
 
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
+        self.noted: Noted = _nowhere  # a backend gives it ``partial(settings.notes.aside, endpoint)``
         self.making: dict[str, Wait] = {}
         self.greeting: Wait | None = None
 

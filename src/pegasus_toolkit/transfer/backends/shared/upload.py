@@ -84,6 +84,7 @@ def store_aside(files: Files, sending: Sending) -> Steps[None]:
     name, answered = files.aside(job.path, traits.naming), False
     try:
         try:
+            files.noted(job.path, name)
             stored = yield from written(files, sending, name)
         except TransferError as refused:
             other = traits.naming + 1
@@ -91,6 +92,7 @@ def store_aside(files: Files, sending: Sending) -> Steps[None]:
                 raise
             yield from forget(files, name, busy=False)
             name = files.aside(job.path, other)
+            files.noted(job.path, name)
             stored = yield from written(files, sending, name)
             traits.naming = max(traits.naming, other)
         answered = True
