@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pegasus_toolkit.transfer.engine.lanes import SMALL, WORTH, Key, Lane
 from pegasus_toolkit.transfer.engine.routes import UPLOAD
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.slots import Slots
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Job, Settings
@@ -32,7 +33,7 @@ def test_files_in_flight_on_one_connection_take_one_slot() -> None:
 
 def worker(lane: Lane, taken: int, bytes_: int) -> Worker:
     """One that has taken so many jobs and moved so many bytes; never started."""
-    one = Worker(None, lane, 1, Control(), lambda worker: None)  # type: ignore[arg-type]
+    one = Worker(None, lane, 1, control=Control(), move=lambda worker: None, runtime=Runtime())  # type: ignore[arg-type]
     one.taken = {Job("", "", None, None): None for _ in range(taken)}  # type: ignore[arg-type]
     one.control.bytes = bytes_
     return one

@@ -80,7 +80,7 @@ def test_a_retried_shard_moves_nothing_again(
     def answer(request: Request) -> Reply:
         asked[request.target] += request.method == "GET"
         if request.target == "/f3" and asked["/f3"] <= 3:  # the whole of the first attempt at the shard
-            return Reply(status=503)
+            return Reply(b"half of it", cut=5)  # which is tried again soon
         return Reply(request.target.encode() * 1000)
 
     server, out = odd(answer), tmp_path / "out"

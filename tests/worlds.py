@@ -117,7 +117,7 @@ class World:
         return engine.run(operations), recorder
 
     def engine(self, recorder: Recorder, **options: Any) -> Engine:
-        chosen = Options(**{"first_delay": 0.001, **options})
+        chosen = Options(**{"first_delay": 0.001, "patience": 0.05, **options})
         return Engine(chosen, self.settings, [recorder], self.open)
 
     def enter(self, authority: str, path: str) -> None:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.transfer import units
+from pegasus_toolkit.transfer.engine.retry import patience
 
 DEFAULT_THREADS = 8
 MOST_THREADS = 1000
 # Each shard has its own journal and record, and runs with the defaults of these.
 _NOT_SHARED = (
     *("symlink", "dry_run", "check", "journal", "report", "manifest", "progress", "max_attempts"),
-    *("bandwidth", "per_host", "streams", "connect_timeout", "stall_timeout"),
+    *("bandwidth", "per_host", "streams", "connect_timeout", "stall_timeout", "patience"),
 )
 
 DESCRIPTION = """\
@@ -55,6 +56,7 @@ recipes:
 
 environment:
   PEGASUS_TRANSFER_THREADS  transfers at once, where -n is not given (default 8)
+  PEGASUS_TRANSFER_PATIENCE seconds, where --patience is not given (default 60)
   PEGASUS_CREDENTIALS       the credentials file (default ~/.pegasus/credentials.conf)
   PEGASUS_MULTIPART_DIR     directory for statistics, as Pegasus reads them
   KICKSTART_INTEGRITY_DATA  file that digests asked for by "generate_checksum" are added to
@@ -97,6 +99,7 @@ class Arguments(NamedTuple):
     connect_timeout: float
     stall_timeout: float
     streams: int
+    patience: float  # seconds
     submit: bool = False
     shards: int = 0  # 0: not said
     directory: str = ""
@@ -131,6 +134,7 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         connect_timeout=got.connect_timeout,
         stall_timeout=got.stall_timeout,
         streams=got.streams,
+        patience=got.patience if got.patience is not None else patience(environ),
         **_of_shards(parser, got),
     )
 
@@ -262,6 +266,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         help="wait so long for a connection (default 30)")  # fmt: skip
     add("--stall-timeout", type=_seconds, default=60.0, metavar="SECONDS",
         help="give up an attempt after so long without a byte (default 60)")  # fmt: skip
+    add("--patience", type=_seconds, default=None, metavar="SECONDS",
+        help="wait so long for a server that is away, fails or throttles (default 60)")  # fmt: skip
 
 
 class _whole:

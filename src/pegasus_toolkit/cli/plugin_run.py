@@ -15,6 +15,7 @@ from pegasus_toolkit.cli.plugin_context import Granted, PluginContext, look
 from pegasus_toolkit.cli.plugin_results import Names, Wish
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress
+from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import BadSpecification, Defect, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
@@ -111,7 +112,11 @@ def _moved(
     settings = Settings(
         credentials=Granted(world.environ, tokens), environ=dict(world.environ), connections=threads
     )
-    engine = Engine(Options(concurrency=threads, directory=world.sandbox), settings, [outcomes])
+    engine = Engine(
+        Options(concurrency=threads, directory=world.sandbox, patience=patience(world.environ)),
+        settings,
+        [outcomes],
+    )
 
     def stop(number: int, frame: FrameType | None) -> None:
         engine.cancel(f"{signal.Signals(number).name} received")

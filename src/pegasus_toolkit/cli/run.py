@@ -125,6 +125,7 @@ def _options(arguments: Arguments, run: str) -> Options:
         bandwidth=arguments.bandwidth,
         keep_partial=bool(arguments.journal),
         run=run,
+        patience=arguments.patience,
     )
 
 

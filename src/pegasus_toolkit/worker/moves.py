@@ -9,6 +9,7 @@ from pegasus_toolkit.planner.catalogs import Pfn
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
+from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
@@ -52,7 +53,12 @@ def run(
     except CredentialError as error:
         raise Failed(str(error), EXIT_PERMANENT) from None
     gather = _Gather()
-    options = Options(concurrency=threads(work.environ), algorithm=work.algorithm, directory=work.start)
+    options = Options(
+        concurrency=threads(work.environ),
+        algorithm=work.algorithm,
+        directory=work.start,
+        patience=patience(work.environ),
+    )
     engine = Engine(options, settings, [gather])
     with work.stop.by(engine.cancel):
         summary = engine.run(operations)

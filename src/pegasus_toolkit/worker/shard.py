@@ -21,6 +21,7 @@ from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
+from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import Corrupted, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
@@ -148,6 +149,7 @@ def _move(work: Work, operations: Specification, settings: Settings, journal: Jo
         keep_partial=True,
         run=journal.run,
         directory=work.start,
+        patience=patience(work.environ),
     )
     engine = Engine(options, settings, [journal, tally])
     journal.begin()

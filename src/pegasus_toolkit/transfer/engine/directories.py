@@ -22,7 +22,7 @@ from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation,
 def list_trees(worker: Worker) -> None:
     """Turns each directory that waits in this lane into its files."""
     scheduler = worker.scheduler
-    while (task := scheduler.next(worker.lane)) is not None:
+    while not worker.ending and (task := scheduler.next(worker.lane)) is not None:
         assert task.source is not None
         task.begin()
         parent = Parent(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
@@ -15,7 +14,8 @@ from pegasus_toolkit.transfer.engine.limits import Bandwidth
 from pegasus_toolkit.transfer.engine.movers import move
 from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
-from pegasus_toolkit.transfer.engine.retry import Retry
+from pegasus_toolkit.transfer.engine.retry import PATIENCE, Retry
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.scheduler import PORTION, Scheduler
 from pegasus_toolkit.transfer.engine.slots import Slots
 from pegasus_toolkit.transfer.engine.worker import Worker
@@ -47,7 +47,8 @@ class Options(Struct, frozen=True):
     ``per_host``: at one host (0: as overall); ``algorithm``: digest of every stream ("" for none);
     ``symlink``: link local files of one site instead of copying; ``bandwidth``: bytes per second over
     all (0: no limit); ``keep_partial``: interrupted downloads stay for a later run; ``run``: unique
-    name, part of temporary file names; ``directory``: where relative names and ``.meta`` files are.
+    name, part of temporary file names; ``directory``: where relative names and ``.meta`` files are;
+    ``patience``: seconds for which a server that is away, fails or throttles is waited for.
     """
 
     attempts: int = 3
@@ -60,6 +61,7 @@ class Options(Struct, frozen=True):
     run: str = field(default_factory=unique_name)
     directory: str = "."
     first_delay: float = 1.0  # seconds of back-off after the first round
+    patience: float = PATIENCE
 
 
 class Progress(NamedTuple):
@@ -121,13 +123,16 @@ class Engine:
         settings: Settings,
         observers: Sequence[Observer] = (),
         opener: Opener = open_backend,
+        *,
         pool: Pool | None = None,
+        runtime: Runtime | None = None,
     ) -> None:
         """``pool``: where something was opened already, with the same settings; closed by ``run``."""
         self.options = options
         self.settings = settings
         self.observers = observers
         self.pool = pool or Pool(settings, opener)
+        self.runtime = runtime or Runtime()
         self.limiter = Bandwidth(options.bandwidth) if options.bandwidth else None
         self.partials: set[str] = set()  # of interrupted files, until the end of the run
         self.cancelled: Cancelled | None = None
@@ -136,7 +141,7 @@ class Engine:
         self.tries = 0
         self.gone = 0  # bytes of workers that ended
         self.abandoned = 0
-        self.began = time.monotonic()
+        self.began = self.runtime.monotonic()
 
     def cancel(self, reason: str) -> None:
         """Ends the run soon: what is under way is undone, what waits is reported as cancelled."""
@@ -159,15 +164,19 @@ class Engine:
         self, operations: Sequence[Operation], done: Callable[[Operation], bool] | None = None
     ) -> Summary:
         """Runs mkdirs, then transfers, then removes; ``done`` tells what an earlier run has finished."""
-        self.began = time.monotonic()
+        self.began = self.runtime.monotonic()
         options = self.options
+        retry = Retry(
+            options.attempts, options.first_delay, patience=options.patience, chance=self.runtime.chance
+        )
         scheduler = Scheduler(
             planner=self._planner(done),
             pool=self.pool,
-            retry=Retry(options.attempts, options.first_delay),
-            slots=Slots(options.concurrency, options.per_host),
+            retry=retry,
+            slots=Slots(options.concurrency, options.per_host, retry),
             move=move,
             control=self._control,
+            runtime=self.runtime,
         )
         try:
             for indices in phases(operations):
@@ -186,7 +195,14 @@ class Engine:
 
     def _planner(self, done: Callable[[Operation], bool] | None) -> Planner:
         options = self.options
-        return Planner(self.pool, options.algorithm, options.symlink, options.directory, done)
+        return Planner(
+            self.pool,
+            self.runtime,
+            algorithm=options.algorithm,
+            symlink=options.symlink,
+            directory=options.directory,
+            done=done,
+        )
 
     def _control(self) -> Control:
         options = self.options
@@ -230,7 +246,7 @@ class Engine:
 
     def _watch(self, scheduler: Scheduler) -> None:
         """Who has fallen silent, and for how long."""
-        now = time.monotonic()
+        now = self.runtime.monotonic()
         for worker in scheduler.workers():
             progress_mark = (worker.control.bytes, worker.finished)
             if progress_mark != worker.progress_mark or worker.control.limited or not worker.taken:
@@ -248,7 +264,7 @@ class Engine:
                 self._stalled(scheduler, worker, idle, idle > patience + GIVE_UP_AFTER)
 
     def _stalled(self, scheduler: Scheduler, worker: Worker, idle: float, lost: bool) -> None:
-        stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.hosts))
+        stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.host_names))
         worker.stop(stall)
         worker.cut()
         if lost:
@@ -262,11 +278,11 @@ class Engine:
         scheduler.ended(worker)
 
     def _stop(self, scheduler: Scheduler, error: Cancelled) -> None:
-        began = time.monotonic()
+        began = self.runtime.monotonic()
         scheduler.cancel(error)
         cut = False
-        while (workers := scheduler.workers()) and time.monotonic() - began < GIVE_UP_AFTER:
-            if not cut and time.monotonic() - began > CUT_AFTER:
+        while (workers := scheduler.workers()) and self.runtime.monotonic() - began < GIVE_UP_AFTER:
+            if not cut and self.runtime.monotonic() - began > CUT_AFTER:
                 cut = True
                 for worker in workers:
                     worker.cut()
@@ -306,7 +322,7 @@ class Engine:
             counts["done"] + counts["skipped"],
             counts["failed"] + counts["cancelled"],
             self.gone,
-            time.monotonic() - self.began,
+            self.runtime.monotonic() - self.began,
             active,
             len(scheduler.later),
         )
@@ -321,7 +337,7 @@ class Engine:
             counts["failed"],
             counts["cancelled"],
             self.gone,
-            time.monotonic() - self.began,
+            self.runtime.monotonic() - self.began,
             self.tries,
             max(self.exit_code, 1 if counts["cancelled"] or self.cancelled else 0),
             self.abandoned,

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.transfer.engine.hosts import Host
 from pegasus_toolkit.transfer.engine.routes import Route
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.errors import TransferError
@@ -52,19 +53,20 @@ class Lane:
         self.workers: list[AtWork] = []
         self.finished = 0
         self.bytes = 0  # payload of workers that ended
-        self.good_at = 0.0  # when a job last succeeded
-        self.paused_until = 0.0  # a server asked for a pause
-        self.down: TransferError | None = None  # the host does not answer ...
+        self.down: TransferError | None = None  # it cannot be opened ...
         self.down_until = 0.0  # ... and until then nobody else need try
-        borrow_backends = [
-            e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL
-        ]
-        self.hosts = tuple({e.host for e in borrow_backends})
+        remote = [e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL]
+        self.host_names = tuple(dict.fromkeys(e.host for e in remote))
+        self.hosts: tuple[Host, ...] = ()  # of those names, once it has its place among the others
 
     @property
     def exempt_from_limits(self) -> bool:
         """Listing directories feeds the others, so it must never wait for them."""
         return self.route.verb == "list"
+
+    def paused(self, now: float) -> bool:
+        """Whether one of its hosts may not be asked now."""
+        return any(host.paused_until > now for host in self.hosts)
 
     def wants_another_worker(self) -> bool:
         """Whether one more worker would make it faster.
@@ -78,7 +80,7 @@ class Lane:
             return False
         if any(worker.silent for worker in self.workers):
             return False  # its host hangs
-        if self.in_flight == 1 and self.hosts:
+        if self.in_flight == 1 and self.host_names:
             return True
         moved = self.bytes + sum(w.control.bytes for w in self.workers)
         begun = self.finished + sum(len(w.taken) for w in self.workers)

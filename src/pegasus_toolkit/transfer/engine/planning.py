@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pegasus_toolkit.transfer.engine import routes
 from pegasus_toolkit.transfer.engine.lanes import SPOOL, Key, Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement
@@ -31,6 +32,8 @@ class Planner:
     def __init__(
         self,
         pool: Pool,
+        runtime: Runtime,
+        *,
         algorithm: str,
         symlink: bool,
         directory: str,
@@ -41,6 +44,7 @@ class Planner:
         self.symlink = symlink
         self.directory = directory
         self.done = done
+        self.runtime = runtime
         self.default = Requirement(algorithm=algorithm)
         self.kept: set[tuple[Endpoint, str]] = set()  # sources whose transfer failed
         self._meta: meta.Metadata | None = None
@@ -60,11 +64,11 @@ class Planner:
             if isinstance(operation, Remove):
                 self._guard(operation)
         except TransferError as error:
-            task = Task(operation, NOTHING)
+            task = Task(operation, NOTHING, self.runtime)
             task.tried("none", 0, error)
             self.note_failure(task)
             return task.failed()
-        return Task(operation, required)
+        return Task(operation, required, self.runtime)
 
     def _want(self, operation: Transfer) -> Requirement:
         checksum = operation.checksum

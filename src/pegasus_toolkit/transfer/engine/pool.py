@@ -7,7 +7,7 @@ import threading
 from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError
-from pegasus_toolkit.transfer.errors import Denied, TransferError
+from pegasus_toolkit.transfer.errors import Denied, Permanent, TransferError
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Opener, Settings
 
 
@@ -24,13 +24,13 @@ class Pool:
     def sample(self, endpoint: Endpoint) -> Backend:
         """A backend to ask for its abilities only; raises what opening it raised.
 
-        A failure is remembered: what is wrong with a credential or an extra stays so for the run.
+        What does not pass is remembered: a credential or an extra that is missing stays so for the run.
         """
         found = self.samples.get(endpoint)
         if found is None:
             try:
                 found = self.lend(endpoint, 1)
-            except TransferError as error:
+            except Permanent as error:
                 found = error
             self.samples[endpoint] = found
             if not isinstance(found, TransferError):
@@ -55,10 +55,11 @@ class Pool:
         with self.lock:
             self.idle.setdefault((endpoint, connections), []).append(backend)
 
-    def close(self) -> None:
-        """Closes all that is idle."""
+    def close(self, host: str | None = None) -> None:
+        """Closes all that is idle, or what is connected to one host and so uses up what that allows."""
         with self.lock:
-            idle, self.idle = self.idle, {}
-        for backends in idle.values():
+            keys = [key for key in self.idle if host in (None, key[0].host)]
+            idle = [self.idle.pop(key) for key in keys]
+        for backends in idle:
             for backend in backends:
                 backend.close()

@@ -21,7 +21,7 @@ from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, 
 from pegasus_toolkit.transfer.engine.lanes import SPOOL
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.errors import Defect, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import Corrupted, Defect, Side, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Requirement, Sink, Source
 from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
@@ -182,6 +182,7 @@ def _fetch(
                 worker.taken.pop(job, None)
                 worker.scheduler.reroute_large(job.task)
             elif job.error is not None:
+                _blame(job.error, "source")
                 worker.over(job, job.end.size, "")
             else:
                 while not room.take(job.end.size):
@@ -215,6 +216,7 @@ def _store(worker: Worker, writer: Backend, ready: queue.Queue[Job[Source] | Non
             return
         for job in writer.put(jobs(first)):
             finish_put(worker, job)
+            _blame(job.error, "destination")
             room.give(job.end.size or 0)
             worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
 
@@ -235,6 +237,7 @@ def pipe(worker: Worker) -> None:
     for waiting in worker.jobs(prepare):
         for job in writer.put(iter([waiting])):
             finish_put(worker, job)
+            _blame(job.error, "destination")
             worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
         pumps.pop().join()
 
@@ -243,14 +246,22 @@ def _pump(reader: Backend, fetch: Job[Sink], through: Pipe) -> None:
     try:
         for job in reader.get(iter([fetch])):
             if job.error is not None:
+                _blame(job.error, "source")
                 through.fail(job.error)
             finish_get(job)  # what its commit finds wrong, the pipe hears of by itself
     except TransferError as error:
+        _blame(error, "source")
         through.fail(error)
     except OSError as error:
         through.fail(from_oserror(error, side="source"))
     except Exception as error:  # noqa: BLE001  must reach the other end of the pipe
         through.fail(Defect.wrap(error))
+
+
+def _blame(error: TransferError | None, side: Side) -> None:
+    """Says which end failed, where the backend that raised it could not know which one it was."""
+    if error is not None and not isinstance(error, Corrupted):
+        error.side = error.side or side
 
 
 class _Thread(threading.Thread):

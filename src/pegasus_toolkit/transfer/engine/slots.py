@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterable
 
+from pegasus_toolkit.transfer.engine.hosts import Host
 from pegasus_toolkit.transfer.engine.lanes import Lane
+from pegasus_toolkit.transfer.engine.retry import Retry
 
 LENT = 4  # so many times the limit, at most, when slots of silent workers are lent to others
 
@@ -16,12 +18,21 @@ class Slots:
     hosts that hang do not starve the others. Call under the scheduler's lock.
     """
 
-    def __init__(self, overall: int, per_host: int = 0) -> None:
+    def __init__(self, overall: int, per_host: int = 0, retry: Retry | None = None) -> None:
         self.overall = overall
         self.per_host = per_host or overall
+        self.retry = retry or Retry()
         self.used = 0
         self.lent = 0
-        self.hosts: Counter[str] = Counter()
+        self._hosts: dict[str, Host] = {}
+
+    def hosts(self, names: Iterable[str]) -> tuple[Host, ...]:
+        """What is known of them, by name."""
+        known = self._hosts
+        for name in names:
+            if name not in known:
+                known[name] = Host(name, self.per_host, self.retry)
+        return tuple(known[name] for name in names)
 
     def grant(self, lane: Lane, lanes: int) -> int:
         """Slots for one more worker of a lane, of so many lanes that wait; 0: none now."""
@@ -29,13 +40,14 @@ class Slots:
             return 0 if lane.workers else 1
         free = self.overall - self.used + min(self.lent, (LENT - 1) * self.overall)
         for host in lane.hosts:
-            free = min(free, self.per_host - self.hosts[host])
+            free = min(free, host.limit - host.used)
         fair = max(1, self.overall // max(1, lanes))
         slots = min(free, fair, lane.slots)
         if slots <= 0:
             return 0
         self.used += slots
-        self.hosts.update(dict.fromkeys(lane.hosts, slots))
+        for host in lane.hosts:
+            host.used += slots
         return slots
 
     def release(self, lane: Lane, slots: int, silent: bool) -> None:
@@ -43,7 +55,8 @@ class Slots:
         if lane.exempt_from_limits:
             return
         self.used -= slots
-        self.hosts.subtract(dict.fromkeys(lane.hosts, slots))
+        for host in lane.hosts:
+            host.used -= slots
         if silent:
             self.lent -= slots
 

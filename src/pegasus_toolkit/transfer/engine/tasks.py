@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from time import time
+from typing import Literal
 
 from msgspec.structs import replace
 
+from pegasus_toolkit.transfer.engine.hosts import Verdict
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, NoSpace, Permanent, Side, TransferError
 from pegasus_toolkit.transfer.interface import Requirement
-from pegasus_toolkit.transfer.model import Attempt, Location, Operation, Outcome, Status, Transfer
+from pegasus_toolkit.transfer.model import Attempt, Location, Operation, Outcome, Transfer
+
+Pair = tuple[int, int]  # indices of a source and a destination
+Step = Literal["next", "wait", "later", "never"]
+NO_PAIRS: frozenset[Pair] = frozenset()
+NO_POSITIONS: frozenset[int] = frozenset()
 
 
 class Task:
@@ -16,30 +23,40 @@ class Task:
 
     __slots__ = (
         "attempts",
+        "began",
+        "borne",
+        "counted",
+        "counts",
         "dead",
         "destination",
+        "errors",
         "large",
         "operation",
         "parent",
         "position",
         "required",
         "round",
+        "runtime",
         "source",
-        "started",
         "uncopied",
-    )  # fmt: skip
+    )
 
-    def __init__(self, operation: Operation, required: Requirement) -> None:
+    def __init__(self, operation: Operation, required: Requirement, runtime: Runtime) -> None:
         self.operation = operation
         self.required = required
+        self.runtime = runtime
         self.parent: Parent | None = None  # the directory that it is a member of
         self.attempts: tuple[Attempt, ...] = ()
-        self.dead: frozenset[tuple[int, int]] = frozenset()  # pairs that failed for good
+        self.dead: frozenset[Pair] = NO_PAIRS  # pairs that are not to be tried again
+        self.counts: dict[Pair, int] | None = None  # attempts used up, by pair
+        self.errors: dict[Pair, TransferError] | None = None  # the last of each pair, in that order
+        self.counted = False  # whether this round used up an attempt
+        self.borne = 0  # failures that used up none
         self.position = 0  # index into the pairs of sources and destinations
         self.round = 1
         self.large = False  # known not to fit a spool in memory
-        self.uncopied: frozenset[int] = frozenset()  # positions at which the storage would not copy
-        self.started = 0.0
+        self.uncopied: frozenset[int] = NO_POSITIONS  # at which the storage would not copy
+        self.began = 0.0
         self.source: Location | None
         if isinstance(operation, Transfer):
             self.source, self.destination = operation.sources[0], operation.destinations[0]
@@ -48,64 +65,93 @@ class Task:
 
     def begin(self) -> None:
         """An attempt starts now."""
-        self.started = time()
+        self.began = self.runtime.monotonic()
 
     def tried(self, route: str, size: int, error: TransferError | None) -> None:
         """Notes the attempt that is over."""
-        started = self.started or time()
-        attempt = Attempt(
-            self.source, self.destination, route, started, max(0.0, time() - started), size, error
-        )
+        now = self.runtime.monotonic()
+        began = self.began or now
+        started = self.runtime.since_epoch(began)
+        attempt = Attempt(self.source, self.destination, route, started, now - began, size, error)
         self.attempts = (*self.attempts, attempt)
-        self.started = 0.0
+        self.began = 0.0
 
     def cannot_copy(self) -> None:
         """The storage will not copy from here to there: not to be asked again. Not an attempt."""
         self.uncopied |= {self.position}
-        self.started = 0.0
+        self.began = 0.0
 
     @property
     def through_here(self) -> bool:
         """Whether its bytes must pass through this machine, as the storage would not copy them."""
         return self.position in self.uncopied
 
-    def advance(self, error: TransferError, rounds: int) -> str:
-        """What comes after ``error``: "next" pair at once, "later" (a new round), or "never".
+    def advance(self, error: TransferError, rounds: int, verdict: Verdict = "counts") -> Step:
+        """What comes after ``error``.
 
-        A permanent error rules out its source, its destination, or only the pair, by ``side``.
+        "next": another pair at once; "later": a new round, after a delay; "wait": the same, as soon as
+        its host may be asked again; "never": it failed. A permanent error rules out its source, its
+        destination, or only the pair, by ``side``; any other the pair, once it has used up ``rounds``
+        attempts, or at once where its host is "away". What is "borne" uses up none.
         """
         if isinstance(error, Cancelled):
             return "never"
         pairs = self._pairs()
-        if isinstance(error, (Permanent, NoSpace)):
-            here = pairs[self.position]
-            self.dead |= {p for p in pairs if self._same(p, here, error.side)}
+        self._note(pairs, error, rounds, verdict)
         for position in range(self.position + 1, len(pairs)):
             if pairs[position] not in self.dead:
                 self._go_to(position, pairs)
                 return "next"
         alive = [i for i, pair in enumerate(pairs) if pair not in self.dead]
-        if not alive or self.round >= rounds:
+        if not alive:
             return "never"
-        self.round += 1
         self._go_to(alive[0], pairs)
+        if not self.counted:
+            return "wait"
+        self.round += 1
+        self.counted = False
         return "later"
 
-    def _pairs(self) -> list[tuple[int, int]]:
+    def _note(self, pairs: list[Pair], error: TransferError, rounds: int, verdict: Verdict) -> None:
+        here = pairs[self.position]
+        concerned = [here]
+        if isinstance(error, (Permanent, NoSpace)):
+            concerned = [pair for pair in pairs if self._same(pair, here, error.side)]
+            self.dead |= set(concerned)
+        elif verdict == "borne":
+            self.borne += 1
+        else:
+            self.counts = self.counts or {}
+            self.counts[here] = self.counts.get(here, 0) + 1
+            self.counted = True
+            if verdict == "away" or self.counts[here] >= rounds:
+                self.dead |= {here}
+        self.errors = self.errors or {}
+        for pair in concerned:
+            self.errors.pop(pair, None)
+            self.errors[pair] = error
+
+    @property
+    def has_next(self) -> bool:
+        """Whether another pair can still be tried in this round."""
+        pairs = self._pairs()
+        return any(pair not in self.dead for pair in pairs[self.position + 1 :])
+
+    def _pairs(self) -> list[Pair]:
         if not isinstance(self.operation, Transfer):
             return [(0, 0)]
         sources, destinations = len(self.operation.sources), len(self.operation.destinations)
         return [(s, d) for d in range(destinations) for s in range(sources)]
 
     @staticmethod
-    def _same(pair: tuple[int, int], here: tuple[int, int], side: Side) -> bool:
+    def _same(pair: Pair, here: Pair, side: Side) -> bool:
         if side == "source":
             return pair[0] == here[0]
         if side == "destination":
             return pair[1] == here[1]
         return pair == here
 
-    def _go_to(self, position: int, pairs: list[tuple[int, int]]) -> None:
+    def _go_to(self, position: int, pairs: list[Pair]) -> None:
         self.position = position
         if isinstance(self.operation, Transfer):
             source, destination = pairs[position]
@@ -113,17 +159,19 @@ class Task:
             self.destination = self.operation.destinations[destination]
 
     def verdict(self) -> TransferError:
-        """The error to tell: one that another run may mend, if there is any; else the last."""
-        errors = [a.error for a in self.attempts if a.error is not None]
-        hopeful = [e for e in errors[-len(self._pairs()) :] if not isinstance(e, Permanent)]
-        return (hopeful or errors)[-1]
+        """The error to tell: of the last words on each pair one that another run may mend; else the last."""
+        last = [a.error for a in self.attempts if a.error is not None][-1]
+        if isinstance(last, Cancelled) or not self.errors:
+            return last
+        hopeful = [e for e in self.errors.values() if not isinstance(e, Permanent)]
+        return hopeful[-1] if hopeful else last
 
-    def failed(self, status: Status = "failed") -> Outcome:
-        """The outcome after the last attempt."""
-        error = self.verdict()
+    def failed(self, error: TransferError | None = None) -> Outcome:
+        """The outcome after the last attempt, with ``error`` where it is not one of the attempts'."""
+        error = error or self.verdict()
         return Outcome(
             operation=self.operation,
-            status="cancelled" if isinstance(error, Cancelled) else status,
+            status="cancelled" if isinstance(error, Cancelled) else "failed",
             route=self.attempts[-1].route,
             attempts=self.attempts,
             error=error,
@@ -190,7 +238,7 @@ class Parent:
             worst = max(self.errors, key=lambda e: (isinstance(e, Cancelled), e.exit_code))
             task.tried("directory", self.size, worst)
             detail = f"{self.failures} of {self.failures + self.files} files failed"
-            return _with(task.failed(), files=self.files, size=self.size, detail=detail)
+            return _with(task.failed(worst), files=self.files, size=self.size, detail=detail)
         task.tried("directory", self.size, None)
         detail = f"{self.unlisted} files are not in the manifest" if self.unlisted else ""
         return _with(task.done("directory", self.size, "", files=self.files), detail=detail)

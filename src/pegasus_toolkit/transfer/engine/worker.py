@@ -6,16 +6,15 @@ each job that comes out.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
-from time import monotonic
 from typing import Any, Protocol
 
 from pegasus_toolkit.transfer.engine.lanes import Lane
 from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
-from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, Unreachable, from_oserror
+from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job
 from pegasus_toolkit.transfer.model import Operation, Outcome
 
@@ -31,7 +30,8 @@ class Host(Protocol):
 
     def next(self, lane: Lane) -> Task | None: ...
     def settle(self, task: Task, outcome: Outcome) -> None: ...
-    def failed(self, lane: Lane | None, task: Task, error: TransferError) -> None: ...
+    def succeeded(self, lane: Lane) -> None: ...
+    def failed(self, lane: Lane | None, task: Task, error: TransferError, began: float) -> None: ...
     def fail_waiting(self, lane: Lane, error: TransferError) -> None: ...
     def reroute_large(self, task: Task) -> None: ...
     def reroute_copy(self, task: Task) -> None: ...
@@ -44,23 +44,31 @@ class Worker:
     """One thread's batch on one lane; ``move`` runs it, by the lane's verb."""
 
     def __init__(
-        self, scheduler: Host, lane: Lane, slots: int, control: Control, move: Callable[[Worker], None]
+        self,
+        scheduler: Host,
+        lane: Lane,
+        slots: int,
+        *,
+        control: Control,
+        move: Callable[[Worker], None],
+        runtime: Runtime,
     ) -> None:
         self.scheduler = scheduler
         self.move = move
+        self.runtime = runtime
         self.lane = lane
         self.slots = slots
         self.control = control
         self.taken: dict[Job[Any], None] = {}
         self.backends: list[tuple[Endpoint, int, Backend]] = []
-        self.began = monotonic()
+        self.began = runtime.monotonic()
         self.progress_mark = (-1, -1)  # bytes and jobs when last looked at
         self.moved_at = self.began
         self.finished = 0
         self.silent = False
         self.abandoned = False
-        self.halted = False  # one half of a relay failed: take nothing more
-        self.thread = threading.Thread(target=self._run, name=f"{lane.route.verb}", daemon=True)
+        self.halted = False  # one half of a relay failed, or more slots can be had: take nothing more
+        self.thread = runtime.thread(self._run, lane.route.verb)
 
     def lend(self, endpoint: Endpoint, connections: int | None = None) -> Backend:
         """A backend for this batch; given back, or closed after a failure, when the batch is over."""
@@ -71,7 +79,7 @@ class Worker:
 
     def jobs(self, prepare: Callable[[Task], Job[Any]]) -> Iterator[Job[Any]]:
         """The live iterator: ends when nothing is ready now, or when the slots are wanted elsewhere."""
-        while not self._ending():
+        while not self.ending:
             task = self.scheduler.next(self.lane)
             if task is None:
                 return
@@ -87,12 +95,15 @@ class Worker:
             self.taken[job] = None
             yield job
 
-    def _ending(self) -> bool:
+    @property
+    def ending(self) -> bool:
+        """Whether to take nothing more: told to stop, a host wants a pause, or others want the slots."""
         if self.control.stop is not None or self.abandoned or self.halted:
             return True
-        if self.lane.paused_until and monotonic() < self.lane.paused_until:
-            return True
-        return self.scheduler.contended and monotonic() - self.began > TURN
+        for host in self.lane.hosts:
+            if host.paused_until and host.paused(self.runtime.monotonic()):
+                return True
+        return self.scheduler.contended and self.runtime.monotonic() - self.began > TURN
 
     def over(self, job: Job[Any], size: int, digest: str, remote: bool = False) -> None:
         """Settles a job that is over, well or not."""
@@ -108,19 +119,17 @@ class Worker:
             return
         lane = self.lane
         lane.finished += 1
-        lane.good_at = monotonic()
+        if lane.hosts:
+            self.scheduler.succeeded(lane)
         route = "relay" if job.through else lane.route.kind
         task.tried(route, size, None)
         self.scheduler.settle(task, task.done(route, size, digest, remote))
 
     def failed(self, task: Task, error: TransferError, size: int = 0) -> None:
         """One attempt failed."""
-        lane = self.lane
-        began = task.started
-        task.tried(lane.route.kind, size, error)
-        self.scheduler.failed(lane, task, error)
-        if isinstance(error, Unreachable) and began and not lane.good_at:
-            self.scheduler.fail_waiting(lane, error)
+        began = task.began
+        task.tried(self.lane.route.kind, size, error)
+        self.scheduler.failed(self.lane, task, error, began)
 
     def broken(self, error: TransferError) -> None:
         """The batch as a whole failed: so did all that was taken; if nothing was, all that waits."""

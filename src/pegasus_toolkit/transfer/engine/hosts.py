@@ -1,0 +1,109 @@
+"""What is known of each host: how many files may be in flight there, and until when none may begin.
+
+Throttling and being away are the host's affair, not the file's: one pause for all that goes there, fewer
+connections, and no attempt of a file used up while there is hope.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pegasus_toolkit.transfer.engine.retry import Retry
+from pegasus_toolkit.transfer.errors import Throttled, TransferError
+
+GROWTH = 10.0  # times the first delay: how long a limit that was found is kept before one more is tried ...
+GROWTH_AT_MOST = 320.0  # ... twice as long after each refusal, up to this
+
+# "borne": no attempt of the file is used up; "counts": it is; "away": none of those that wait need try.
+Verdict = Literal["borne", "counts", "away"]
+
+
+class Host:
+    """One host, of whose ``most`` connections fewer may be used after it refused some.
+
+    Call under the scheduler's lock, but for ``paused`` and ``succeeded``.
+    """
+
+    def __init__(self, name: str, most: int, retry: Retry) -> None:
+        self.name = name
+        self.most = most
+        self.limit = most  # files that may be in flight now
+        self.used = 0  # slots that workers hold
+        self.error: TransferError | None = None  # its last trouble
+        self.paused_until = 0.0
+        self.away_until = 0.0  # what comes until then fails at once
+        self._retry = retry
+        self._paused_at = float("-inf")
+        self._since: float | None = None  # of the trouble that no success has ended
+        self._row = 0  # pauses since the last success
+        self._good_at = float("-inf")
+        self._ceiling = most  # up to here the limit grows with every few successes, beyond it by time
+        self._proven = 0  # in flight without a refusal
+        self._calm = 0  # successes at this limit
+        self._growth = GROWTH * retry.first / 2
+        self._grow_at = 0.0
+
+    def paused(self, now: float) -> bool:
+        """Whether nothing may begin."""
+        return self.paused_until > now
+
+    def troubled(self, error: TransferError, began: float, now: float, crowded: bool) -> Verdict:
+        """It throttles or cannot be reached, says a job that ``began`` then.
+
+        ``crowded``: others of ours are in flight there, so it is neither away nor without mercy.
+        """
+        self.error = error
+        asked = error.retry_after or 0.0 if isinstance(error, Throttled) else 0.0
+        if began >= self._paused_at:  # all that was in flight at that pause tells the same story
+            self._row += 1
+            pause = max(asked + 0.1 * self._retry.pause(1), self._retry.pause(self._row))
+            self._paused_at = now
+            self.paused_until = max(self.paused_until, now + pause)
+            self._shrink(isinstance(error, Throttled))
+        else:
+            self.paused_until = max(self.paused_until, now + asked)
+        if crowded:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+        return self._verdict(error, now, crowded)
+
+    def _verdict(self, error: TransferError, now: float, crowded: bool) -> Verdict:
+        served = now - self._good_at < self._retry.patience
+        patient = self._retry.rounds > 1 or (isinstance(error, Throttled) and (served or crowded))
+        waited = now - self._since if self._since is not None else 0.0
+        if patient and waited < self._retry.patience:
+            return "borne"
+        if served or crowded:
+            return "counts"
+        self.away_until = now + self._retry.first
+        return "away"
+
+    def _shrink(self, throttled: bool) -> None:
+        base = min(self.limit, self.used) or self.limit
+        if throttled:
+            self._ceiling = max(1, base - 1)
+            self._growth = min(GROWTH_AT_MOST * self._retry.first, self._growth * 2)
+            self._grow_at = self.paused_until + self._growth
+        self.limit = self._proven if 0 < self._proven < base else max(1, base // 2)
+        self._proven = self._calm = 0
+
+    def succeeded(self, now: float) -> bool:
+        """A job went well; whether the limit grew for that."""
+        self._good_at = now
+        if self._since is not None or self._row:
+            self._since, self._row = None, 0
+            self.away_until = 0.0
+        if self.limit >= self.most:
+            return False
+        self._calm += 1
+        if self._calm < self.limit:
+            return False
+        self._proven, self._calm = self.limit, 0
+        if self.limit >= self._ceiling:
+            if now < self._grow_at:
+                return False
+            self._ceiling = self.limit + 1
+            self._grow_at = now + self._growth
+        self.limit += 1
+        return True
