@@ -8,12 +8,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks import measure, report, sets, steady
 from benchmarks.rounds import Field, Plan, field, measured
-from benchmarks.tools import CASES, Programs
+from benchmarks.tools import BEFORE, CASES, OURS, Programs, Tool, ours
 
 HERE = Path(__file__).parent
 
@@ -29,6 +31,9 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--ours", type=Path, default=Path(".venv/bin"), help="directory of our command")
     parser.add_argument("--tools", type=Path, default=Path(sys.executable).parent, help="of rclone and s5cmd")
     parser.add_argument("--upstream", type=Path, default=Path(".venv-upstream/bin"))
+    parser.add_argument(
+        "--before", type=Path, help="our command as it was: compared with it, and no other tool"
+    )
     parser.add_argument("--root", type=Path, default=Path("/dev/shm"), help="files and servers' data go here")
     parser.add_argument("--out", type=Path, help="where all figures go, as JSON")
     parser.add_argument("--publish", action="store_true", help="write the results into benchmarks/")
@@ -42,6 +47,8 @@ def plan(options: argparse.Namespace) -> Plan:
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}")
     out = tuple(options.without.split(",")) if options.without else ()
     tools = {case: [t for t in CASES[case] if not t.name.startswith(out)] for case in CASES}
+    if options.before:
+        tools = {case: [Tool(OURS, ours(case)), Tool(BEFORE, ours(case, before=True))] for case in CASES}
     rounds = options.rounds or (2 if options.quick else 3)
     shapes = sets.QUICK if options.quick else sets.SHAPES
     exits = 10 if options.quick else 100
@@ -76,11 +83,28 @@ def collect(ground: Field, wanted: Plan, results: dict[str, Any]) -> None:
         results["exits"] = steady.exits(ground, wanted.exits)
 
 
+def ratios(records: list[dict[str, Any]]) -> Iterator[str]:
+    """A line for each case and set: medians of the ratios to the command as it was before."""
+    for case, name in dict.fromkeys((record["case"], record["set"]) for record in records):
+        both = [
+            [
+                r
+                for r in records
+                if (r["case"], r["set"], r["tool"]) == (case, name, tool) and "error" not in r
+            ]
+            for tool in (OURS, BEFORE)
+        ]
+        pairs = list(zip(*both, strict=False))
+        times, cpu = (median(now[key] / then[key] for now, then in pairs) for key in ("seconds", "cpu"))
+        yield f"{case:8} {name}: {times:.3f} times the seconds, {cpu:.3f} times the processor time"
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when all bars are reached; of a quick run, which shows no speeds, those of conduct."""
     options = arguments(argv)
     wanted = plan(options)
-    programs = Programs(*(path.absolute() for path in (options.ours, options.tools, options.upstream)))
+    places = (options.ours, options.tools, options.upstream, options.before or Path())
+    programs = Programs(*(path.absolute() for path in places))
     os.environ["PATH"] += ":/usr/sbin"
     results: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
@@ -91,6 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     }
     with field(options.root / f"pegasus-bench-{os.getpid()}", programs) as ground:
         collect(ground, wanted, results)
+    if options.before:
+        print("\n".join(ratios(results["records"])))
+        return 0
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
     if options.publish:

@@ -15,11 +15,13 @@ UPSTREAM_FILES = 50  # of a set, as many as it is given: it starts several proce
 
 
 class Programs(NamedTuple):
-    """Where the programs are: directories of our command, the registry's tools, upstream's."""
+    """Where the programs are: directories of our command, the registry's tools, upstream's; of our command
+    as it was ``before``, where that is asked for."""
 
     ours: Path
     tools: Path
     upstream: Path
+    before: Path = Path()
 
 
 class Place(NamedTuple):
@@ -90,12 +92,13 @@ def specification(case: str, place: Place, verified: bool, files: list[File]) ->
     return path
 
 
-def ours(case: str) -> Callable[[Place], Commands]:
+def ours(case: str, before: bool = False) -> Callable[[Place], Commands]:
     """Every file against its expected sha256, taken while it is moved."""
 
     def commands(place: Place) -> Commands:
         spec = specification(case, place, True, place.files)
-        return [[f"{place.programs.ours}/pegasus-transfer", "-f", str(spec)]]
+        program = place.programs.before if before else place.programs.ours
+        return [[f"{program}/pegasus-transfer", "-f", str(spec)]]
 
     return commands
 
@@ -158,6 +161,7 @@ def s5cmd(up: bool) -> Callable[[Place], Commands]:
 
 
 OURS, UPSTREAM = "pegasus-transfer (ours)", "pegasus-transfer 5.1.3 †"
+BEFORE = "before"
 
 CASES: dict[str, list[Tool]] = {
     "local": [
