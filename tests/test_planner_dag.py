@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ def test_sub_workflows() -> None:
     ] in read.lines["SCRIPT"]
     words = files["jobs/subworkflow_SUB.args"].splitlines()
     assert "--if-missing" in words  # or a second try would find its own directory in the way
-    assert words[-1] == f"{scratch}/inner.yml" and words[words.index("--output-dir") + 1] == scratch
+    assert words[-1] == f"{scratch}/inner.yml" and words[words.index("--input-dir") + 1] == scratch
+    above = json.loads(files["jobs/subworkflow_SUB.above.json"])
+    assert above["directory"] == scratch and above["wanted"] == {"inner.out": False}
     node = {one.name: one for one in dag.nodes}
     assert "subworkflow_SUB" not in {meta for one in dag.nodes for meta in one.metas}
     (out,) = (

@@ -96,7 +96,7 @@ def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
                 "a",
                 [],
                 ["x!"],
-                profiles={"pegasus": {"clusters.max.runtime": "3"}, "dagman": {"POST": "/my/post"}},
+                profiles={"pegasus": {"checkpoint.time": "3"}},
             )
         ],
         sites=[
@@ -104,8 +104,8 @@ def test_features_that_are_not_there_are_named(tmp_path: Path) -> None:
             {**site("pool", style="globus"), "grids": [{"type": "gt5", "contact": "c", "scheduler": "pbs"}]},
         ],
     )
-    found = "\n".join(wrong(tmp_path, properties={"pegasus.selector.replica": "Regex"}))
-    for part in ("clustering by run time", "'post'", "style 'globus'", "type 'gt5'", "found 'Regex'"):
+    found = "\n".join(wrong(tmp_path, properties={"pegasus.selector.replica": "Nearest"}))
+    for part in ("checkpoints", "style 'globus'", "type 'gt5'", "'Nearest' is not supported"):
         assert part in found
 
 

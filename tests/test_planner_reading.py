@@ -11,7 +11,7 @@ from pegasus_toolkit.planner.catalogs import Checksum, Pfn
 from pegasus_toolkit.planner.compile import compile
 from pegasus_toolkit.planner.model import PlanError
 from pegasus_toolkit.planner.reading import document, properties
-from pegasus_toolkit.planner.reading.load import Loaded, load
+from pegasus_toolkit.planner.reading.load import Given, Loaded, load
 from tests.planner_world import job, loaded, settings, site, use, world
 
 EVERYTHING = Path(__file__).parent / "golden" / "everything"
@@ -88,7 +88,7 @@ def test_files_named_by_properties_and_directories_of_inputs(tmp_path: Path) -> 
     (tmp_path / "data" / "in").mkdir(parents=True)
     (tmp_path / "data" / "in" / "x").touch()
     named = {"pegasus.catalog.replica.file": "elsewhere.yml"}
-    found = load("workflow.yml", named, {}, str(tmp_path), ["data"])
+    found = load("workflow.yml", named, {}, str(tmp_path), Given(inputs=["data"]))
     replica = found.catalogs.replicas.find("in/x")
     assert replica is not None
     assert [pfn.url for pfn in replica.pfns] == ["file:///d/in/x", f"file://{tmp_path}/data/in/x"]
@@ -204,16 +204,15 @@ def test_hooks_and_checkpoints(tmp_path: Path) -> None:
     world(
         tmp_path,
         [{**one, "hooks": {"shell": []}, "uses": [*one["uses"], use("c", "checkpoint")]}],
-        hooks={"shell": [1]},
+        hooks={"shell": [{"_on": "endd", "cmd": "x"}, {"_on": "end"}]},
     )
     found = loaded(tmp_path)
     assert [str(p) for p in found.problems] == [
-        "workflow.yml: jobs[0].uses[1].type: checkpoint files are not supported"
+        "workflow.yml: jobs[0].uses[1].type: checkpoint files are not supported",
+        "workflow.yml: hooks.shell[0]._on: expected one of start, success, error, end, all, never,"
+        " found 'endd'",
+        "workflow.yml: hooks.shell[1].cmd: expected, but there is no such key",
     ]
-    assert found.warnings == (
-        "workflow.yml: hooks: hooks are not run",
-        "workflow.yml: jobs[0]: hooks are not run",
-    )
 
 
 def test_arguments_that_no_shell_would_take(tmp_path: Path) -> None:

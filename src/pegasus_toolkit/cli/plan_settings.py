@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import secrets
@@ -13,15 +14,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
 
-from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
-from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Problem, Settings
-from pegasus_toolkit.planner.reading import properties as reading
-from pegasus_toolkit.planner.reading.load import DEFAULTS
+import msgspec
 
-CLEANUPS = ("none", "inplace", "leaf")
+from pegasus_toolkit.cli import plan_options
+from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
+from pegasus_toolkit.planner.model import CONFIGURATIONS, Above, Configuration, Problem, Settings
+from pegasus_toolkit.planner.reading import properties as reading
+from pegasus_toolkit.planner.reading.load import DEFAULTS, Given
+
+_CLEANUPS: Mapping[str, Literal["inplace"]] = {"constraint": "inplace"}
+_MAP = "pegasus.dir.storage.mapper.replica.file"
+_FILES = re.compile(
+    r"pegasus\.(catalog\.[a-z.]+\.file|catalog\.replica\.directory|dir\.storage\.mapper\.replica\.file)"
+)
 _CONFIGURATION = "pegasus.data.configuration"
 _REUSES = ("none", "partial", "full")
-_CLUSTERERS = ("horizontal", "label")
+_CLUSTERERS = ("horizontal", "label", "whole")
 _YES = ("true", "yes", "1")
 
 
@@ -33,13 +41,51 @@ class Found(NamedTuple):
     problems: list[Problem]
 
 
-def properties(named: str | None, defined: Sequence[str], environ: Mapping[str, str], cwd: str) -> Found:
-    """What ``--conf`` or the working directory has, above what ``~/.pegasusrc`` has.
+def above(file: str | None, cwd: str) -> Above:
+    """What the workflow above tells; of one that is planned by itself, where it is planned."""
+    if file is None:
+        return Above(base=cwd)
+    return msgspec.json.decode(Path(file).read_bytes(), type=Above)
 
-    ``defined``: ``KEY=VALUE``, which go before both.
+
+def given(arguments: argparse.Namespace, above: Above) -> tuple[Given, list[Problem]]:
+    """What the command line adds to the catalogs."""
+    reused, problems = [], []
+    for directory in _listed(arguments.reuse):
+        catalogs = _registered(Path(above.base, directory))
+        reused += catalogs
+        if not catalogs:
+            message = f"{directory} is no submit directory with registered outputs"
+            problems.append(Problem("--reuse", (), message))
+    found = Given(
+        inputs=_listed(arguments.input_dir),
+        caches=_listed(arguments.cache),
+        inherited=(*_listed(arguments.inherited_rc_files), *reused),
+        programs=_listed(arguments.transformations_dir),
+        planning=above.files,
+        workflows=above.workflows,
+    )
+    return found, problems
+
+
+def _registered(submit: Path) -> list[str]:
+    """The catalogs that a run registered its outputs in: ours, or those of Pegasus' own planner."""
+    try:
+        named = [str(json.loads((submit / "plan.json").read_bytes())["catalog"])]
+    except (OSError, ValueError, KeyError, TypeError):
+        named = sorted(map(str, submit.glob("*.replicas.yml")))
+    return [one for one in named if Path(one).exists()]
+
+
+def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str, str]) -> Found:
+    """What ``-D`` says, above what ``--conf`` or the working directory has, above ``~/.pegasusrc``.
+
+    The catalogs of a workflow above are below all of them.
     """
+    cwd = above.base
+    named, defined = arguments.conf and above.files.get(arguments.conf, arguments.conf), arguments.define
     file = named or "pegasus.properties"
-    values: dict[str, str] = {}
+    values: dict[str, str] = dict(above.catalogs)
     problems: list[Problem] = []
     home = [f"{environ['HOME']}/.pegasusrc"] if environ.get("HOME") else []
     for one in (*home, file):
@@ -57,14 +103,16 @@ def properties(named: str | None, defined: Sequence[str], environ: Mapping[str, 
         values[key.strip()] = value.strip()
         if not equals:
             problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
+    if arguments.output_map:
+        values |= {"pegasus.dir.storage.mapper": "Replica", _MAP: arguments.output_map}
     return Found(file, reading.with_mode(values), problems)
 
 
 def settings(
-    arguments: argparse.Namespace, found: Found, environ: Mapping[str, str], cwd: str, name: str
+    arguments: argparse.Namespace, found: Found, environ: Mapping[str, str], above: Above, name: str
 ) -> tuple[Settings, list[Problem]]:
     """What options and properties mean together, and what is wrong with them."""
-    values = found.values
+    values, cwd = found.values, above.base
     check = _Choices(found.file)
     configuration = check.one(values, _CONFIGURATION, CONFIGURATIONS, "condorio")
     integrity = check.one(values, "pegasus.integrity.checking", ("none", "full", "nosymlink"), "full")
@@ -72,22 +120,25 @@ def settings(
     run = f"{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(4)}"
     user = plain(environ.get("USER") or environ.get("LOGNAME") or "user")
     staging, wrong = _staging(arguments.staging_site)
+    submit = _submit(arguments, cwd, f"{user}/pegasus/{plain(name)}")
     settings = Settings(
         configuration=cast("Configuration", configuration),
-        submit=_submit(arguments, cwd, f"{user}/pegasus/{plain(name)}"),
+        submit=submit,
         run=run,
         scratch=f"{user}/pegasus/{plain(name)}/{run}",
+        relative=os.path.relpath(submit, Path(cwd, arguments.dir)),
+        prefix=arguments.job_prefix,
         sites=_listed(arguments.sites),
         output_sites=_output_sites(arguments),
         staging=staging,
         output_directory=os.path.normpath(Path(cwd, arguments.output_dir)) if arguments.output_dir else "",
         clusterers=check.all("--cluster", arguments.cluster, _CLUSTERERS),
-        cleanup=arguments.cleanup,
+        cleanup="none" if arguments.nocleanup else _CLEANUPS.get(arguments.cleanup, arguments.cleanup),
         reuse="none" if arguments.force else cast("Literal['none', 'partial', 'full']", reuse),
         integrity=integrity != "none",
         register=values.get("pegasus.register", "true").lower() in _YES,
         bypass=values.get("pegasus.transfer.bypass.input.staging", "").lower() in _YES,
-        properties=_absolute(values, cwd),
+        properties=_absolute(values, above),
         profiles=reading.profiles(values),
         environ={"UID": str(os.getuid()), **environ},
         exists=None if arguments.no_check_replicas else _exists,
@@ -96,6 +147,9 @@ def settings(
         section=sections(environ),
         worker=beside("pegasus-worker"),
         planner=beside("pegasus-plan"),
+        base=cwd,
+        above=above,
+        options=plan_options.given,
     )
     return settings, [*check.problems, *wrong]
 
@@ -136,13 +190,16 @@ def _staging(values: Sequence[str]) -> tuple[dict[str, str], list[Problem]]:
     return found, problems
 
 
-def _absolute(values: Mapping[str, str], cwd: str) -> dict[str, str]:
-    """With catalogs' files as seen from anywhere: sub-workflows are planned elsewhere."""
+def _absolute(values: Mapping[str, str], above: Above) -> dict[str, str]:
+    """With catalogs' files as seen from anywhere: sub-workflows have properties of their own."""
+
+    def path(name: str) -> str:
+        return os.path.normpath(Path(above.base, above.files.get(name, name)))
+
     found = {f"pegasus.catalog.{kind}.file": names for kind, names in DEFAULTS.items()}
-    there = {key: name for key, names in found.items() for name in names[::-1] if Path(cwd, name).exists()}
+    there = {key: name for key, names in found.items() for name in names[::-1] if Path(path(name)).exists()}
     values = {**there, **values}
-    catalogs = re.compile(r"pegasus\.catalog\.[a-z.]+\.file")
-    return {k: os.path.normpath(Path(cwd, v)) if catalogs.fullmatch(k) else v for k, v in values.items()}
+    return {k: path(v) if _FILES.fullmatch(k) else v for k, v in values.items()}
 
 
 def _submit(arguments: argparse.Namespace, cwd: str, parent: str) -> str:

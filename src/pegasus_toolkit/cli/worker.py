@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 USAGE = """\
 usage: pegasus-worker --bundle FILE --node NAME [--records DIR]
-       pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED]
+       pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED] [--hooks FILE] [--then PROGRAM ...]
+       pegasus-worker --hook FILE NODE start|end [RETURN] [--then PROGRAM ...]
        pegasus-worker --pack FILE [--extra NAME,...] [--python X.Y]...
 
 Does what the bundle FILE says of the node NAME, in the directory that it is started in, and leaves
@@ -21,12 +22,24 @@ exit codes: 0 done; 1 another try may mend it; 2 none will."""
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. As the installed script calls it, it ends the process itself."""
     words = list(sys.argv[1:] if argv is None else argv)
-    code = _main(words)
+    code = _script(words)
     if argv is None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _script(words: list[str]) -> int:
+    """As a script of DAGMan's, with hooks and a script of the user's own."""
+    if "--then" in words:
+        at = words.index("--then")
+        return _then(_script(words[:at]), words[at + 1 :])
+    if words[-2:-1] == ["--hooks"] and words[:1] == ["--check"]:
+        return _hooked(words[-1], words[1], _main(words[:-2]))
+    if words[:1] == ["--hook"] and len(words) in (4, 5) and _whole([*words, "0"][4]):
+        return _hook(words[1], words[2], words[3], int([*words, "0"][4]))
+    return _main(words)
 
 
 def _main(words: list[str]) -> int:
@@ -119,6 +132,37 @@ def _pack(words: list[str]) -> int:
         print(f"pegasus-worker: {options.pack} cannot be written: {error.strerror}", file=sys.stderr)
         return 1
     return 0
+
+
+def _then(code: int, words: Sequence[str]) -> int:
+    """Runs what the user wants to be run after it; its exit code counts where all was well before."""
+    import subprocess
+
+    try:
+        done = subprocess.run(words, check=False).returncode
+    except OSError as error:
+        print(f"pegasus-worker: {words[0]}: {error.strerror}", file=sys.stderr)
+        done = 1
+    return code or (done if done >= 0 else 1)
+
+
+def _hooked(file: str, record: str, code: int) -> int:
+    """Hooks on the end of the node whose record it is, or, of the last one, on that of the workflow."""
+    from pegasus_toolkit.planner.writing.jobs import FINAL
+
+    node = os.path.basename(record).removesuffix(".json")  # noqa: PTH119
+    return _hook(file, "-" if node == FINAL else node, "end", code)
+
+
+def _hook(file: str, node: str, event: str, code: int) -> int:
+    """The code that was given: whatever comes of hooks changes nothing of the run."""
+    from pegasus_toolkit.worker import hooks
+
+    try:
+        hooks.run(file, node, event, code)
+    except (OSError, ValueError) as error:
+        print(f"pegasus-worker: hooks of {node}: {error}", file=sys.stderr)
+    return code if 0 <= code < 256 else 1
 
 
 def _check(record: str, code: int, rest: Sequence[str]) -> int:

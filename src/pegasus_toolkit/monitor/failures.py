@@ -106,6 +106,8 @@ def _failure(connection: sqlite3.Connection, run: Run, row: tuple[object, ...]) 
     tasks = record.tasks or _planned(run, str(bundle), str(name))
     wrong = [one for one in record.transfers if one.error]
     output = _output(record, files)
+    if "PRE script" not in str(reason):
+        output.pop("PRE script", None)
     count = connection.execute("SELECT count(*) FROM attempts WHERE node = ?", (id,)).fetchone()[0]
     failure = Failure(
         node=str(name),
@@ -177,6 +179,7 @@ def _files(run: Run, node: str, submit: str) -> dict[str, str]:
     places = {
         "stdout": (f"{logs}/{node}.out", f"{run.directory}/{node}.out.000", f"{run.directory}/{node}.out"),
         "stderr": (f"{logs}/{node}.err", f"{run.directory}/{node}.err.000", f"{run.directory}/{node}.err"),
+        "PRE script": (f"{logs}/{node}.pre.log",),
         "record": (f"{run.directory}/records/{node}.json",),
         "operations": (f"{run.directory}/jobs/{node}.spec.json",),
         "submit file": (os.path.join(run.directory, submit),),
@@ -201,6 +204,7 @@ def _output(record: Record, files: dict[str, str]) -> dict[str, str]:
         )
     if not any(text.strip() for text in found.values()):
         found = {f"job's {what}": _tail(files.get(what, "")) for what in ("stdout", "stderr")}
+        found["PRE script"] = _tail(files.get("PRE script", ""))
     return {who: text for who, text in found.items() if text.strip()}
 
 
@@ -215,6 +219,9 @@ def _tail(path: str) -> str:
 
 
 def _hints(failure: Failure, run: Run, began: bool, removed: bool) -> list[str]:
+    if failure.kind == "subworkflow" and "PRE script" in failure.reason:
+        again = "pegasus-run plans it anew" if "PRE script" in failure.output else "run the script by hand"
+        return [f"it could not be planned: mend what its PRE script says; then {again}"]
     if failure.kind == "subworkflow":
         return [f"see what failed in it: pegasus-analyzer {failure.subworkflow}"]
     if failure.kind == "final":

@@ -139,7 +139,7 @@ class _Filling:
         if text.startswith("Running PRE script of Node "):
             self.nodes.preparing(one.node, one.at)
         elif text.startswith("PRE Script of "):
-            self.nodes.prepared(one.node, one.at, text.endswith("completed successfully."))
+            self.nodes.prepared(one.node, one.at, _script(text))
         elif " STARTING UP" in text:
             self._starting(one.at)
         elif text.startswith("** PID = "):
@@ -191,6 +191,14 @@ class _Filling:
             return rescue.read(os.path.join(self.run.directory, file))
         except (OSError, DagError):
             return self.nodes.done()  # gone since: what was done before it still is
+
+
+def _script(text: str) -> int:
+    """How a PRE script ended, from DAGMan's sentence of it; -1 for a signal."""
+    if text.endswith("completed successfully."):
+        return 0
+    status = text.rpartition("failed with status ")[2]
+    return int(status) if status.isdecimal() else -1
 
 
 def _status(event: Event) -> int:

@@ -189,17 +189,18 @@ class Nodes:
         if node is not None:
             self._state(node, "pre", at)
 
-    def prepared(self, name: str, at: float, well: bool) -> None:
-        """The PRE script ended; if not ``well`` and without a POST script, so did the node."""
+    def prepared(self, name: str, at: float, code: int) -> None:
+        """The PRE script ended; with it the attempt, if it failed: DAGMan runs no POST script then."""
         node = self._node(name)
         if node is None or node.state != "pre":
             return
-        if well:
+        if not code:
             self._state(node, "waiting", at)
-        elif not node.post:
-            attempt = self._new(node, f"pre.{self.next}")
-            attempt.ended, attempt.reason = at, "its PRE script failed"
-            self._finish(node, attempt, 1, at)
+            return
+        attempt = self._new(node, f"pre.{self.next}")
+        ended = f"ended with exit code {code}" if code > 0 else "was ended by a signal"
+        attempt.ended, attempt.reason = at, f"its PRE script {ended}"
+        self._finish(node, attempt, code, at)
 
     def checked(self, name: str, job: str, at: float, code: int) -> None:
         """The POST script ended, and with it the attempt. There may have been no job before it."""

@@ -135,6 +135,13 @@ def _filled(replica: Replica, lfn: str, match: re.Match[str]) -> Replica:
     return Replica(lfn=lfn, pfns=pfns, file=replica.file, at=replica.at)
 
 
+class Hook(NamedTuple):
+    """A shell command of the user, run on the submit host. ``on``: start, success, error, end or all."""
+
+    on: str
+    command: str
+
+
 class Container(Struct, frozen=True, kw_only=True):
     """A container image. ``type``: docker, singularity, shifter; ``mounts``: ``source:target:options``."""
 
@@ -169,6 +176,7 @@ class Transformation(Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     checksum: Checksum | None = None
     profiles: Profiles = {}
+    hooks: tuple[Hook, ...] = ()
     file: str = ""
     at: Path = ()
 
@@ -179,9 +187,10 @@ class Transformation(Struct, frozen=True, kw_only=True):
 
 
 class Catalogs(Struct, frozen=True, kw_only=True):
-    """All that is known of sites, replicas and programs."""
+    """All that is known of sites, replicas and programs. ``outputs``: where outputs are to go."""
 
     sites: Mapping[str, Site]
     replicas: ReplicaCatalog
     transformations: Mapping[str, Transformation]
     containers: Mapping[str, Container]
+    outputs: ReplicaCatalog = ReplicaCatalog()

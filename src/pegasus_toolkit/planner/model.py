@@ -14,6 +14,7 @@ from msgspec import Struct
 from pegasus_toolkit.planner.catalogs import (
     LOCAL,
     Checksum,
+    Hook,
     Path,
     Pfn,
     Profiles,
@@ -60,7 +61,10 @@ class PlanError(Exception):
 
 
 class Use(Struct, frozen=True, gc=False, kw_only=True):
-    """One file of one job. ``at``: its place in the job's ``uses``. ``size``: bytes, where told."""
+    """One file of one job. ``at``: its place in the job's ``uses``. ``size``: bytes, where told.
+
+    ``planning``: of a sub-workflow, read when it is planned.
+    """
 
     lfn: str
     link: Literal["input", "output"]
@@ -69,6 +73,7 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
     register: bool = True
     bypass: bool = False
     optional: bool = False
+    planning: bool = False
     size: int | None = None
 
 
@@ -96,6 +101,7 @@ class Job(Struct, frozen=True, kw_only=True):
     uses: tuple[Use, ...] = ()
     profiles: Profiles = {}
     metadata: Mapping[str, str] = {}
+    hooks: tuple[Hook, ...] = ()
 
     @property
     def inputs(self) -> tuple[Use, ...]:
@@ -120,12 +126,35 @@ class Workflow(Struct, frozen=True, kw_only=True):
     parents: Mapping[str, tuple[str, ...]] = {}
     profiles: Profiles = {}
     metadata: Mapping[str, str] = {}
+    hooks: tuple[Hook, ...] = ()
 
 
 # --- settings ---------------------------------------------------------------------------------------
 
 Exists = Callable[[Pfn], bool | None]
 """Whether a replica is there; ``None`` where that cannot be told."""
+
+
+Parsed = Callable[[tuple[str, ...]], tuple[Mapping[str, object], str]]
+"""Options of ``pegasus-plan`` by their long names, where given; and what is wrong with them, "" nothing."""
+
+
+class Above(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a workflow tells the planning of a workflow below it.
+
+    ``base``: where relative names begin; ``files``: LFNs that are for planning, with their paths.
+    ``catalogs``: properties that name catalogs, below all others; ``workflows``: files with catalogs of
+    their own in them, the nearest first. ``wanted``: the outputs that the workflow above goes on with, from
+    ``directory``; with True they also go where outputs go. ``log``: the file that is to hold what is said.
+    """
+
+    base: str
+    files: Mapping[str, str] = {}
+    catalogs: Mapping[str, str] = {}
+    workflows: tuple[str, ...] = ()
+    directory: str = ""
+    wanted: Mapping[str, bool] = {}
+    log: str = ""
 
 
 ROOT = "pegasus.workflow.root.uuid"  # the property that tells a sub-workflow what it is a part of
@@ -136,13 +165,17 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     ``configuration``: of jobs whose profiles (site, program, job) name no other.
     ``scratch``: the part of the scratch path that this run has for itself; it ends with ``run``, which no
-    other run has. ``output_directory``: a local path, in place of the output site's storage.
+    other run has. ``relative``: the submit directory below the one that holds those of all runs.
+    ``prefix``: before the names of jobs. ``output_directory``: a local path, in place of the output site's
+    storage.
     ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``
     of the submit host; ``workers``: that of each site ("" for all others: a file that goes with the jobs).
     ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
     to be checked at all.
     ``here``: whether a path is there on the submit host. ``secret``: what is wrong with a
     credential file (missing, too open), or "".
+    ``base``: the directory that it is planned in; ``above``: said by the workflow that it is a part of.
+    ``options``: understands arguments of sub-workflows.
     ``section``: whether the credentials file has something to show to an HTTP server.
     """
 
@@ -150,6 +183,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     submit: str
     run: str
     scratch: str
+    relative: str = ""
+    prefix: str = ""
     sites: tuple[str, ...] = ()
     output_sites: tuple[str, ...] = (LOCAL,)
     staging: Mapping[str, str] = {}  # of each execution site; "" for all others
@@ -170,6 +205,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     worker: str = "pegasus-worker"
     workers: Mapping[str, str] = {}
     planner: str = "pegasus-plan"
+    base: str = ""
+    above: Above = Above(base="")
+    options: Parsed = lambda words: ({}, "")
 
     @property
     def root(self) -> str:
@@ -297,11 +335,15 @@ class Credential(NamedTuple):
 
 
 class SubDag(NamedTuple):
-    """A sub-workflow: its DAG file, the directory it runs in ("": any), the command that plans it first."""
+    """A sub-workflow: its DAG file, the directory it runs in ("": any), the command that plans it first.
+
+    ``above``: what that command is told by this workflow.
+    """
 
     dag: str
     directory: str
     plan: tuple[str, ...] = ()
+    above: Above | None = None
 
 
 class Node(Struct, frozen=True, kw_only=True):
@@ -328,6 +370,7 @@ class Node(Struct, frozen=True, kw_only=True):
     metas: tuple[str, ...] = ()
     credentials: tuple[Credential, ...] = ()
     subdag: SubDag | None = None
+    hooks: tuple[Hook, ...] = ()
     profiles: Profiles = {}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -22,7 +22,7 @@ _SUMMED = ("runtime", "maxwalltime")
 def cluster(plan: Plan) -> Plan:
     """One compute node for each group of jobs, with edges and levels between nodes."""
     groups = list(_groups(plan))
-    names = _names(groups)
+    names = _names(groups, plan.settings.prefix)
     node_of = {job.id: name for name, group in zip(names, groups, strict=True) for job in group}
     edges: dict[str, tuple[str, ...]] = {}
     for name, group in zip(names, groups, strict=True):
@@ -45,7 +45,7 @@ def _groups(plan: Plan) -> Iterator[tuple[Job, ...]]:
     """Disjoint groups of jobs. A job that a clusterer took is not seen by the next."""
     left = {job.id: job for job in plan.jobs}
     for kind in plan.settings.clusterers:
-        found = _labelled(plan, left.values()) if kind == "label" else _horizontal(plan, left.values())
+        found = _CLUSTERERS[kind](plan, left.values())
         for group in list(found):
             if len(group) > 1:
                 for job in group:
@@ -76,13 +76,51 @@ def _horizontal(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
             found.setdefault(key, []).append(job)
     for group in found.values():
         profiles = plan.chosen[group[0].id].profiles
+        if (most := number(profiles, "clusters.maxruntime")) and _preferred(plan):
+            yield from _timed(plan, group, most)
+            continue
         count = number(profiles, "clusters.num")
         size = -(-len(group) // count) if count else number(profiles, "clusters.size") or 1
         for at in range(0, len(group), size):
             yield group[at : at + size]
 
 
-def _names(groups: list[tuple[Job, ...]]) -> list[str]:
+def _preferred(plan: Plan) -> bool:
+    return plan.property("pegasus.clusterer.preference").lower() in ("", "runtime")
+
+
+def _timed(plan: Plan, jobs: list[Job], most: int) -> Iterator[list[Job]]:
+    """Clusters that run for ``most`` seconds together, of jobs that say how long they run; longest first."""
+    times = {job.id: number(plan.chosen[job.id].profiles, "runtime") for job in jobs}
+    clusters: list[tuple[list[Job], int]] = []
+    for job in sorted(jobs, key=lambda job: -times[job.id]):
+        fits = (n for n, (_, time) in enumerate(clusters) if times[job.id] and time + times[job.id] <= most)
+        if (n := next(fits, None)) is None:
+            clusters.append(([job], times[job.id] or most))  # who does not say is left alone
+        else:
+            clusters[n] = ([*clusters[n][0], job], clusters[n][1] + times[job.id])
+    for cluster, _ in clusters:
+        yield sorted(cluster, key=lambda job: job.at)
+
+
+def _whole(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
+    """All jobs of a site."""
+    found: dict[tuple[object, ...], list[Job]] = {}
+    for job in jobs:
+        if job.kind == "job":
+            chosen = plan.chosen[job.id]
+            found.setdefault((chosen.site, chosen.configuration), []).append(job)
+    yield from found.values()
+
+
+_CLUSTERERS: Mapping[str, Callable[[Plan, Iterable[Job]], Iterator[list[Job]]]] = {
+    "label": _labelled,
+    "horizontal": _horizontal,
+    "whole": _whole,
+}
+
+
+def _names(groups: list[tuple[Job, ...]], prefix: str) -> list[str]:
     """Names that DAGMan takes, none twice."""
     taken: dict[str, int] = {}
     names = []
@@ -94,7 +132,7 @@ def _names(groups: list[tuple[Job, ...]]) -> list[str]:
             wanted = f"subworkflow_{first.id}"
         else:
             wanted = f"{first.name}_{first.id}"
-        plain = _UNSAFE.sub("_", wanted)[:120]
+        plain = _UNSAFE.sub("_", prefix + wanted)[:120]
         name = plain = f"job_{plain}" if plain.startswith(_RESERVED) else plain
         while name in taken:
             taken[plain] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from pegasus_toolkit.planner.catalogs import Profiles
+from pegasus_toolkit.planner.catalogs import Hook, Profiles
 from pegasus_toolkit.planner.model import ContainerUse, Input, Job, Node, Output, Problem, Task
 from pegasus_toolkit.planner.passes.credentials import VARIABLES
 from pegasus_toolkit.planner.passes.places import Places, path_of
@@ -54,7 +54,17 @@ class Builder:
             configuration=chosen.configuration if group[0].kind == "job" else None,
             profiles=profiles,
             subdag=sub[0],
+            hooks=self._hooks(group),
         )
+
+    def _hooks(self, group: Sequence[Job]) -> tuple[Hook, ...]:
+        """Of the jobs and their programs; each once."""
+        known = self._plan.catalogs.transformations
+        found = [hook for job in group for hook in job.hooks]
+        for job in group:
+            if job.transformation in known:
+                found += known[job.transformation].hooks
+        return tuple(dict.fromkeys(found)) or ()
 
     def _task(self, job: Job) -> Task:
         chosen = self._plan.chosen[job.id]
@@ -131,9 +141,10 @@ class Builder:
     ) -> tuple[Output, ...]:
         """Outputs go to the staging site where anybody needs them there."""
         found = []
+        above = self._plan.settings.above.wanted
         for job in group:
             for use in job.outputs:
-                needed = use.stage_out or self._consumers.get(use.lfn, set()) - ids
+                needed = use.stage_out or use.lfn in above or self._consumers.get(use.lfn, set()) - ids
                 away = needed and not shared
                 to = (self._places.put(chosen.staging, use.lfn),) if away else ()
                 found.append(Output(lfn=use.lfn, destinations=to))

@@ -49,13 +49,13 @@ class Places:
         directory = self._sites[site].directory("sharedScratch", "sharedStorage")
         return f"{directory.path.rstrip('/')}/{self._settings.scratch}" if directory else ""
 
-    def storage(self, site: str, lfn: str) -> Pfn:
-        """Where an output of the workflow is to stay."""
-        if self._settings.output_directory:
-            return Pfn(site, join("file://" + self._settings.output_directory, lfn))
+    def storage(self, site: str, lfn: str, directory: str = "") -> Pfn:
+        """Where an output of the workflow is to stay; ``directory``: a local path, in place of the usual."""
+        if directory or self._settings.output_directory:
+            return Pfn(site, join("file://" + (directory or self._settings.output_directory), lfn))
         known = self._sites.get(site)
-        directory = known.directory("localStorage", "sharedStorage") if known else None
-        base = directory.url("all", "put") if directory else ""
+        storage = known.directory("localStorage", "sharedStorage") if known else None
+        base = storage.url("all", "put") if storage else ""
         return Pfn(site, join(base, lfn) if base else "")
 
     def reaches(self, at: str, pfn: Pfn) -> bool:

@@ -23,6 +23,7 @@ _PEGASUS = dict.fromkeys(
     (
         "clusters.size",
         "clusters.num",
+        "clusters.maxruntime",
         "cores",
         "gpus",
         "maxwalltime",

@@ -8,10 +8,8 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import Replica
 from pegasus_toolkit.planner.model import Exists, Job, Problem, Use
-from pegasus_toolkit.planner.passes import urls
+from pegasus_toolkit.planner.passes import selectors, urls
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan
-
-_SELECTORS = ("", "Default")
 
 
 def select_replicas(plan: Plan) -> Plan:
@@ -19,7 +17,7 @@ def select_replicas(plan: Plan) -> Plan:
     made = {use.lfn for job in plan.jobs for use in job.uses if use.link == "output"}
     raw = dict(plan.raw)
     seen: dict[str, ExternalFile | None] = {}
-    problems: list[Problem] = list(_selector(plan))
+    problems: list[Problem] = list(selectors.wrong(plan))
     warnings: list[str] = []
     jobs: list[Job] = []
     for job in plan.jobs:
@@ -81,10 +79,3 @@ def _missing(plan: Plan, job: Job, use: Use, found: ExternalFile | None) -> Prob
 def _without(job: Job, lfns: set[str]) -> Job:
     uses = tuple(use for use in job.uses if use.link == "output" or use.lfn not in lfns)
     return replace(job, uses=uses)
-
-
-def _selector(plan: Plan) -> Iterator[Problem]:
-    kind = plan.property("pegasus.selector.replica")
-    if kind not in _SELECTORS:
-        message = f"expected Default, found {kind!r}: other replica selectors are not supported"
-        yield Problem("properties", ("pegasus.selector.replica",), message)

@@ -66,7 +66,7 @@ def _unneeded(plan: Plan, gone: set[str], scope: str) -> set[str]:
         if job.id in gone or job.kind != "job" or not _allowed(job, scope):
             continue
         below = children.get(job.id, ())
-        needed = any(use.stage_out for use in job.outputs)
+        needed = any(use.stage_out or use.lfn in plan.settings.above.wanted for use in job.outputs)
         if below and not needed and all(child in gone or child in more for child in below):
             more.add(job.id)
     return more

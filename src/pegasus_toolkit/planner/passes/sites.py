@@ -20,6 +20,7 @@ from pegasus_toolkit.planner.catalogs import (
 )
 from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Job, Problem
 from pegasus_toolkit.planner.passes import batch
+from pegasus_toolkit.planner.passes.mappers import chosen as chosen_mapper
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, SiteChoice
 from pegasus_toolkit.planner.passes.programs import Programs
@@ -112,10 +113,16 @@ class _Choice:
         if not eligible:
             return self._none(job)
         site = wanted or self._nearest(job, eligible, chosen)
-        return site, eligible[site]
+        entry = eligible[site]
+        if path := self._selector(job).get("pfn"):
+            entry = replace(entry, pfn=path if "://" in path else f"file://{path}", stageable=False)
+        return site, entry
+
+    def _selector(self, job: Job) -> Mapping[str, str]:
+        return job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
 
     def _wanted(self, job: Job) -> str:
-        profiles = job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
+        profiles = self._selector(job)
         return profiles.get("execution.site") or profiles.get("execution_site") or ""
 
     def _nearest(
@@ -223,7 +230,7 @@ def _scratchless(plan: Plan, places: Places, chosen: Mapping[str, SiteChoice]) -
         if not places.scratch(name, "all", "get") or not places.scratch(name, "all", "put"):
             message = f"{name!r} needs a sharedScratch directory with a file server to get and put files"
             yield Problem(site.file or "sites", (*site.at, "directories"), message)
-    for name in plan.settings.output_sites:
+    for name in plan.settings.output_sites if chosen_mapper(plan) not in ("Fixed", "Replica") else ():
         if not places.storage(name, "x").url:
             site = plan.catalogs.sites[name]
             message = f"{name!r} needs a localStorage directory with a file server for outputs"

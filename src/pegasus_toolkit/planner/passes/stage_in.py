@@ -14,6 +14,7 @@ from pegasus_toolkit.planner.model import Input, Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import IN, batches, limit
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
+from pegasus_toolkit.planner.passes.selectors import selector
 
 
 def stage_in(plan: Plan) -> Plan:
@@ -35,6 +36,8 @@ class _StageIn:
         self.read_here: dict[str, list[str]] = {}  # LFNs of files of the submit host, by their sites
         self._plan = plan
         self._places = Places(plan.catalogs, plan.settings)
+        self._select = selector(plan)
+        self._links = plan.property("pegasus.transfer.links").lower() == "true"
         self._bypass = {(job.id, use.lfn) for job in plan.jobs for use in job.uses if use.bypass}
         # For each staging site and level: LFN to the nodes that wait for it, in their order.
         self._wanted: dict[tuple[str, str, int], dict[str, list[str]]] = {}
@@ -71,7 +74,7 @@ class _StageIn:
         if carried:  # HTCondor puts a file down by the last part of its path, which must be the right one
             base = raw.lfn.rpartition("/")[2]
             pfns = [pfn for pfn in pfns if pfn.url.rpartition("/")[2] == base or not path_of(pfn.url)]
-        return _ranked(pfns, node.site, node.site)
+        return self._select(pfns, node.site)
 
     def _bypassed(self, node: Node, lfn: str) -> bool:
         return any((id, lfn) in self._bypass for id in node.jobs)
@@ -89,9 +92,10 @@ class _StageIn:
         """Where the transfer runs, with which replicas; ``None``, and a problem, where it cannot be done."""
         target = self._places.put(staging, raw.lfn)
         for at in dict.fromkeys((LOCAL, staging)):
-            sources = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
+            reached = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
+            sources = self._select(reached, staging)
             if sources and self._places.reaches(at, target):
-                return at, _ranked(sources, staging, at), level
+                return at, sources, level
         places = ", ".join(f"{pfn.url} at {pfn.site}" for pfn in raw.pfns)
         here = tuple(Pfn(LOCAL, pfn.url) for pfn in raw.pfns if self._is_here(pfn))
         if here and self._places.reaches(LOCAL, target):
@@ -147,16 +151,9 @@ class _StageIn:
         raw = self._plan.raw[lfn]
         found = self._where[lfn, staging]
         assert found is not None
-        target = self._places.put(staging, lfn)
-        return Move(lfn=lfn, sources=found[1], destinations=(target,), checksum=raw.checksum, size=raw.size)
-
-
-def _ranked(pfns: list[Pfn], site: str, at: str) -> tuple[Pfn, ...]:
-    """Upstream's order: files at the site before other replicas there, before all others."""
-
-    def priority(pfn: Pfn) -> int:
-        if pfn.site == site:
-            return 100 if pfn.url.startswith("file://") else 50
-        return 10
-
-    return tuple(sorted((replace(pfn, priority=priority(pfn)) for pfn in pfns), key=lambda p: -p.priority))
+        target, sources = self._places.put(staging, lfn), found[1]
+        files = tuple(pfn for pfn in sources if path_of(pfn.url))
+        # A program is copied: it is made executable, which is not for the file of somebody else.
+        if self._links and files and path_of(target.url) and not raw.executable:
+            target, sources = replace(target, url=f"symlink://{path_of(target.url)}"), files
+        return Move(lfn=lfn, sources=sources, destinations=(target,), checksum=raw.checksum, size=raw.size)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import OUT, batches, limit
+from pegasus_toolkit.planner.passes.mappers import mapper
 from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
 
@@ -26,26 +28,48 @@ class _File:
 
 def stage_out(plan: Plan) -> Plan:
     """Nodes that move outputs to every output site, one set of nodes for each."""
-    return _StageOut(plan).run() if plan.settings.output_sites else plan
+    above = plan.settings.above.wanted
+    missing = above.keys() - {use.lfn for job in plan.workflow.jobs for use in job.outputs}
+    told = (f"the workflow above waits for {lfn!r}, which no job makes" for lfn in sorted(missing))
+    return _StageOut(plan).run().warn(told)
+
+
+class _Target(NamedTuple):
+    """Where which files go; ``directory``: the path that the workflow above reads them from."""
+
+    site: str
+    lfns: frozenset[str]
+    directory: str = ""
 
 
 class _StageOut:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._places = Places(plan.catalogs, plan.settings)
+        self._map = mapper(plan, self._places)
         self._nodes: list[Node] = []
         self._edges: dict[str, list[str]] = {}
         self._delivered: dict[str, list[Pfn]] = {}
         self._delivering: dict[str, list[str]] = {}
         self._problems: dict[str, Problem] = {}
+        uses = (use for job in plan.workflow.jobs for use in job.outputs)
+        self._outputs = [use.lfn for use in uses if use.stage_out]
+        self._wanted = plan.settings.above.wanted.keys() | self._outputs
 
     def run(self) -> Plan:
         made, there = self._made(), self._there()
-        for site in self._plan.settings.output_sites:
+        settings = self._plan.settings
+        # What the workflow above goes on with is for it alone, unless it is wanted at both places.
+        above = settings.above
+        outputs = [lfn for lfn in self._outputs if above.wanted.get(lfn, True)]
+        targets = [_Target(site, frozenset(outputs)) for site in settings.output_sites]
+        if above.wanted:
+            targets.append(_Target(LOCAL, frozenset(above.wanted), above.directory))
+        for target in targets:
             for (staging, level), files in made.items():
-                self._move(site, staging, level, files)
+                self._move(target, staging, level, files)
             for staging, found in there.items():
-                self._move(site, staging, 0, found)
+                self._move(target, staging, 0, found)
         plan = self._plan.add(self._nodes, self._edges).wrong(self._problems.values())
         return replace(
             plan,
@@ -60,7 +84,7 @@ class _StageOut:
         for job in self._plan.jobs:
             staging, name = self._plan.chosen[job.id].staging, self._plan.node_of[job.id]
             for use in job.outputs:
-                if use.stage_out:
+                if use.lfn in self._wanted:
                     one = _File(use.lfn, name, (self._places.get(staging, use.lfn),))
                     found.setdefault((staging, level[name]), {}).setdefault(name, []).append(one)
         return found
@@ -72,54 +96,66 @@ class _StageOut:
         for job in self._plan.workflow.jobs if gone else ():
             for use in job.outputs if job.id in gone else ():
                 raw = self._plan.there.get(use.lfn)
-                if use.stage_out and raw is not None:
+                if use.lfn in self._wanted and raw is not None:
                     files = found.setdefault(raw.pfns[0].site, {}).setdefault(use.lfn, [])
                     files.append(_File(use.lfn, "", raw.pfns, raw))
         return found
 
-    def _move(self, site: str, staging: str, level: int, files: dict[str, list[_File]]) -> None:
-        every = sum(map(len, files.values()))
+    def _move(self, target: _Target, staging: str, level: int, files: dict[str, list[_File]]) -> None:
+        groups = [self._waiting(target, group) for group in files.values()]
+        every = sum(map(len, groups))
         known = self._plan.catalogs.sites.get(staging)
         wish = number(known.profiles if known else {}, "stageout.clusters") or number(
             self._plan.settings.profiles, "stageout.clusters"
         )
-        groups = ((self._waiting(site, group), 0) for group in files.values())
-        for batch in batches(groups, limit(every, OUT, wish)):
-            at = self._where(staging, site, batch)
+        for batch in batches(((group, 0) for group in groups if group), limit(every, OUT, wish)):
+            at = self._where(staging, target, batch)
             if not at:
                 continue
             name = f"stage_out_{len(self._nodes)}"
-            moves = tuple(self._one(site, file) for file in batch)
+            moves = tuple(self._one(target, file) for file in batch)
             self._nodes.append(Node(name=name, kind="stage_out", site=at, level=level, operations=moves))
             self._edges[name] = [maker for maker in dict.fromkeys(file.maker for file in batch) if maker]
-            for file in batch:
+            for file in batch if not target.directory else ():
                 self._delivering.setdefault(file.lfn, []).append(name)
 
-    def _waiting(self, site: str, files: Iterable[_File]) -> list[_File]:
-        """Those that are not where they are to be already."""
+    def _waiting(self, target: _Target, files: Iterable[_File]) -> list[_File]:
+        """Those that are to go there, and are not there already."""
         left = []
         for file in files:
-            target = self._places.storage(site, file.lfn)
-            if any(pfn.url == target.url for pfn in file.sources):
-                self._delivered.setdefault(file.lfn, []).append(target)
+            if file.lfn not in target.lfns:
+                continue
+            place = self._place(target, file.lfn)
+            if any(pfn.url == place.url for pfn in file.sources):
+                self._deliver(target, file.lfn, place)
             else:
                 left.append(file)
         return left
 
-    def _where(self, staging: str, site: str, batch: list[_File]) -> str:
-        target = self._places.storage(site, batch[0].lfn)
+    def _place(self, target: _Target, lfn: str) -> Pfn:
+        if target.directory:
+            return self._places.storage(target.site, lfn, target.directory)
+        return self._map(target.site, lfn)
+
+    def _deliver(self, target: _Target, lfn: str, place: Pfn) -> None:
+        """Notes where an output stays; what the workflow above takes does not."""
+        if not target.directory:
+            self._delivered.setdefault(lfn, []).append(place)
+
+    def _where(self, staging: str, to: _Target, batch: list[_File]) -> str:
+        site, target = to.site, self._place(to, batch[0].lfn)
         for at in dict.fromkeys((LOCAL, staging, site)):
             reached = all(any(self._places.reaches(at, pfn) for pfn in file.sources) for file in batch)
-            if reached and self._places.reaches(at, target):
+            if reached and all(self._places.reaches(at, self._place(to, file.lfn)) for file in batch):
                 return at
         source = batch[0].sources[0]
         message = f"no site can read {source.url} at {source.site} and write {target.url} at {site}"
         self._problems.setdefault(f"{staging} {site}", Problem("sites", (), message))
         return ""
 
-    def _one(self, site: str, file: _File) -> Move:
-        target = self._places.storage(site, file.lfn)
-        self._delivered.setdefault(file.lfn, []).append(target)
+    def _one(self, to: _Target, file: _File) -> Move:
+        target = self._place(to, file.lfn)
+        self._deliver(to, file.lfn, target)
         return Move(
             lfn=file.lfn,
             sources=file.sources,

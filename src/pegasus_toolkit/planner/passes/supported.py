@@ -6,21 +6,22 @@ from collections.abc import Iterator
 
 from pegasus_toolkit.planner.catalogs import Path, Profiles
 from pegasus_toolkit.planner.model import Problem
-from pegasus_toolkit.planner.passes import profile_values, urls
+from pegasus_toolkit.planner.passes import mappers, profile_values, urls
+from pegasus_toolkit.planner.passes.mappers import MAPPERS
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.passes.selectors import SELECTORS
 from pegasus_toolkit.planner.reading.properties import MODES
 
 _PROFILES = {
-    "clusters.max.runtime": "clustering by run time",
     "checkpoint.time": "checkpoints",
 }
 _IGNORED = ("gridstart", "job.aggregator", "pmc_", "change.dir", "create.dir")
-_POSTS = ("", "none", "pegasus-exitcode", "exitpost")
 _PROPERTIES = {
     "pegasus.file.cleanup.strategy": ("", "inplace"),
     "pegasus.dir.submit.mapper": ("", "Flat", "Named", "Hashed"),
     "pegasus.dir.staging.mapper": ("", "Flat", "Hashed"),
-    "pegasus.dir.storage.mapper": ("", "Flat"),
+    "pegasus.dir.storage.mapper": ("", *MAPPERS),
+    "pegasus.selector.replica": ("", *SELECTORS),
     "pegasus.selector.transformation": ("", "Random", "Installed", "Submit", "Staged"),
     "pegasus.code.generator": ("", "Condor"),
     "pegasus.mode": ("", *MODES),
@@ -35,8 +36,7 @@ def supported(plan: Plan) -> Plan:
         problems += _profiles(file, path, profiles, warnings)
         problems += profile_values.wrong(file, path, profiles)
     problems += _sites(plan)
-    if plan.property("pegasus.transfer.links").lower() == "true":
-        warnings.append("pegasus.transfer.links is left alone: inputs are copied, not linked")
+    problems += mappers.wrong(plan)
     problems += _condorio(plan)
     return plan.wrong(problems).warn(warnings)
 
@@ -71,10 +71,6 @@ def _profiles(file: str, path: Path, profiles: Profiles, warnings: list[str]) ->
     for key in pegasus:
         if key.startswith(_IGNORED) or key.endswith(".expr"):
             warnings.append(f"the profile pegasus.{key} is left alone")
-    post = profiles.get("dagman", {}).get("post", "").rpartition("/")[2]
-    if post not in _POSTS:
-        message = f"a POST script of one's own ({post!r}) is not supported: the job's record is checked there"
-        yield Problem(file, (*path, "dagman", "post"), message)
 
 
 def _sites(plan: Plan) -> Iterator[Problem]:

@@ -3,23 +3,56 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as File
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn, Replica, ReplicaCatalog
+from pegasus_toolkit.planner.catalogs import (
+    LOCAL,
+    Catalogs,
+    Replica,
+    ReplicaCatalog,
+    Transformation,
+    TransformationSite,
+)
 from pegasus_toolkit.planner.model import Problem, Workflow
-from pegasus_toolkit.planner.reading import document, replicas, sites, transformations, workflow
-from pegasus_toolkit.planner.reading.reader import Reader, local_url
+from pegasus_toolkit.planner.reading import (
+    document,
+    replica_lines,
+    replica_others,
+    replicas,
+    sites,
+    transformations,
+    workflow,
+)
+from pegasus_toolkit.planner.reading.reader import Reader
 
 T = TypeVar("T")
 
+_OTHERS = ("file", "simplefile", "regex", "directory", "jdbcrc")
 _INLINE = {"site": "siteCatalog", "replica": "replicaCatalog", "transformation": "transformationCatalog"}
 DEFAULTS = {
     "site": ("sites.yml", "sites.yaml"),
     "replica": ("replicas.yml", "replicas.yaml"),
     "transformation": ("transformations.yml", "transformations.yaml"),
 }
+
+
+class Given(NamedTuple):
+    """What the command line adds to the catalogs. ``inputs``: directories whose files are replicas.
+
+    ``caches``: replica catalogs that replace what others say of a file; ``inherited``: replica catalogs
+    below all others. ``programs``: directories whose files are stageable programs. ``planning``: paths of
+    files by the names that stand for them; ``workflows``: files that hold catalogs, weaker than all else.
+    """
+
+    inputs: Sequence[str] = ()
+    caches: Sequence[str] = ()
+    inherited: Sequence[str] = ()
+    programs: Sequence[str] = ()
+    planning: Mapping[str, str] = {}
+    workflows: Sequence[str] = ()
 
 
 class Loaded(NamedTuple):
@@ -41,32 +74,36 @@ def load(
     properties: Mapping[str, str],
     environ: Mapping[str, str],
     directory: str,
-    inputs: Sequence[str] = (),
+    given: Given | None = None,
 ) -> Loaded:
     """Reads the workflow ``file`` and its catalogs; raises nothing for what is wrong in them.
 
     A catalog is the file that ``pegasus.catalog.KIND.file`` names, else ``sites.yml``, ``replicas.yml``,
     ``transformations.yml`` in ``directory``; what stands inline in the workflow goes before it.
-    ``inputs``: directories whose files are replicas at the site local.
     """
-    return _Loading(properties, environ, directory).all(file, inputs)
+    return _Loading(properties, environ, directory, given or Given()).all(file)
 
 
 class _Loading:
-    def __init__(self, properties: Mapping[str, str], environ: Mapping[str, str], directory: str) -> None:
-        self.properties, self.environ, self.directory = properties, environ, directory
+    def __init__(
+        self, properties: Mapping[str, str], environ: Mapping[str, str], directory: str, given: Given
+    ) -> None:
+        self.properties, self.environ, self.directory, self.given = properties, environ, directory, given
         self.problems: list[Problem] = []
         self.broken: set[str] = set()
         self.warnings: list[str] = []
         self.texts: dict[str, str] = {}
 
-    def all(self, file: str, inputs: Sequence[str]) -> Loaded:
+    def all(self, file: str) -> Loaded:
         main = self._document("workflow", file) or document.Document(file, "", {})
+        above = [self._document("workflow", one) for one in self.given.workflows]
+        self.above = [one for one in above if one is not None]
         flow = self._read("workflow", main, workflow.read)
         places = self._both("site", main, sites.read)
         known = {name: site for found in reversed(places) for name, site in found.items()}
-        replica = _joined([*self._both("replica", main, replicas.read), self._directories(inputs)])
+        replica = self._replicas(main)
         programs = self._both("transformation", main, transformations.read)
+        programs += [(found, {}) for found in map(self._programs, self.given.programs)]
         complete, problems = sites.with_profiles(sites.with_defaults(known, self.directory), self.properties)
         self.problems += problems
         catalogs = Catalogs(
@@ -74,27 +111,112 @@ class _Loading:
             replicas=replica,
             transformations={key: one for found, _ in reversed(programs) for key, one in found.items()},
             containers={key: one for _, found in reversed(programs) for key, one in found.items()},
+            outputs=self._outputs(),
         )
         return Loaded(
             flow, catalogs, tuple(self.problems), frozenset(self.broken), tuple(self.warnings), self.texts
         )
 
     def _both(self, kind: str, main: document.Document, read: Callable[..., T]) -> list[T]:
-        """What stands inline, then what the catalog's own file says."""
-        found = []
+        """What stands inline, what the catalog's own file says, what stands inline in workflows above."""
+        own: list[T] = []
+        if kind == "replica" and self._type(kind) in _OTHERS:
+            own = [cast(T, self._other(self._type(kind)))]
+        elif (found := self._catalog(kind)) is not None:
+            own = [self._read(kind, found, read)]
+        return [*self._inline(kind, main, read), *own] + [
+            one for above in self.above for one in self._inline(kind, above, read)
+        ]
+
+    def _inline(self, kind: str, main: document.Document, read: Callable[..., T]) -> list[T]:
         key = _INLINE[kind]
-        if isinstance(main.tree, dict) and main.tree.get(key) is not None:
-            inline = main._replace(tree=main.tree[key])
-            found.append(self._read(kind, inline, lambda reader, tree: read(reader, tree, (key,))))
-        own = self._catalog(kind)
-        if own is not None:
-            found.append(self._read(kind, own, read))
+        if not isinstance(main.tree, dict) or main.tree.get(key) is None:
+            return []
+        inline = main._replace(tree=main.tree[key])
+        return [self._read(kind, inline, lambda reader, tree: read(reader, tree, (key,)))]
+
+    def _replicas(self, main: document.Document) -> ReplicaCatalog:
+        """Of all catalogs, those of the command line included."""
+        given, asked = self.given, self.properties.get("pegasus.catalog.replica.cache.asrc", "")
+        found = self._both("replica", main, replicas.read)
+        below = [self._replica_file(one, "--inherited-rc-files ") for one in given.inherited]
+        caches = [self._replica_file(one, "--cache ") for one in given.caches]
+        merged = asked.lower() == "true"
+        inputs = [self._directory(one, "--input-dir") for one in given.inputs]
+        joined = _joined([*found, *inputs, *(caches if merged else ()), *below])
+        for cache in () if merged else caches[::-1]:
+            joined = ReplicaCatalog(
+                entries={**joined.entries, **cache.entries}, patterns=(*cache.patterns, *joined.patterns)
+            )
+        return joined
+
+    def _outputs(self) -> ReplicaCatalog:
+        """Where the Replica mapper is to put outputs."""
+        start = "pegasus.dir.storage.mapper"
+        named = self.properties.get(f"{start}.replica.file")
+        if self.properties.get(start) != "Replica" or not named:
+            return ReplicaCatalog()
+        return self._replica_file(named, "")
+
+    def _other(self, type: str) -> ReplicaCatalog:
+        """A replica catalog that is no YAML file."""
+        start = "pegasus.catalog.replica"
+        if type == "directory":
+            named = self.properties.get(f"{start}.directory", "")
+            return self._directory(named or "nothing", f"{start}.directory")
+        if type != "jdbcrc":
+            named = self.properties.get(f"{start}.file") or "rc.txt"
+            return self._replica_file(named, "")
+        url = self.properties.get(f"{start}.db.url", "")
+        driver = self.properties.get(f"{start}.db.driver", "sqlite")
+        path = url.removeprefix("jdbc:sqlite:").removeprefix("//")
+        if driver.lower() != "sqlite" or not path or path == url.removeprefix("//"):
+            message = f"expected jdbc:sqlite:/PATH, found {url!r} ({driver}): no other database is asked"
+            self._tell("replica", Problem("properties", (f"{start}.db.url",), message))
+            return ReplicaCatalog()
+        try:
+            reader = Reader(path, self.environ, self.directory)
+            found = replica_others.database(reader, File(self._path(path)))
+        except sqlite3.Error as error:
+            self._tell("replica", Problem(path, (), f"is no replica catalog of Pegasus in SQLite: {error}"))
+            return ReplicaCatalog()
+        self.problems += reader.problems
         return found
 
+    def _replica_file(self, file: str, option: str) -> ReplicaCatalog:
+        """In YAML or in the older form of a line a replica; ``option``: that names it."""
+        text = self._text("replica", file, option)
+        if text is None:
+            return ReplicaCatalog()
+        if not replica_lines.is_yaml(text):
+            return self._read("replica", document.Document(file, text, text), replica_lines.read)
+        found = self._parsed("replica", file, text)
+        return ReplicaCatalog() if found is None else self._read("replica", found, replicas.read)
+
+    def _programs(self, directory: str) -> dict[str, Transformation]:
+        """Each file in it is a stageable program of its name."""
+        top = File(self.directory, directory)
+        try:
+            files = sorted(one for one in top.iterdir() if one.is_file())
+        except OSError as error:
+            problem = Problem("--transformations-dir", (), f"{directory}: {error.strerror}")
+            self.problems.append(problem)
+            return {}
+        return {
+            one.name: Transformation(
+                key=one.name,
+                name=one.name,
+                sites=(TransformationSite(name=LOCAL, pfn=f"file://{one}", stageable=True),),
+                file="--transformations-dir",
+            )
+            for one in files
+        }
+
     def _catalog(self, kind: str) -> document.Document | None:
-        type = self.properties.get(f"pegasus.catalog.{kind}", "YAML")
-        if type.upper() != "YAML":
-            expected = f"expected YAML, found {type!r}: catalogs of other kinds are not supported"
+        type = self._type(kind)
+        if type != "yaml":
+            others = f", or one of {', '.join(_OTHERS)}" if kind == "replica" else ""
+            expected = f"expected YAML{others}, found {type!r}: catalogs of other kinds are not supported"
             self.problems.append(Problem("properties", (f"pegasus.catalog.{kind}",), expected))
             self.broken.add(kind)
             return None
@@ -102,26 +224,43 @@ class _Loading:
         if named:
             return self._document(kind, named)
         for name in DEFAULTS[kind]:
-            if os.path.lexists(os.path.join(self.directory, name)):  # noqa: PTH118
+            if os.path.lexists(self._path(name)):
                 return self._document(kind, name)
         return None
 
+    def _type(self, kind: str) -> str:
+        return self.properties.get(f"pegasus.catalog.{kind}", "YAML").lower()
+
+    def _path(self, file: str) -> str:
+        return os.path.join(self.directory, self.given.planning.get(file, file))  # noqa: PTH118
+
     def _document(self, kind: str, file: str) -> document.Document | None:
         """The file's content; ``None``, and a problem, where that cannot be had."""
+        text = self._text(kind, file)
+        return None if text is None else self._parsed(kind, file, text)
+
+    def _text(self, kind: str, file: str, option: str = "") -> str | None:
         try:
-            text = File(self.directory, file).read_bytes().decode()
+            return File(self._path(file)).read_bytes().decode()
+        except (OSError, ValueError) as error:
+            message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+            if isinstance(error, UnicodeDecodeError):
+                message = f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
+        self._tell(kind, Problem(option + file, (), message))
+        return None
+
+    def _parsed(self, kind: str, file: str, text: str) -> document.Document | None:
+        try:
             parsed = document.parse(file, text)
-            self.texts[file] = text
-            return parsed
-        except OSError as error:
-            problem = Problem(file, (), f"cannot be read: {error.strerror}")
-        except UnicodeDecodeError as error:
-            problem = Problem(file, (), f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}")
         except document.Broken as error:
-            problem = Problem(file, (), error.message, error.line)
+            self._tell(kind, Problem(file, (), error.message, error.line))
+            return None
+        self.texts[file] = text
+        return parsed
+
+    def _tell(self, kind: str, problem: Problem) -> None:
         self.problems.append(problem)
         self.broken.add(kind)
-        return None
 
     def _read(self, kind: str, found: document.Document, read: Callable[[Reader, Any], T]) -> T:
         reader = Reader(found.file, self.environ, self.directory)
@@ -135,20 +274,21 @@ class _Loading:
             self.broken.add(kind)
         return result
 
-    def _directories(self, inputs: Sequence[str]) -> ReplicaCatalog:
-        entries: dict[str, Replica] = {}
-        for given in inputs:
-            top = os.path.join(self.directory, given)  # noqa: PTH118
-            if not File(top).is_dir():
-                self.problems.append(Problem("--input-dir", (), f"no such directory: {given}"))
-                self.broken.add("replica")
-            for at, _, names in sorted(os.walk(top)):
-                for name in sorted(names):
-                    path = os.path.join(at, name)  # noqa: PTH118
-                    lfn = os.path.relpath(path, top)
-                    pfn = Pfn(LOCAL, local_url(path, self.directory))
-                    entries.setdefault(lfn, Replica(lfn=lfn, pfns=(pfn,), file="--input-dir"))
-        return ReplicaCatalog(entries=entries)
+    def _directory(self, named: str, option: str) -> ReplicaCatalog:
+        """The files in it are replicas."""
+        start = "pegasus.catalog.replica.directory"
+        site = self.properties.get(f"{start}.site", LOCAL)
+        prefix = self.properties.get(f"{start}.url.prefix", "file://")
+        flat = self.properties.get(f"{start}.flat.lfn", "").lower() == "true"
+        try:
+            top = File(os.path.normpath(self._path(named)))
+            reader = Reader(option, {}, self.directory)
+            found = replica_others.directory(reader, top, site, prefix, flat)
+        except (OSError, ValueError):
+            self._tell("replica", Problem(option, (), f"no such directory: {named}"))
+            return ReplicaCatalog()
+        self.problems += reader.problems
+        return found
 
 
 def _joined(found: Sequence[ReplicaCatalog]) -> ReplicaCatalog:

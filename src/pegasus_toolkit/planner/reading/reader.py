@@ -7,12 +7,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pegasus_toolkit.planner.catalogs import Checksum, Path, Profiles
+from pegasus_toolkit.planner.catalogs import Checksum, Hook, Path, Profiles
 from pegasus_toolkit.planner.model import Problem
 
 _LINES = ("glite.arguments",)  # profiles that people write in several lines
 NAMESPACES = ("pegasus", "condor", "dagman", "env", "globus", "selector", "stat", "hints")
 
+EVENTS = ("start", "success", "error", "end", "all", "never")
 _FLAGS = {"true": True, "false": False, "yes": True, "no": False}
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _BRACED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -152,6 +153,20 @@ class Reader:
         """A URL; a local path becomes one. Its letters, ``$`` too, stand for themselves."""
         value = self.expanded(self.text(owner, key, path, required), (*path, key))
         return local_url(value, self.base) if value else ""
+
+    def hooks(self, owner: dict[str, Any], path: Path) -> tuple[Hook, ...]:
+        """``hooks: {shell: [{_on: EVENT, cmd: COMMAND}]}``; those for no event are left out."""
+        if owner.get("hooks") is None:
+            return ()
+        path = (*path, "hooks")
+        kinds = self.mapping(owner["hooks"], path, ("shell",))
+        found = []
+        for n, one in enumerate(self.items(kinds, "shell", path)):
+            here = (*path, "shell", n)
+            hook = self.mapping(one, here, ("_on", "cmd"))
+            on = self.choice(hook, "_on", here, EVENTS, "never")
+            found.append(Hook(on, self.text(hook, "cmd", here, required=True)))
+        return tuple(hook for hook in found if hook.on != "never")
 
     def checksum(self, owner: dict[str, Any], path: Path) -> Checksum | None:
         """``checksum: {sha256: HEX}``."""

@@ -68,8 +68,6 @@ def read(reader: Reader, tree: Any, at: Path = ()) -> tuple[dict[str, Transforma
 
 def _transformation(reader: Reader, item: Any, path: Path) -> Transformation:
     owner = reader.mapping(item, path, _KEYS)
-    if owner.get("hooks"):
-        reader.warn(path, "hooks are not run")
     name = reader.text(owner, "name", path, required=True)
     requires = [
         reader.text({"requires": one}, "requires", path) for one in reader.items(owner, "requires", path)
@@ -86,6 +84,7 @@ def _transformation(reader: Reader, item: Any, path: Path) -> Transformation:
         requires=tuple(requires),
         checksum=reader.checksum(owner, path),
         profiles=reader.profiles(owner, path),
+        hooks=reader.hooks(owner, path),
         file=reader.file,
         at=path,
     )

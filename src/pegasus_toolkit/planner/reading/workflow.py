@@ -63,8 +63,6 @@ def read(reader: Reader, tree: Any) -> Workflow:
     """The workflow; what is wrong goes to the reader's problems."""
     top = reader.mapping(tree, (), WORKFLOW_KEYS)
     reader.text(top, "pegasus", (), required=True)
-    if top.get("hooks"):
-        reader.warn(("hooks",), "hooks are not run")
     jobs = []
     for at, item in enumerate(reader.items(top, "jobs", ())):
         job = _job(reader, item, at)
@@ -79,6 +77,7 @@ def read(reader: Reader, tree: Any) -> Workflow:
         parents=_dependencies(reader, top, {job.id for job in jobs}),
         profiles=reader.profiles(top, ()),
         metadata=reader.table(top, "metadata", ()),
+        hooks=reader.hooks(top, ()),
     )
 
 
@@ -89,8 +88,6 @@ def _job(reader: Reader, item: Any, at: int) -> Job | None:
     kind = cast(JobKind, reader.choice(owner, "type", path, _KINDS, "job"))
     if not id:
         return None
-    if owner.get("hooks"):
-        reader.warn(path, "hooks are not run")
     uses = _uses(reader, owner, path)
     file = _lfn(reader, owner, "file", path) if kind != "job" else ""
     streams = [_lfn(reader, owner, key, path, required=False) for key in ("stdin", "stdout", "stderr")]
@@ -113,6 +110,7 @@ def _job(reader: Reader, item: Any, at: int) -> Job | None:
         uses=uses,
         profiles=reader.profiles(owner, path),
         metadata=reader.table(owner, "metadata", path),
+        hooks=reader.hooks(owner, path),
     )
 
 
@@ -147,6 +145,7 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
             register=reader.flag(use, "registerReplica", here, True),
             bypass=reader.flag(use, "bypass", here, False),
             optional=reader.flag(use, "optional", here, False),
+            planning=reader.flag(use, "forPlanning", here, False),
             size=size,
         )
         if found.setdefault((lfn, link), made) is not made:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pegasus_toolkit.planner.model import Dag, Node
 from pegasus_toolkit.planner.writing import jobs, quoting
@@ -47,16 +47,18 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
     if node.subdag is not None:
         where = f" DIR {node.subdag.directory}" if node.subdag.directory else ""
         yield f"SUBDAG EXTERNAL {name} {node.subdag.dag}{where}"
-        if node.subdag.plan:
-            yield f"SCRIPT PRE {name} {settings.planner} @{settings.submit}/jobs/{name}.args"
+        plan = f"{settings.planner} @{settings.submit}/jobs/{name}.args" if node.subdag.plan else ""
+        yield from _pre(dag, node, plan)
+        if node.hooks:
+            yield f"SCRIPT POST {name} {_hooked(dag, name)} end $RETURN"
     elif submission is not None:
-        yield f"JOB {name} {settings.submit}/submit/{submission.file}"
+        noop = " NOOP" if dagman.get("noop", "").lower() == "true" else ""
+        yield f"JOB {name} {settings.submit}/submit/{submission.file}{noop}"
         values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
         if values:
             yield f"VARS {name} {values}"
-        if dagman.get("pre"):
-            yield f"SCRIPT PRE {name} {dagman['pre']} {dagman.get('pre.arguments', '')}".rstrip()
-        yield f"SCRIPT POST {name} {settings.worker} --check {settings.submit}/records/{name}.json $RETURN"
+        yield from _pre(dag, node, f"{dagman.get('pre', '')} {dagman.get('pre.arguments', '')}".strip())
+        yield from _post(dag, node, dagman, checked=not noop)
     everywhere = settings.profiles.get("dagman", {}).get("retry")
     retries = dagman.get("retry") or everywhere or _RETRIES.get(node.kind, _AUXILIARY)
     yield f"RETRY {name} {retries} UNLESS-EXIT {NEVER_AGAIN}"
@@ -69,13 +71,54 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
         yield f"ABORT-DAG-ON {name} {dagman['abort-dag-on']}"
 
 
+HOOKS = "hooks.json"  # the users' own commands, by node; "" for the whole workflow
+# Upstream's own scripts, which look at a record as --check does.
+_POSTS = ("", "none", "pegasus-exitcode", "exitpost")
+
+
+def _hooked(dag: Dag, name: str) -> str:
+    return f"{dag.settings.worker} --hook {dag.settings.submit}/jobs/{HOOKS} {name}"
+
+
+def _pre(dag: Dag, node: Node, own: str) -> Iterator[str]:
+    """The PRE script: hooks on the start of the node, and of the workflow that begins with it; ``own``."""
+    script = own
+    if any(hook.on in ("start", "all") for hook in node.hooks):
+        script = f"{_hooked(dag, node.name)} start" + (f" --then {own}" if own else "")
+    if not dag.parents[node.name] and any(hook.on in ("start", "all") for hook in dag.workflow.hooks):
+        script = f"{_hooked(dag, '-')} start" + (f" --then {script}" if script else "")
+    if script:
+        yield f"SCRIPT PRE {node.name} {script}"
+
+
+def _post(dag: Dag, node: Node, dagman: Mapping[str, str], checked: bool) -> Iterator[str]:
+    """The POST script: the record is ``checked``, hooks on the end are run; then the user's own."""
+    settings, own = dag.settings, _own_post(dagman)
+    if checked:
+        hooks = f" --hooks {settings.submit}/jobs/{HOOKS}" if node.hooks else ""
+        script = f"{settings.worker} --check {settings.submit}/records/{node.name}.json $RETURN{hooks}"
+        own = script + (f" --then {own}" if own else "")
+    if own:
+        yield f"SCRIPT POST {node.name} {own}"
+
+
+def _own_post(dagman: Mapping[str, str]) -> str:
+    """The user's POST script and its arguments; "" for none."""
+    named = dagman.get("post", "")
+    path = dagman.get(f"post.path.{named.lower()}", named)
+    if path.rpartition("/")[2] in _POSTS or dagman.get("post.scope", "").lower() == "none":
+        return ""
+    return f"{path} {dagman.get('post.arguments', '')}".rstrip()
+
+
 def _final(dag: Dag, submission: Submission) -> Iterator[str]:
     name, settings = jobs.FINAL, dag.settings
     values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
     record = f"{settings.submit}/records/{name}.json"
+    hooks = f" --hooks {settings.submit}/jobs/{HOOKS}" if dag.workflow.hooks else ""
     yield f"FINAL {name} {settings.submit}/submit/{submission.file}"
     yield f"VARS {name} {values}"
-    yield f"SCRIPT POST {name} {settings.worker} --check {record} $RETURN $DAG_STATUS $FAILED_COUNT"
+    yield f"SCRIPT POST {name} {settings.worker} --check {record} $RETURN $DAG_STATUS $FAILED_COUNT{hooks}"
 
 
 def _own_limits(dag: Dag) -> dict[str, str]:

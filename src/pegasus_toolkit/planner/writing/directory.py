@@ -14,7 +14,7 @@ import msgspec
 
 from pegasus_toolkit.planner.model import Dag, PlanError, Problem
 from pegasus_toolkit.planner.writing import jobs
-from pegasus_toolkit.planner.writing.dag import config, render
+from pegasus_toolkit.planner.writing.dag import HOOKS, config, render
 from pegasus_toolkit.planner.writing.specifications import specification
 from pegasus_toolkit.planner.writing.submit import submits
 
@@ -94,10 +94,14 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
             yield f"jobs/{jobs.specification_file(node.name)}", specification(node)
         if node.subdag is not None and node.subdag.plan:
             yield f"jobs/{node.name}.args", "\n".join((*node.subdag.plan[1:], "")).encode()
+            yield f"jobs/{node.name}.above.json", msgspec.json.encode(node.subdag.above)
     made = submits(dag, name, bundle_of)
     for file, text in made.files.items():
         yield f"submit/{file}", text.encode()
     yield f"{name}.dag", render(dag, made).encode()
+    hooks = {node.name: node.hooks for node in dag.nodes if node.hooks}
+    if dag.workflow.hooks or hooks:
+        yield f"jobs/{HOOKS}", msgspec.json.encode({"": dag.workflow.hooks, **hooks})
     yield "dagman.config", config(dag).encode()
     yield "braindump.yml", braindump(dag, name)
     yield "plan.json", msgspec.json.encode(facts(dag, name)) + b"\n"
