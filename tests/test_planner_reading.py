@@ -153,7 +153,7 @@ def test_everything_wrong_in_four_files_is_told_at_once_with_lines(tmp_path: Pat
     found = problems(loaded(tmp_path))
     expected = [
         r"workflow\.yml:7: jobs\[0\]\.argumens: unknown key; did you mean 'arguments'\?",
-        r"workflow\.yml:10: jobs\[0\]\.uses\[0\]\.type: expected input or output, found 'inptu'",
+        r"workflow\.yml:10: jobs\[0\]\.uses\[0\]\.type: expected input, output or checkpoint, found 'inptu'",
         r"workflow\.yml:11: jobs\[0\]\.uses\[1\]\.lfn: expected a name below the job's directory, .*'\.\./y'",
         r"workflow\.yml:15: jobDependencies\[0\]\.id: no job has the id 'zz'",
         r"workflow\.yml:16: jobDependencies\[0\]\.children\[1\]: no job has the id 'b'",
@@ -207,8 +207,8 @@ def test_hooks_and_checkpoints(tmp_path: Path) -> None:
         hooks={"shell": [{"_on": "endd", "cmd": "x"}, {"_on": "end"}]},
     )
     found = loaded(tmp_path)
+    assert [use.lfn for use in found.workflow.jobs[0].checkpoints] == ["c"]
     assert [str(p) for p in found.problems] == [
-        "workflow.yml: jobs[0].uses[1].type: checkpoint files are not supported",
         "workflow.yml: hooks.shell[0]._on: expected one of start, success, error, end, all, never,"
         " found 'endd'",
         "workflow.yml: hooks.shell[1].cmd: expected, but there is no such key",

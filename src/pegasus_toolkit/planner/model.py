@@ -67,7 +67,7 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
     """
 
     lfn: str
-    link: Literal["input", "output"]
+    link: Literal["input", "output", "checkpoint"]
     at: int = 0
     stage_out: bool = True
     register: bool = True
@@ -85,6 +85,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     ``at``: its place in the file's ``jobs``. ``arguments``: one word each, as the program gets them.
     ``stdin``, ``stdout``, ``stderr``: LFNs, "" for none; they are among ``uses``, too.
+    ``checkpoints``: files that a later attempt goes on from; not among ``uses``.
     """
 
     id: str
@@ -99,6 +100,7 @@ class Job(Struct, frozen=True, kw_only=True):
     stdout: str = ""
     stderr: str = ""
     uses: tuple[Use, ...] = ()
+    checkpoints: tuple[Use, ...] = ()
     profiles: Profiles = {}
     metadata: Mapping[str, str] = {}
     hooks: tuple[Hook, ...] = ()
@@ -275,10 +277,14 @@ class Input(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Output(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file that a job leaves. ``destinations``: where to put it; none: it stays (sharedfs)."""
+    """A file that a job leaves. ``destinations``: where to put it; none: it stays (sharedfs).
+
+    ``optional``: it need not be there, as a checkpoint that its program has removed.
+    """
 
     lfn: str
     destinations: tuple[Pfn, ...] = ()
+    optional: bool = False
 
 
 class ContainerUse(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -297,6 +303,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One job of the abstract workflow, made concrete.
 
     ``program``: an absolute path, or, where ``staged``, the LFN of an input. ``walltime``: seconds.
+    ``checkpoint``: seconds after which it is told (SIGTERM) to leave a checkpoint and end.
     ``setup``: the LFN of an input that a shell reads before it starts the program, "" for none.
     ``failure``, ``success``: text in the program's output or error that tells that it failed; whose
     absence tells it.
@@ -315,6 +322,7 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
     walltime: int | None = None
+    checkpoint: int | None = None
     setup: str = ""
     failure: str = ""
     success: str = ""
@@ -353,6 +361,7 @@ class Node(Struct, frozen=True, kw_only=True):
     ``directory``: where to run (sharedfs), "" for a fresh one.
     ``configuration``: of compute nodes. ``metas``: nodes whose ``.meta`` file tells
     digests that this node needs. ``profiles``: merged from all catalogs.
+    ``checkpoints``: LFNs; kept when a compute node fails, not missed by a stage-out where they are not there.
     """
 
     name: str
@@ -363,6 +372,7 @@ class Node(Struct, frozen=True, kw_only=True):
     tasks: tuple[Task, ...] = ()
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
+    checkpoints: tuple[str, ...] = ()
     directory: str = ""
     configuration: Configuration | None = None
     operations: tuple[Operation, ...] = ()
@@ -379,8 +389,9 @@ class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``specification``: the file of its operations, beside the bundle. ``metas``: nodes whose ``NAME.meta``
     file is where the worker starts. ``outbox``: the directory there that outputs with a destination are
-    left in, for HTCondor to carry them; "": the worker brings them. ``catalog``: the replica catalog that
-    ``registrations`` go into.
+    left in, for HTCondor to carry them; "": the worker brings them. ``checkpoints``: as of the node; a
+    compute node's are kept in ``NAME.checkpoint`` where the worker starts. ``catalog``: the replica catalog
+    that ``registrations`` go into.
     """
 
     version: int
@@ -394,6 +405,7 @@ class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     directory: str = ""
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
+    checkpoints: tuple[str, ...] = ()
     outbox: str = ""
     tasks: tuple[Task, ...] = ()
     specification: str = ""

@@ -27,9 +27,10 @@ def run(work: Work) -> None:
     work.record.phase = "fetch" if direction == "in" else "push"
     operations = _operations(work)
     catalogued = {one.id for one in operations if isinstance(one, Transfer) and one.checksum is not None}
-    operations = [_expecting(work, one) for one in operations]
-    for outcome in moves.run(work, operations, direction, catalogued):
-        if isinstance(outcome.operation, Transfer) and not outcome.member:
+    operations = [_expecting(work, one) for one in operations if not _left_out(work, one)]
+    optional = {one.id for one in operations if getattr(one, "lfn", "") in work.node.checkpoints}
+    for outcome in moves.run(work, operations, direction, catalogued, optional):
+        if isinstance(outcome.operation, Transfer) and not outcome.member and outcome.error is None:
             _note(work, outcome.operation, outcome)
 
 
@@ -45,6 +46,12 @@ def _operations(work: Work) -> Sequence[Operation]:
         ) from None
     except OSError as error:
         raise Failed(f"{path} cannot be read: {error.strerror}", EXIT_PERMANENT) from None
+
+
+def _left_out(work: Work, one: Operation) -> bool:
+    """A checkpoint that its job did not leave: what is there is the one that it began with."""
+    lfn = getattr(one, "lfn", "")
+    return lfn in work.node.checkpoints and work.node.verify and work.told(lfn) is None
 
 
 def _expecting(work: Work, one: Operation) -> Operation:

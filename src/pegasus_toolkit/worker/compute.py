@@ -10,10 +10,12 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from msgspec.structs import replace
+
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
-from pegasus_toolkit.worker import machine, tasks
+from pegasus_toolkit.worker import checkpoints, machine, tasks
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord
 from pegasus_toolkit.worker.work import Work
@@ -26,18 +28,32 @@ def run(work: Work) -> None:
     with _directory(work) as directory:
         outbox = _outbox(work)
         work.record.phase = "fetch"
-        expected = {one.lfn: _expected(work, one) for one in work.node.inputs}
         _check_names(work)
+        restored = checkpoints.restore(work, directory)
+        if restored:  # further than what it was given to begin with
+            left = tuple(one for one in work.node.inputs if one.lfn not in restored)
+            work.node = replace(work.node, inputs=left)
+        expected = {one.lfn: _expected(work, one) for one in work.node.inputs}
         _fetch(work, directory, expected)
         work.record.phase = "verify"
         _verify(work, directory, expected)
-        work.record.phase = "run"
-        for one in work.node.outputs:
-            _parents(directory, one.lfn)
-        for task in work.node.tasks:
-            tasks.run(work, task, directory)
-        work.record.phase = "digest"
-        _deliver(work, directory, outbox)
+        try:
+            _run(work, directory, outbox)
+        except BaseException:
+            work.stop.hold()
+            checkpoints.save(work, directory, outbox)
+            raise
+        checkpoints.clear(work)
+
+
+def _run(work: Work, directory: str, outbox: str) -> None:
+    work.record.phase = "run"
+    for one in work.node.outputs:
+        _parents(directory, one.lfn)
+    for task in work.node.tasks:
+        tasks.run(work, task, directory)
+    work.record.phase = "digest"
+    _deliver(work, directory, outbox)
 
 
 @contextlib.contextmanager
@@ -87,7 +103,9 @@ def _outbox(work: Work) -> str:
 
 
 def _check_names(work: Work) -> None:
-    for lfn in [one.lfn for one in work.node.inputs] + [one.lfn for one in work.node.outputs]:
+    node = work.node
+    named = ([one.lfn for one in node.inputs], [one.lfn for one in node.outputs], node.checkpoints)
+    for lfn in (lfn for some in named for lfn in some):
         if lfn.startswith("/") or ".." in lfn.split("/") or not lfn or "\0" in lfn:
             raise Failed(f"the name {lfn!r} leads out of the directory that the job runs in", EXIT_PERMANENT)
 
@@ -215,7 +233,7 @@ def _parents(directory: str, lfn: str) -> str:
 
 def _deliver(work: Work, directory: str, outbox: str) -> None:
     """Checks that all outputs are there, digests them, and brings or lays out those that others need."""
-    outputs = work.node.outputs
+    outputs = [one for one in work.node.outputs if not _left_out(directory, one)]
     sizes = {one.lfn: _size(directory, one) for one in outputs}
     kept = [one for one in outputs if not one.destinations]
     given = [one for one in outputs if one.destinations]
@@ -226,6 +244,10 @@ def _deliver(work: Work, directory: str, outbox: str) -> None:
     work.record.phase = "push"
     if left := [one for one in given if one not in laid]:
         _push(work, directory, left, outbox)
+
+
+def _left_out(directory: str, one: Output) -> bool:
+    return one.optional and not os.path.lexists(f"{directory}/{one.lfn}")
 
 
 def _laid(directory: str, one: Output, outbox: str) -> bool:

@@ -39,12 +39,17 @@ _: type[Observer] = _Gather
 
 
 def run(
-    work: Work, operations: Sequence[Operation], direction: str, catalogued: Collection[int] = ()
+    work: Work,
+    operations: Sequence[Operation],
+    direction: str,
+    catalogued: Collection[int] = (),
+    optional: Collection[int] = (),
 ) -> list[Outcome]:
     """Runs the operations; ``direction``: ``in``, ``out`` or ``move``, seen from this node.
 
     All are tried, and all are in the record. ``catalogued``: ids of those whose expected digest stands in
-    a catalog, so that another try would find them as wrong. Raises :class:`Failed` if any failed.
+    a catalog, so that another try would find them as wrong. ``optional``: ids of those whose source
+    need not be there. Raises :class:`Failed` if any failed.
     """
     if not operations:
         return []
@@ -64,11 +69,14 @@ def run(
         summary = engine.run(operations)
         work.abandoned += summary.abandoned
         _tell(work, gather.outcomes, direction, catalogued)
-    failed = [one for one in gather.outcomes if one.error is not None and not one.member]
+    gone = [
+        one for one in gather.outcomes if isinstance(one.error, NotFound) and one.operation.id in optional
+    ]
+    failed = [one for one in gather.outcomes if one.error is not None and not one.member and one not in gone]
     if failed:
         worst = max(failed, key=lambda one: _exit(work, one, catalogued))
         raise Failed(_reason(work, worst, len(failed)), _exit(work, worst, catalogued))
-    if summary.exit_code:
+    if summary.exit_code and not gone:
         raise Failed("the transfer was broken off", summary.exit_code)
     return gather.outcomes
 

@@ -25,7 +25,8 @@ _BLOCK = 64 * 1024
 class Command(NamedTuple):
     """What to run. ``stdin``, ``stdout``, ``stderr``: paths; "" for none, and for the worker's own.
 
-    ``walltime``: seconds; ``end``: told before the program is ended early, for what runs elsewhere for it.
+    ``walltime``: seconds; ``grace``: seconds between SIGTERM and SIGKILL. ``end``: told before the program is
+    ended early, for what runs elsewhere for it.
     ``watched``: texts to look for in all that it writes to its output and error.
     """
 
@@ -36,6 +37,7 @@ class Command(NamedTuple):
     stdout: str = ""
     stderr: str = ""
     walltime: float | None = None
+    grace: float = GRACE
     end: Callable[[], None] = lambda: None
     watched: Sequence[str] = ()
 
@@ -245,6 +247,6 @@ def _end(child: _Child, command: Command) -> None:
     """Ends it and its children: they are asked, and after a while no longer."""
     command.end()
     child.group(signal.SIGTERM)
-    if not child.wait(GRACE):
+    if not child.wait(command.grace):
         child.group(signal.SIGKILL)
         child.wait(GRACE)

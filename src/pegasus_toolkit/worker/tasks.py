@@ -25,6 +25,7 @@ _CREDENTIAL = re.compile(
 
 # Reads a script and becomes the program. Such scripts are written for bash, as upstream reads them there.
 _SET_UP = ("/bin/bash", "-c", '. "$0" || { echo "$0 failed: exit code $?" >&2; exit 1; }; exec "$@"')
+_CHECKPOINTING = 60.0  # seconds for a checkpoint where no walltime says how much time there is
 _NO_PROGRAM = (126, 127)  # what starts containers says so of programs in them
 
 
@@ -56,6 +57,9 @@ def run(work: Work, task: Task, directory: str) -> None:
 
 def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
     """Raises :class:`Failed` unless all is well."""
+    if ended.timed_out and task.checkpoint:
+        text = f"{task.id} was ended after its checkpoint.time of {task.checkpoint} s"
+        raise Failed(f"{text}; its next attempt goes on from the checkpoint", EXIT_RETRY)
     if ended.timed_out:
         raise Failed(f"{task.id} timed out: it was ended after its walltime of {task.walltime} s", EXIT_RETRY)
     if ended.signal is not None:
@@ -102,11 +106,19 @@ def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, C
         stdin=path(task.stdin),
         stdout=path(task.stdout),
         stderr=path(task.stderr),
-        walltime=task.walltime,
+        walltime=task.checkpoint or task.walltime,
+        grace=_grace(task),
         end=end,
         watched=[text for text in (task.failure, task.success) if text],
     )
     return command, broken
+
+
+def _grace(task: Task) -> float:
+    """Seconds for the program to leave its checkpoint; the other half of what is left is for moving files."""
+    if task.checkpoint and task.walltime:
+        return max((task.walltime - task.checkpoint) / 2, program.GRACE)
+    return _CHECKPOINTING if task.checkpoint else program.GRACE
 
 
 def _nothing() -> None:

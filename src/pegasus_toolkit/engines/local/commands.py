@@ -160,6 +160,7 @@ def _carried(commands: Mapping[str, str], base: str, home: str) -> Carried | Non
         home=home,
         remaps=dict(_remaps(commands.get("transfer_output_remaps", ""), home)),
         only_success=commands.get("when_to_transfer_output", "").upper() == "ON_SUCCESS",
+        also_removed=commands.get("when_to_transfer_output", "").upper() == "ON_EXIT_OR_EVICT",
     )
 
 

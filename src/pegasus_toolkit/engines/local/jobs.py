@@ -235,7 +235,8 @@ class _Attempt:
         def told() -> None:
             self.jobs.over(self.one, status, user, system)
 
-        if carried is None or self.jobs.removing or status < 0 or (carried.only_success and status):
+        ended = self.jobs.removing or status < 0
+        if carried is None or (ended and not carried.also_removed) or (carried.only_success and status):
             self._end(told)
             return
 

@@ -27,7 +27,8 @@ class Carried(NamedTuple):
 
     ``executable``: "" where it is not carried. ``outputs``: paths in the sandbox; None: all files in it that
     are new or changed. ``home``: where outputs go. ``remaps``: other names for some of them.
-    ``only_success``: only if the job's exit code is 0.
+    ``only_success``: only if the job's exit code is 0. ``also_removed``: also if
+    the job was ended with the run, as nobody here spools what is evicted.
     """
 
     executable: str
@@ -36,6 +37,7 @@ class Carried(NamedTuple):
     home: str
     remaps: Mapping[str, str]
     only_success: bool
+    also_removed: bool = False
 
 
 Before = Mapping[str, tuple[int, int]]

@@ -50,6 +50,7 @@ class Builder:
             tasks=tuple(self._task(job) for job in group if job.kind == "job"),
             inputs=self._inputs(group, made),
             outputs=self._outputs(group, ids, chosen, shared),
+            checkpoints=tuple(use.lfn for job in group for use in job.checkpoints),
             directory=self._places.directory(chosen.site) if shared else "",
             configuration=chosen.configuration if group[0].kind == "job" else None,
             profiles=profiles,
@@ -98,10 +99,20 @@ class Builder:
             inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))) or (),
             outputs=tuple(use.lfn for use in job.outputs) or (),
             walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
+            checkpoint=self._checkpoint(job),
             setup=chosen.setup,
             failure=pegasus.get("exitcode.failuremsg", ""),
             success=pegasus.get("exitcode.successmsg", ""),
         )
+
+    def _checkpoint(self, job: Job) -> int | None:
+        """Seconds until the program is told to leave its checkpoint."""
+        profiles = self._plan.chosen[job.id].profiles
+        minutes, most = number(profiles, "checkpoint.time"), number(profiles, "maxwalltime")
+        if minutes and most and minutes >= most:
+            message = f"checkpoint.time ({minutes} min) leaves nothing of maxwalltime ({most} min)"
+            self.problems.append(self._plan.problem(job, message, "profiles", "pegasus", "checkpoint.time"))
+        return minutes * 60 or None
 
     def _container(self, chosen: SiteChoice) -> ContainerUse | None:
         name = chosen.program.container if chosen.program else ""
@@ -124,7 +135,8 @@ class Builder:
         plan = self._plan
         found: dict[str, Input] = {}
         for job in group:
-            for lfn in (*plan.chosen[job.id].staged, *(use.lfn for use in job.inputs)):
+            begun = [use.lfn for use in job.checkpoints if use.lfn in plan.raw]
+            for lfn in (*plan.chosen[job.id].staged, *(use.lfn for use in job.inputs), *begun):
                 if lfn in made or lfn in found:
                     continue
                 raw = plan.raw.get(lfn)
@@ -148,4 +160,7 @@ class Builder:
                 away = needed and not shared
                 to = (self._places.put(chosen.staging, use.lfn),) if away else ()
                 found.append(Output(lfn=use.lfn, destinations=to))
+            for use in job.checkpoints:
+                to = (self._places.put(chosen.staging, use.lfn),) if use.stage_out and not shared else ()
+                found.append(Output(lfn=use.lfn, destinations=to, optional=True))
         return tuple(found)

@@ -30,7 +30,7 @@ def _with_metas(plan: Plan, node: Node, silent: set[str]) -> Node:
     for lfn in _unknown(node):
         # Whoever made it, or else who staged it in, if this node waited for that: it may have bypassed it.
         teller = plan.digests.get(lfn)
-        if teller is None:
+        if teller is None or teller == node.name:  # itself: of the checkpoint that it begins with
             teller = plan.placed.get((lfn, staging))
             teller = teller if teller in plan.edges[node.name] else None
         if teller is not None:

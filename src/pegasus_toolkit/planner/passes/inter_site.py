@@ -21,7 +21,8 @@ def inter_site(plan: Plan) -> Plan:
         if node.jobs:
             work.look_at(node, maker)
     work.move()
-    digests = {lfn: plan.node_of[id] for lfn, id in maker.items()}
+    kept = {use.lfn: job.id for job in plan.jobs for use in job.checkpoints}
+    digests = {lfn: plan.node_of[id] for lfn, id in {**maker, **kept}.items()}
     moved = replace(plan, placed=work.placed, digests=digests)
     return moved.add(work.nodes, work.edges).wrong(work.problems)
 

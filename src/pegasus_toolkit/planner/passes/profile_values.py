@@ -21,6 +21,7 @@ _DAGMAN = {
 _LIMITS = ("maxjobs", "maxidle", "maxpre", "maxpost")
 _PEGASUS = dict.fromkeys(
     (
+        "checkpoint.time",
         "clusters.size",
         "clusters.num",
         "clusters.maxruntime",

@@ -42,6 +42,11 @@ def select_replicas(plan: Plan) -> Plan:
             else:
                 problems.append(_missing(plan, job, use, one))
         jobs.append(_without(job, left_out) if left_out else job)
+        for use in job.checkpoints:  # one to begin with, from an earlier run
+            problems += _urls(plan, use.lfn)
+            first = _found(plan, use.lfn, plan.settings.exists)
+            if first is not None and first.pfns:
+                raw[use.lfn] = first
     return replace(plan, jobs=tuple(jobs), raw=raw).wrong(problems).warn(warnings)
 
 

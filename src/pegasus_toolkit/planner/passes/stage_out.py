@@ -52,8 +52,9 @@ class _StageOut:
         self._delivered: dict[str, list[Pfn]] = {}
         self._delivering: dict[str, list[str]] = {}
         self._problems: dict[str, Problem] = {}
-        uses = (use for job in plan.workflow.jobs for use in job.outputs)
+        uses = (use for job in plan.workflow.jobs for use in (*job.outputs, *job.checkpoints))
         self._outputs = [use.lfn for use in uses if use.stage_out]
+        self._optional = {use.lfn for job in plan.workflow.jobs for use in job.checkpoints}
         self._wanted = plan.settings.above.wanted.keys() | self._outputs
 
     def run(self) -> Plan:
@@ -83,7 +84,7 @@ class _StageOut:
         level = {node.name: node.level for node in self._plan.nodes}
         for job in self._plan.jobs:
             staging, name = self._plan.chosen[job.id].staging, self._plan.node_of[job.id]
-            for use in job.outputs:
+            for use in (*job.outputs, *job.checkpoints):
                 if use.lfn in self._wanted:
                     one = _File(use.lfn, name, (self._places.get(staging, use.lfn),))
                     found.setdefault((staging, level[name]), {}).setdefault(name, []).append(one)
@@ -114,7 +115,9 @@ class _StageOut:
                 continue
             name = f"stage_out_{len(self._nodes)}"
             moves = tuple(self._one(target, file) for file in batch)
-            self._nodes.append(Node(name=name, kind="stage_out", site=at, level=level, operations=moves))
+            optional = tuple(file.lfn for file in batch if file.lfn in self._optional)
+            node = Node(name=name, kind="stage_out", site=at, level=level, operations=moves)
+            self._nodes.append(replace(node, checkpoints=optional) if optional else node)
             self._edges[name] = [maker for maker in dict.fromkeys(file.maker for file in batch) if maker]
             for file in batch if not target.directory else ():
                 self._delivering.setdefault(file.lfn, []).append(name)
@@ -139,7 +142,7 @@ class _StageOut:
 
     def _deliver(self, target: _Target, lfn: str, place: Pfn) -> None:
         """Notes where an output stays; what the workflow above takes does not."""
-        if not target.directory:
+        if not target.directory and lfn not in self._optional:
             self._delivered.setdefault(lfn, []).append(place)
 
     def _where(self, staging: str, to: _Target, batch: list[_File]) -> str:

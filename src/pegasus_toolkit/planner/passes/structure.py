@@ -13,7 +13,7 @@ from pegasus_toolkit.planner.passes.plan import Plan
 def structure(plan: Plan) -> Plan:
     """Jobs in an order in which each comes after those it needs, with all dependencies and levels."""
     jobs = plan.workflow.jobs
-    problems = [*_twice(plan), *_writers(plan)]
+    problems = [*_twice(plan), *_writers(plan), *_checkpoints(plan)]
     maker = {use.lfn: job.id for job in jobs for use in job.uses if use.link == "output"}
     parents: dict[str, tuple[str, ...]] = {}
     explicit = plan.workflow.parents
@@ -108,6 +108,16 @@ def _writers(plan: Plan) -> Iterator[Problem]:
             if first is not job:
                 yield plan.problem(job, f"{job.id!r} writes {use.lfn!r}, as {first.id!r} does", *at)
     yield from _nested(plan, makers)
+
+
+def _checkpoints(plan: Plan) -> Iterator[Problem]:
+    """A checkpoint is its own job's alone: what it holds at which time, no other could know."""
+    owners = {use.lfn: job for job in plan.workflow.jobs for use in job.checkpoints}
+    for job in plan.workflow.jobs if owners else ():
+        for use in (*job.uses, *job.checkpoints):
+            if owners.get(use.lfn, job) is not job or (use.link != "checkpoint" and use.lfn in owners):
+                message = f"{use.lfn!r} is a checkpoint of {owners[use.lfn].id!r} and can be nothing else"
+                yield plan.problem(job, message, *(("uses", use.at, "lfn") if use.at >= 0 else ()))
 
 
 def _nested(plan: Plan, makers: Mapping[str, Job]) -> Iterator[Problem]:

@@ -12,9 +12,6 @@ from pegasus_toolkit.planner.passes.plan import Plan
 from pegasus_toolkit.planner.passes.selectors import SELECTORS
 from pegasus_toolkit.planner.reading.properties import MODES
 
-_PROFILES = {
-    "checkpoint.time": "checkpoints",
-}
 _IGNORED = ("gridstart", "job.aggregator", "pmc_", "change.dir", "create.dir")
 _PROPERTIES = {
     "pegasus.file.cleanup.strategy": ("", "inplace"),
@@ -33,11 +30,16 @@ def supported(plan: Plan) -> Plan:
     problems = list(_properties(plan))
     warnings: list[str] = []
     for file, path, profiles in _all_profiles(plan):
-        problems += _profiles(file, path, profiles, warnings)
+        warnings += _left_alone(profiles)
         problems += profile_values.wrong(file, path, profiles)
     problems += _sites(plan)
     problems += mappers.wrong(plan)
     problems += _condorio(plan)
+    kept = [
+        use.lfn for job in plan.workflow.jobs for use in job.checkpoints if use.register and use.stage_out
+    ]
+    if kept:
+        warnings.append(f"{', '.join(kept[:3])}: checkpoints are staged out, but not registered")
     return plan.wrong(problems).warn(warnings)
 
 
@@ -64,13 +66,10 @@ def _all_profiles(plan: Plan) -> Iterator[tuple[str, Path, Profiles]]:
             yield program.file, (*program.at, "sites", n, "profiles"), one.profiles
 
 
-def _profiles(file: str, path: Path, profiles: Profiles, warnings: list[str]) -> Iterator[Problem]:
-    pegasus = profiles.get("pegasus", {})
-    for key in pegasus.keys() & _PROFILES.keys():
-        yield Problem(file, (*path, "pegasus", key), f"{_PROFILES[key]} is not supported")
-    for key in pegasus:
+def _left_alone(profiles: Profiles) -> Iterator[str]:
+    for key in profiles.get("pegasus", {}):
         if key.startswith(_IGNORED) or key.endswith(".expr"):
-            warnings.append(f"the profile pegasus.{key} is left alone")
+            yield f"the profile pegasus.{key} is left alone"
 
 
 def _sites(plan: Plan) -> Iterator[Problem]:

@@ -42,6 +42,7 @@ _JOB_KEYS = frozenset(
         "hooks",
     )
 )
+_LINKS = ("input", "output", "checkpoint")
 _USE_KEYS = frozenset(
     (
         "lfn",
@@ -107,7 +108,8 @@ def _job(reader: Reader, item: Any, at: int) -> Job | None:
         stdin=streams[0],
         stdout=streams[1],
         stderr=streams[2],
-        uses=uses,
+        uses=tuple(use for use in uses if use.link != "checkpoint") or (),
+        checkpoints=tuple(use for use in uses if use.link == "checkpoint") or (),
         profiles=reader.profiles(owner, path),
         metadata=reader.table(owner, "metadata", path),
         hooks=reader.hooks(owner, path),
@@ -126,11 +128,11 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
         use = reader.mapping(item, here, _USE_KEYS)
         lfn = _lfn(reader, use, "lfn", here)
         link = reader.text(use, "type", here, required=True)
-        if link == "checkpoint":
-            reader.wrong((*here, "type"), "checkpoint files are not supported")
-        elif link not in ("input", "output", ""):
-            reader.wrong((*here, "type"), f"expected input or output, found {link!r}")
-        if link not in ("input", "output") or not lfn:
+        if link not in (*_LINKS, ""):
+            reader.wrong(
+                (*here, "type"), f"expected {', '.join(_LINKS[:-1])} or {_LINKS[-1]}, found {link!r}"
+            )
+        if link not in _LINKS or not lfn:
             continue
         size = reader.whole(use, "size", here)
         metadata = use.get("metadata")
@@ -139,7 +141,7 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
             size = int(metadata["size"]) if str(metadata.get("size", "")).isdecimal() else None
         made = Use(
             lfn=lfn,
-            link=cast(Literal["input", "output"], link),
+            link=cast(Literal["input", "output", "checkpoint"], link),
             at=at,
             stage_out=reader.flag(use, "stageOut", here, True),
             register=reader.flag(use, "registerReplica", here, True),

@@ -92,6 +92,8 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
     for node in dag.nodes:
         if node.operations:
             yield f"jobs/{jobs.specification_file(node.name)}", specification(node)
+        if node.kind == "compute" and node.checkpoints:
+            yield f"records/{node.name}.checkpoint", b""  # HTCondor brings it in from the first attempt on
         if node.subdag is not None and node.subdag.plan:
             yield f"jobs/{node.name}.args", "\n".join((*node.subdag.plan[1:], "")).encode()
             yield f"jobs/{node.name}.above.json", msgspec.json.encode(node.subdag.above)

@@ -73,6 +73,7 @@ def node_file(dag: Dag, node: Node) -> NodeFile:
         # An empty tuple counts as the default, and is left out, only if it is the one that () is.
         inputs=tuple(_input(dag, node, one) for one in node.inputs) or (),
         outputs=node.outputs or (),
+        checkpoints=node.checkpoints or (),
         outbox=OUTBOX if carried(dag, node) else "",
         tasks=node.tasks or (),
         specification=specification_file(node.name) if node.operations else "",

@@ -182,19 +182,19 @@ def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str,
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
         files.append(f"$(bundles)/{jobs.specification_file(node.name)}")
-    if node.kind == "transfer":
-        files.append(f"$(records)/{node.name}.journal")  # what attempts before have done
+    kept = _kept(node)
+    files += [f"$(records)/{node.name}.{kept}"] if kept else []
     files += [f"$(records)/{name}.meta" for name in node.metas]
     secrets = [quoting.macro(one.path) for one in node.credentials]
-    back = "$(nodename).json,$(nodename).meta"
-    back += ",$(nodename).journal" if node.kind == "transfer" else ""
+    own = [f"$(nodename).{suffix}" for suffix in ("json", "meta", kept) if suffix]
+    back = ",".join(own)
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
         files += [quoting.macro(path) for path in paths if path]
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
-        remaps = ";".join(f"{name}=$(records)/{name}" for name in ("$(nodename).json", "$(nodename).meta"))
+        remaps = ";".join(f"{name}=$(records)/{name}" for name in own)
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
     commands |= _universe(dag.sites[node.site], node)
@@ -203,12 +203,19 @@ def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str,
     commands["executable"] = _worker(dag, node)
     commands["transfer_executable"] = "false" if node.site in dag.settings.workers else "true"
     commands["should_transfer_files"] = "YES"
-    # What is evicted goes on elsewhere with the journal that it had, not with the one that it began with.
-    commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if node.kind == "transfer" else "ON_EXIT"
+    # What is evicted goes on elsewhere with what it has kept, not with what it began with.
+    commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if kept else "ON_EXIT"
     commands["transfer_input_files"] = "$(files)"
     commands["transfer_output_files"] = back
     if secrets:
         commands["encrypt_input_files"] = ",".join(dict.fromkeys(secrets))
+
+
+def _kept(node: Node) -> str:
+    """The suffix of the file beside its record that takes what one attempt has done to the next."""
+    if node.kind == "transfer":
+        return "journal"
+    return "checkpoint" if node.kind == "compute" and node.checkpoints else ""
 
 
 def _scratch(node: Node) -> str:

@@ -22,6 +22,7 @@ ROOT = Path(pegasus_toolkit.__file__).parent
 # Of the planner it needs the data that a bundle is made of, of the commands its own.
 _OURS = (
     "__init__.py",
+    "schemes.py",
     "cli/__init__.py",
     "cli/plugin*.py",
     "cli/worker.py",
