@@ -12,7 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.http.write_behind import BLOCK
+from pegasus_toolkit.transfer.clients.curl.write_behind import BLOCK
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,

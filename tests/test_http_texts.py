@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pegasus_toolkit.transfer.backends.http import urls as http_urls
-from pegasus_toolkit.transfer.backends.http.headers import Head
-from pegasus_toolkit.transfer.backends.http.settings import Proxies, authorities
+from pegasus_toolkit.transfer.backends.shared.trust import authorities
+from pegasus_toolkit.transfer.clients.curl import urls as http_urls
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
 
 SENDABLE = frozenset(string.ascii_letters + string.digits + "%/:?@!$&'()*+,;=-._~")
 

@@ -138,11 +138,9 @@ def test_password_of_one_is_not_told_to_the_other(pair: Pair, grid: Grid, tmp_pa
 
 def test_token_goes_along_only_where_both_are_shown_it(pair: Pair, grid: Grid, tmp_path: Path) -> None:
     same = [opened(server, grid, {"BEARER_TOKEN": "tok-1"}, "", tmp_path) for server in pair.servers]
-    assert lent(same[0].session.found, same[1].session.found) == (
-        "TransferHeaderAuthorization: Bearer tok-1",
-    )
+    assert lent(same[0].login, same[1].login) == ("TransferHeaderAuthorization: Bearer tok-1",)
     own = opened(pair.servers[0], grid, {}, "token = tok-2", tmp_path)
-    assert lent(own.session.found, same[1].session.found) is None
+    assert lent(own.login, same[1].login) is None
     for backend in (*same, own):
         backend.close()
 

@@ -10,7 +10,7 @@ from pegasus_toolkit.transfer.backends.ftp.get import FtpGets
 from pegasus_toolkit.transfer.backends.ftp.put import FtpPuts, clean
 from pegasus_toolkit.transfer.backends.http.backend import IN_FLIGHT
 from pegasus_toolkit.transfer.backends.http.get import Tuning
-from pegasus_toolkit.transfer.backends.http.loop import Loop
+from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,

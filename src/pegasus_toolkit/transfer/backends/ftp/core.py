@@ -10,10 +10,14 @@ from urllib.parse import quote, unquote_to_bytes, urlsplit
 import pycurl
 
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.http import errors as http_errors
-from pegasus_toolkit.transfer.backends.http.core import RECEIVE, Exchange, Session, Upload
-from pegasus_toolkit.transfer.backends.http.settings import Proxies
-from pegasus_toolkit.transfer.backends.http.urls import Origin
+from pegasus_toolkit.transfer.backends.http import site as http_site
+from pegasus_toolkit.transfer.clients.curl import errors as curl_errors
+from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
+from pegasus_toolkit.transfer.clients.curl.session import RECEIVE, Session
+from pegasus_toolkit.transfer.clients.curl.upload import Upload
+from pegasus_toolkit.transfer.clients.curl.urls import Origin
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -68,11 +72,12 @@ class FtpSession(Session):
     """
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        super().__init__(endpoint, settings)
+        self.found, access = http_site.log_in(endpoint, settings)
+        super().__init__(http_site.base(endpoint), access, settings)
         self.proxies = Proxies({})  # those of the environment speak HTTP
         port = urlsplit(self.base).port
-        secret = self.login is not None and self.login[0] not in ANONYMOUS
-        self.tls = endpoint.scheme == "ftps" or (secret and not self.credential.plain_password)
+        secret = access.user is not None and access.user[0] not in ANONYMOUS
+        self.tls = endpoint.scheme == "ftps" or (secret and not self.found.credential.plain_password)
         if endpoint.scheme == "ftps" and port not in (None, IMPLICIT):
             self.base = f"ftp://{self.host}"
         self.facts = True  # it knows MLST and MLSD, as far as we know
@@ -105,11 +110,11 @@ class FtpSession(Session):
         ]
         for option, value in options:
             handle.setopt(option, value)
-        if self.login is not None:
-            handle.setopt(pycurl.USERNAME, self.login[0])
-            handle.setopt(pycurl.PASSWORD, self.login[1])
+        if self.access.user is not None:
+            handle.setopt(pycurl.USERNAME, self.access.user[0])
+            handle.setopt(pycurl.PASSWORD, self.access.user[1])
         if self.tls:
-            verify = not self.credential.insecure
+            verify = not self.access.insecure
             handle.setopt(pycurl.SSL_VERIFYPEER, int(verify))
             handle.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
             self.certificates(handle, own=True)
@@ -158,11 +163,10 @@ class FtpExchange(Exchange):
         replies = self.replies
         return replies[-1].code if replies else 0
 
-    def failed(self) -> TransferError | None:
-        """What went wrong. Raises what is none of ours: a defect, or Ctrl-C."""
-        if self.error is None or isinstance(self.error, TransferError):
-            return self.error
-        raise self.error
+    def answered(self, lines: list[bytes]) -> None:
+        """By the loop: the replies before the first byte."""
+        self.head = Head(lines)
+        self.begin(self.head)
 
     def _learn(self, handle: Any) -> None:
         entry = handle.getinfo_raw(pycurl.FTP_ENTRY_PATH)
@@ -184,8 +188,8 @@ class FtpExchange(Exchange):
         if reply is not None and code == pycurl.E_LOGIN_DENIED and reply.code >= 500:
             reply = Reply(530, reply.lines)  # servers have other words for it
         if reply is not None and code not in _CURLS_OWN:
-            raise of_reply(reply, self.url, host, self.session.credential.section)
-        raise http_errors.of_curl(code, text, self.url, host, connected=connected, own=True)
+            raise of_reply(reply, self.url, host, self.session.access.section)
+        raise curl_errors.of_curl(code, text, self.url, host, connected=connected, own=True)
 
 
 _CURLS_OWN = frozenset(

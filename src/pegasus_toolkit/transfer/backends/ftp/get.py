@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 from pegasus_toolkit.transfer.backends.ftp.core import DATED, REST, FtpExchange
-from pegasus_toolkit.transfer.backends.http.core import Again, StopReading
 from pegasus_toolkit.transfer.backends.http.get import Fetch, Gets
-from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.clients.curl.exchange import Again, StopReading
+from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.interface import Job, Sink
 
 SETTLED = 60.0  # seconds: a file that was changed just now may change again within the same second

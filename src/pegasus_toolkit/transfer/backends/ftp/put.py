@@ -8,9 +8,9 @@ from functools import partial
 
 from pegasus_toolkit.transfer.backends.ftp.core import Commands, FtpSession, Store, name
 from pegasus_toolkit.transfer.backends.ftp.tree import Look, Maker
-from pegasus_toolkit.transfer.backends.http.loop import Loop, fetch
 from pegasus_toolkit.transfer.backends.http.parents import Made, parent
 from pegasus_toolkit.transfer.backends.http.uploads import Put, Puts
+from pegasus_toolkit.transfer.clients.curl.loop import Loop, fetch
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import Job, Source
 

@@ -17,9 +17,9 @@ from pegasus_toolkit.transfer.backends.ftp.core import (
     name,
     of_reply,
 )
-from pegasus_toolkit.transfer.backends.http.loop import Loop, fetch
 from pegasus_toolkit.transfer.backends.http.parents import Made, Parents
-from pegasus_toolkit.transfer.backends.http.uploads import settle
+from pegasus_toolkit.transfer.backends.http.uploads import SETTLE
+from pegasus_toolkit.transfer.clients.curl.loop import PATIENCE, Loop, fetch
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Data, Entry
 
@@ -128,7 +128,7 @@ class Look(Commands):
                 return Found("", False, int(size.lines[-1].split()[1]))
             if answer.code == 250:
                 return Found("", True, None)
-        raise of_reply(answer, self.url, self.session.host, self.session.credential.section)
+        raise of_reply(answer, self.url, self.session.host, self.session.access.section)
 
 
 def look(session: FtpSession, loop: Loop, path: str) -> Found:
@@ -222,19 +222,19 @@ class Maker:
         except TransferError as error:
             told(error)
         else:
-            host, section = self._session.host, self._session.credential.section
+            host, section = self._session.host, self._session.access.section
             told("made" if found.directory is not False else of_reply(refused, step.url, host, section))
 
 
 def make(session: FtpSession, loop: Loop, path: str, known: set[str]) -> None:
     """Makes it and the parents that are missing."""
     wrong: list[TransferError | None] = []
-    parents = Parents(Maker(session, loop.start).ask)
+    parents = Parents(Maker(session, lambda exchange: loop.start(exchange, SETTLE)).ask)
     parents.known = known
-    with loop:
+    with loop.use():
         parents.make(path.rstrip("/") + "/", wrong.append)
         while not wrong:
-            loop.step(settle)
+            loop.step(PATIENCE)
     if wrong[0] is not None:
         raise wrong[0]
 
@@ -253,10 +253,10 @@ class Removes:
     def run(self, paths: Iterable[str]) -> Iterator[tuple[str, TransferError | None]]:
         """Each path with what became of it."""
         waiting = iter(paths)
-        with self._loop:
+        with self._loop.use():
             while self._fill(waiting):
                 if not self._ready:
-                    self._loop.step(settle)
+                    self._loop.step(PATIENCE)
                 while self._ready:
                     path, result = self._ready.popleft()
                     yield path, self._refused(path, result) if isinstance(result, Reply) else result
@@ -268,7 +268,9 @@ class Removes:
                 break
             try:
                 commands = [f"*DELE {name(path).rstrip('/')}"]
-                self._loop.start(Commands(self._session, path, partial(self._deleted, path), commands))
+                self._loop.start(
+                    Commands(self._session, path, partial(self._deleted, path), commands), SETTLE
+                )
             except TransferError as error:
                 self._ready.append((path, error))
         return bool(self._loop.active or self._ready)
@@ -287,7 +289,7 @@ class Removes:
         try:
             found = look(session, self._side, path)
             if found.directory is False:
-                error = of_reply(reply, session.url(path), session.host, session.credential.section)
+                error = of_reply(reply, session.url(path), session.host, session.access.section)
                 return Denied(error.message, url=error.url, host=error.host) if reply.code == 550 else error
             if not self._recursive:
                 return IsDirectory("a directory, and not asked for recursively", url=session.url(path))
@@ -316,7 +318,7 @@ class Removes:
             fetch(self._side, step)
             for reply in step.answers:
                 if reply.code >= 300:
-                    host, section = self._session.host, self._session.credential.section
+                    host, section = self._session.host, self._session.access.section
                     error = of_reply(reply, self._session.url(path), host, section)
                     raise Denied(error.message, url=error.url, host=host) if reply.code == 550 else error
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pegasus_toolkit.transfer.backends.http.core import Session
+from pegasus_toolkit.transfer.backends.http import site as http_site
 from pegasus_toolkit.transfer.backends.http.get import Gets, Tuning
-from pegasus_toolkit.transfer.backends.http.loop import Answer, Loop, fetch
+from pegasus_toolkit.transfer.clients.curl.exchange import Answer
+from pegasus_toolkit.transfer.clients.curl.loop import Loop, fetch
+from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.errors import ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -33,7 +35,8 @@ class Http:
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         self.abilities = Abilities(in_flight=IN_FLIGHT, quoted=True)
-        self.session = Session(endpoint, settings)
+        self.login, access = http_site.log_in(endpoint, settings)
+        self.session = Session(http_site.base(endpoint), access, settings)
         self._tuning = tuning or Tuning()
         self.loop = Loop(self.session, settings.connections)
         self.side = Loop(self.session, 1)  # for single requests, while a batch is under way
@@ -93,7 +96,7 @@ class Http:
 
     def identity(self) -> Identity:
         """What the server is shown."""
-        return self.session.found.identity()
+        return self.login.identity()
 
     def close(self) -> None:
         """What is under way raises ``Cancelled``."""
@@ -123,9 +126,7 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
 
     A site whose section says ``webdav = yes`` is opened as WebDAV.
     """
-    from pegasus_toolkit.transfer.backends.http.login import marked
-
-    if marked(endpoint, settings):
+    if http_site.marked(endpoint, settings):
         from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
 
         return WebDav(endpoint, settings)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pegasus_toolkit.integrity import digests
-from pegasus_toolkit.transfer.backends.http.core import Again, Exchange, StopReading
-from pegasus_toolkit.transfer.backends.http.headers import Head
-from pegasus_toolkit.transfer.backends.http.loop import Loop
-from pegasus_toolkit.transfer.backends.http.parts import Part, Parts
-from pegasus_toolkit.transfer.backends.http.write_behind import BLOCK, Behind, Writer
+from pegasus_toolkit.transfer.clients.curl.exchange import Again, Exchange, StopReading
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.loop import PATIENCE, Loop
+from pegasus_toolkit.transfer.clients.curl.parts import Part, Parts
+from pegasus_toolkit.transfer.clients.curl.write_behind import BLOCK, Behind, Writer
 from pegasus_toolkit.transfer.errors import IsDirectory, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Job, Sink
 
@@ -164,10 +164,10 @@ class Gets:
         """Yields each job when it is over."""
         loop = self._loop
         try:
-            with loop:
+            with loop.use():
                 while self._fill(jobs):
                     if not self._ready:
-                        loop.step(self._settle)
+                        loop.step(PATIENCE)
                     self._written()
                     self._speed_up()
                     while self._ready:
@@ -179,21 +179,21 @@ class Gets:
         """Starts what there is room for; whether anything is under way."""
         loop = self._loop
         if self._parts is not None:
-            self._parts.fill(loop)
+            self._parts.fill(loop, self)
         while loop.room > 0:
             job = next(jobs, None)
             if job is None:
                 break
             try:
-                loop.start(self.fetch(self, job))
+                loop.start(self.fetch(self, job), self)
             except TransferError as error:  # a name that the protocol cannot carry
                 job.error = error
                 self._ready.append(job)
                 break
         return bool(loop.active or self.writer.pending or self._parts or self._ready)
 
-    def _settle(self, exchange: Exchange) -> None:
-        """Takes over what the loop has ended."""
+    def answer(self, exchange: Exchange) -> None:
+        """By the loop: takes over what the loop has ended."""
         if isinstance(exchange, Part):
             assert self._parts is not None
             self._parts.settle(exchange, self._loop)

@@ -8,8 +8,9 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import msgspec
 
-from pegasus_toolkit.transfer.backends.http.core import Session
-from pegasus_toolkit.transfer.backends.http.loop import Answer, Loop, fetch
+from pegasus_toolkit.transfer.clients.curl.exchange import Answer
+from pegasus_toolkit.transfer.clients.curl.loop import Loop, fetch
+from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.errors import ServerFault, Unsupported
 from pegasus_toolkit.transfer.interface import Entry
 

@@ -12,13 +12,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from pegasus_toolkit.transfer.backends.http.core import Exchange, Upload
-from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parents import Made, Parents, parent
-from pegasus_toolkit.transfer.backends.http.read_ahead import Ahead
+from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+from pegasus_toolkit.transfer.clients.curl.loop import PATIENCE, Loop
+from pegasus_toolkit.transfer.clients.curl.upload import Stream, Upload, body
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
-    Corrupted,
     IsDirectory,
     TransferError,
     from_oserror,
@@ -28,60 +27,6 @@ from pegasus_toolkit.transfer.interface import Job, Source
 SMALL = 1 << 20  # bytes; such a file is in memory, and verified, before anything of it is sent
 LARGE = 16 << 20  # bytes; from here on a thread to read a local file ahead is worth its while
 WIND_DOWN = 10.0  # seconds that requests under way get when a batch is given up
-
-
-class Stream(Upload):
-    """A source that is sent as it is read."""
-
-    def __init__(self, source: Source, first: bytes, size: int | None) -> None:
-        super().__init__()
-        self.size = size
-        self.sent = 0
-        self._first = first
-        self._ahead = Ahead(source) if source.file is not None and (size or 0) >= LARGE else None
-        self._source: Source | Ahead = self._ahead or source
-
-    def read(self, n: int) -> bytes:
-        """Raises ``Corrupted`` where the source ends too early."""
-        if self.stopped:
-            raise Cancelled("the batch was given up")
-        if self._first:
-            block, self._first = self._first[:n], self._first[n:]
-        else:
-            try:
-                block = self._source.read(n)
-            except OSError as error:
-                raise from_oserror(error, side="source") from error
-        self.sent += len(block)
-        if not block and self.size is not None and self.sent != self.size:
-            raise Corrupted(f"{self.sent} bytes came, {self.size} expected")
-        return block
-
-    def rewind(self) -> bool:
-        """Only while nothing was sent."""
-        return not self.sent
-
-    def close(self) -> None:
-        """The source is not read any more."""
-        if self._ahead is not None:
-            self._ahead.close()
-
-
-def body(source: Source) -> Upload:
-    """What to send: all of it where it is small, else a stream. Raises what the source raises."""
-    size = source.size
-    if size is not None and size > SMALL:
-        return Stream(source, b"", size)
-    parts, count = [], 0
-    while count <= SMALL and (part := source.read(SMALL + 1 - count)):
-        parts.append(part)
-        count += len(part)
-    content = b"".join(parts)
-    if count > SMALL:
-        return Stream(source, content, size)
-    if size is not None and count != size:
-        raise Corrupted(f"{count} bytes came, {size} expected")
-    return Upload(content)
 
 
 class Puts:
@@ -111,11 +56,11 @@ class Puts:
     def run(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Yields each job when it is over."""
         try:
-            with self._loop:
+            with self._loop.use():
                 try:
                     while self._fill(jobs):
                         if self._loop.active:
-                            self._loop.step(settle)
+                            self._loop.step(PATIENCE)
                         while self.ready:
                             self.under_way -= 1
                             yield self.ready.popleft()
@@ -146,11 +91,11 @@ class Puts:
             put.upload.stopped = True
         end = time.monotonic() + WIND_DOWN
         while self._loop.active and time.monotonic() < end:
-            self._loop.step(settle)
+            self._loop.step(PATIENCE)
 
     def send(self, exchange: Exchange) -> None:
         """Starts an exchange."""
-        self._loop.start(exchange)
+        self._loop.start(exchange, SETTLE)
 
 
 def settle(exchange: Exchange) -> None:
@@ -158,6 +103,13 @@ def settle(exchange: Exchange) -> None:
     then: Any = getattr(exchange, "then", None)
     assert then is not None
     then(exchange)
+
+
+class _Settle:
+    answer = staticmethod(settle)
+
+
+SETTLE = _Settle()
 
 
 class Put:

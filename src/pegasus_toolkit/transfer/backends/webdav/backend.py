@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.transfer.backends.http.backend import Http
 from pegasus_toolkit.transfer.backends.http.get import Tuning
-from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.webdav import tree as webdav_tree
 from pegasus_toolkit.transfer.backends.webdav.put import DavPuts, Server, clean
+from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.errors import TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import (
     Backend,

@@ -15,12 +15,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from pegasus_toolkit.transfer.backends.http.backend import WANT_DIGEST
-from pegasus_toolkit.transfer.backends.http.core import Session
-from pegasus_toolkit.transfer.backends.http.headers import Head
-from pegasus_toolkit.transfer.backends.http.login import Login
+from pegasus_toolkit.transfer.backends.http.site import Login
 from pegasus_toolkit.transfer.backends.http.uploads import Put
 from pegasus_toolkit.transfer.backends.webdav.put import DavPut, DavPuts
 from pegasus_toolkit.transfer.backends.webdav.steps import Step, alone
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.engine.finish import finish_get
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
@@ -154,6 +154,7 @@ class Copies(DavPuts):
     def __init__(self, reader: WebDav, writer: WebDav, control: Control) -> None:
         super().__init__(writer.loop, writer.server, writer.clean)
         self.reader = reader
+        self.writer = writer
         self.control = control
         self.refused: deque[Job[Any]] = deque()
 
@@ -167,7 +168,7 @@ class Copies(DavPuts):
         to = f"Destination: {writer.url(one.name).partition('?')[0]}"
         if reader.origin == writer.origin:
             return self.send(Copy(writer, one.job.path, one.copied, (to, "Overwrite: T"), self.control))
-        headers = lent(reader.found, writer.found)
+        headers = lent(self.reader.login, self.writer.login)
         if headers is not None:
             extra = (f"Source: {reader.url(one.job.path)}", "Overwrite: T", "Credential: none", *headers)
             return self.send(Copy(writer, one.name, one.copied, extra, self.control))
@@ -175,7 +176,7 @@ class Copies(DavPuts):
             to,
             "Overwrite: T",
             "Credential: none",
-            *(lent(writer.found, reader.found) or ()),
+            *(lent(self.writer.login, self.reader.login) or ()),
         )
         step = Copy(reader, one.job.path, one.copied, extra, self.control)
         with suppress(TransferError):  # the step has it
@@ -201,7 +202,7 @@ def able(reader: WebDav, writer: WebDav, required: Requirement) -> bool:
     """Whether to try. What is to be proven by a digest is not: servers tell other ones than are asked for."""
     if required.digest or required.also or required.remote:
         return False
-    ours, theirs = reader.session.found, writer.session.found
+    ours, theirs = reader.login, writer.login
     if reader.session.origin == writer.session.origin:
         same = (ours.user, ours.headers, ours.credential.client_certificate)
         return same == (theirs.user, theirs.headers, theirs.credential.client_certificate)

@@ -9,10 +9,10 @@ from contextlib import suppress
 from urllib.parse import unquote
 
 from pegasus_toolkit.transfer.backends.http.backend import WANT_DIGEST
-from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parents import Made, parent
 from pegasus_toolkit.transfer.backends.http.uploads import Put, Puts
 from pegasus_toolkit.transfer.backends.webdav.steps import Step, alone, nothing, propfind
+from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Job, Source
 

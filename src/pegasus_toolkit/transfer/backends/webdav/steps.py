@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pegasus_toolkit.transfer.backends.http.core import Session, Upload
-from pegasus_toolkit.transfer.backends.http.loop import Answer, Loop, fetch
 from pegasus_toolkit.transfer.backends.webdav import xml as webdav_xml
 from pegasus_toolkit.transfer.backends.webdav.xml import Resource
+from pegasus_toolkit.transfer.clients.curl.exchange import Answer
+from pegasus_toolkit.transfer.clients.curl.loop import Loop, fetch
+from pegasus_toolkit.transfer.clients.curl.session import Session
+from pegasus_toolkit.transfer.clients.curl.upload import Upload
 from pegasus_toolkit.transfer.errors import ServerFault, TransferError
 
 PAGE = 256 << 20  # bytes of one answer to PROPFIND, at most
@@ -44,12 +46,6 @@ class Step(Answer):
         """Whether there was nothing of that name."""
         return self.status == 404
 
-    def failed(self) -> TransferError | None:
-        """What went wrong. Raises what is none of ours: a defect, or Ctrl-C."""
-        if self.error is None or isinstance(self.error, TransferError):
-            return self.error
-        raise self.error
-
     def resources(self) -> list[Resource]:
         """What a multistatus answer tells; nothing where it is none."""
         return webdav_xml.parse(bytes(self.body), self.shown()) if self.status == 207 else []
@@ -70,11 +66,11 @@ class Step(Answer):
 
     def refusal(self) -> TransferError:
         """The error that this answer's status stands for."""
-        from pegasus_toolkit.transfer.backends.http import errors as http_errors
+        from pegasus_toolkit.transfer.clients.curl import errors as curl_errors
 
         assert self.head is not None
         host = self.session.host
-        return http_errors.of_status(self.head, self.shown(), host, self.session.credential.section)
+        return curl_errors.of_status(self.head, self.shown(), host, self.session.access.section)
 
 
 def propfind(

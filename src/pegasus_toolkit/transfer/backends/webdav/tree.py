@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from urllib.parse import quote, unquote, urlsplit
 
-from pegasus_toolkit.transfer.backends.http.core import Session
-from pegasus_toolkit.transfer.backends.http.loop import Loop
 from pegasus_toolkit.transfer.backends.http.parents import Made, Parents, parent
-from pegasus_toolkit.transfer.backends.http.uploads import settle
+from pegasus_toolkit.transfer.backends.http.uploads import SETTLE
 from pegasus_toolkit.transfer.backends.webdav import xml as webdav_xml
 from pegasus_toolkit.transfer.backends.webdav.put import made
 from pegasus_toolkit.transfer.backends.webdav.steps import (
@@ -22,6 +20,8 @@ from pegasus_toolkit.transfer.backends.webdav.steps import (
     propfind,
 )
 from pegasus_toolkit.transfer.backends.webdav.xml import Resource
+from pegasus_toolkit.transfer.clients.curl.loop import PATIENCE, Loop
+from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.errors import IsDirectory, NotFound, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Entry
 
@@ -107,14 +107,14 @@ def make(session: Session, loop: Loop, path: str, known: set[str]) -> None:
     wrong: list[TransferError | None] = []
 
     def ask(folder: str, told: Callable[[Made], None]) -> None:
-        loop.start(Step(session, "MKCOL", folder, lambda step: told(made(step))))
+        loop.start(Step(session, "MKCOL", folder, lambda step: told(made(step))), SETTLE)
 
     parents = Parents(ask)
     parents.known = known
-    with loop:
+    with loop.use():
         parents.make(path.partition("?")[0].rstrip("/") + "/", wrong.append)
         while not wrong:
-            loop.step(settle)
+            loop.step(PATIENCE)
     if wrong[0] is not None:
         raise wrong[0]
     found = look(session, loop, path)
@@ -155,9 +155,9 @@ class Removes:
     def run(self, paths: Iterable[str]) -> Iterator[tuple[str, TransferError | None]]:
         """Each path with what became of it."""
         waiting = iter(paths)
-        with self._loop:
+        with self._loop.use():
             while self._fill(waiting):
-                self._loop.step(settle)
+                self._loop.step(PATIENCE)
                 while self._ready:
                     self._under_way -= 1
                     path, error = self._ready.popleft()
@@ -169,7 +169,7 @@ class Removes:
             if path is None:
                 break
             self._under_way += 1
-            self._loop.start(propfind(self._loop.session, path, partial(self._seen, path)))
+            self._loop.start(propfind(self._loop.session, path, partial(self._seen, path)), SETTLE)
         return self._under_way > 0
 
     def _seen(self, path: str, step: Step) -> None:
@@ -183,7 +183,9 @@ class Removes:
         if found:
             return self._remove(path, found[0].collection)
         session = self._loop.session  # a server without PROPFIND: it redirects to a directory's "/"
-        self._loop.start(Step(session, "HEAD", path, lambda step: self._redirected(path, step), limit=0))
+        self._loop.start(
+            Step(session, "HEAD", path, lambda step: self._redirected(path, step), limit=0), SETTLE
+        )
 
     def _redirected(self, path: str, step: Step) -> None:
         if step.status == 404:
@@ -201,7 +203,7 @@ class Removes:
         if collection:
             gone = plain.rstrip("/") + "/"
             self._known.difference_update([one for one in self._known if one.startswith(gone)])
-        self._loop.start(Step(session, "DELETE", target, partial(self._removed, path, collection)))
+        self._loop.start(Step(session, "DELETE", target, partial(self._removed, path, collection)), SETTLE)
 
     def _removed(self, path: str, collection: bool, step: Step) -> None:
         error = step.partly()

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from pegasus_toolkit.credentials import Token, X509Credential
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.http.settings import authorities
+from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.backends.xrootd import errors
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings

@@ -7,7 +7,7 @@ import time
 import pycurl
 
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pegasus_toolkit.credentials import CredentialError, HttpCredential, Token, X509Credential
+from pegasus_toolkit.transfer.backends.shared.trust import authorities
+from pegasus_toolkit.transfer.clients.curl.session import Access
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 WIRE = {"dav": "http", "webdav": "http", "davs": "https", "webdavs": "https"}
@@ -39,6 +42,39 @@ class Login(NamedTuple):
         if self.credential.client_certificate:
             return Identity("client certificate", self.credential.client_certificate)
         return Identity("anonymous", section)
+
+
+def base(endpoint: Endpoint) -> str:
+    """Scheme, host and port that are spoken to."""
+    return f"{WIRE.get(endpoint.scheme, endpoint.scheme)}://{endpoint.authority.rpartition('@')[2]}"
+
+
+def log_in(endpoint: Endpoint, settings: Settings) -> tuple[Login, Access]:
+    """What opens the endpoint, and how. Raises ``Denied`` where the credentials cannot be used."""
+    host = endpoint.authority.rpartition("@")[2]
+    try:
+        login = find(endpoint, settings)
+    except ValueError as error:
+        raise BadSpecification(f"not a host and port: {error}", host=host) from None
+    except CredentialError as error:
+        raise Denied(error.message, host=host, hint=error.hint) from None
+    credential = login.credential
+    file, directory = authorities(settings.environ)
+    if endpoint.scheme in GRID and not directory:
+        directory = settings.credentials.ca_directory()
+    if credential.ca_file:
+        file, directory = credential.ca_file, ""
+    return login, Access(
+        user=login.user,
+        headers=login.headers,
+        plain_password=endpoint.scheme not in ("dav", "webdav") or credential.plain_password,
+        client_certificate=credential.client_certificate,
+        client_key=credential.client_key,
+        ca_file=file,
+        ca_directory=directory,
+        insecure=credential.insecure,
+        section=credential.section,
+    )
 
 
 def marked(endpoint: Endpoint, settings: Settings) -> bool:

@@ -18,16 +18,17 @@ class Head:
     """Status line and fields of the last answer among the lines that came.
 
     Names are in lower case; a repeated field is joined with ", ". ``continued``: the server had asked for
-    the body before it answered.
+    the body before it answered. ``whole``: the empty line came that ends the fields.
     """
 
-    __slots__ = ("continued", "fields", "reason", "status")
+    __slots__ = ("continued", "fields", "reason", "status", "whole")
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         text = b"".join(lines).decode("utf-8", "surrogateescape")
         start = text.rfind("\nHTTP/") + 1  # before it: "100 Continue", a proxy's answer
         self.continued = "\nHTTP/1.1 100 " in f"\n{text[:start]}"
         first, *rows = text[start:].replace("\r\n", "\n").split("\n")
+        self.whole = "" in rows[:-1]
         _, _, line = first.partition(" ")
         status, _, self.reason = line.partition(" ")
         self.status = int(status) if status.isascii() and status.isdigit() else 0

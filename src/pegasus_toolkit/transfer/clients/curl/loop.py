@@ -5,28 +5,35 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
 
 import pycurl
 
-from pegasus_toolkit.transfer.backends.http.core import Exchange, Session, StopReading
-from pegasus_toolkit.transfer.backends.http.headers import Head
+from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.errors import Cancelled
-from pegasus_toolkit.transfer.interface import Data
 
-TICK = 1.0  # seconds that a wait takes at most
+PATIENCE = 1.0  # seconds that a wait takes at most
 
 
-class Stream:
+class Teller(Protocol):
+    """Who started an exchange: a story's task, or a loop of downloads."""
+
+    def answer(self, value: Any) -> None:
+        """The exchange is over, well or with its ``error``."""
+
+
+class Easy:
     """A libcurl handle, used for one exchange after the other."""
 
-    __slots__ = ("aim", "exchange", "handle", "lines")
+    __slots__ = ("aim", "exchange", "handle", "lines", "task")
 
     def __init__(self, session: Session) -> None:
         self.lines: list[bytes] = []
         self.exchange: Exchange | None = None
+        self.task: Teller | None = None
         self._renew(session)
 
     def _renew(self, session: Session) -> None:
@@ -87,17 +94,12 @@ class Stream:
         # libcurl prints and loses what a callback raises, so it is kept for the end of the round.
         try:
             if exchange.head is None:
-                self.begin(exchange)
+                exchange.answered(self.lines)
             exchange.take(chunk)
         except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
             exchange.error = error
             return -1
         return None
-
-    def begin(self, exchange: Exchange) -> None:
-        """The headers are there."""
-        head = exchange.head = Head(self.lines)
-        exchange.begin(head)
 
 
 class Loop:
@@ -106,8 +108,8 @@ class Loop:
     def __init__(self, session: Session, connections: int) -> None:
         self.session = session
         self.connections = max(1, connections)
-        self.active: dict[Any, Stream] = {}
-        self._idle: list[Stream] = []
+        self.active: dict[Any, Easy] = {}
+        self._idle: list[Easy] = []
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.connections)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
@@ -123,86 +125,92 @@ class Loop:
         """How many more exchanges may be started."""
         return self.connections - len(self.active)
 
-    def __enter__(self) -> Loop:
+    @contextmanager
+    def use(self) -> Iterator[Loop]:
+        """Entered for the time of a batch. Raises ``Cancelled`` where it was closed."""
         with self._lock:
             self._refuse_closed()
             self._busy = True
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for stream in list(self.active.values()):
-            self._multi.remove_handle(stream.handle)
-            self._idle.append(stream)
-        self.active.clear()
-        with self._lock:
-            self._busy = False
-            if self._closed:
-                self._dispose()
+        try:
+            yield self
+        finally:
+            for easy in list(self.active.values()):
+                self._retire(easy)
+            with self._lock:
+                self._busy = False
+                if self._closed:
+                    self._dispose()
 
     def _refuse_closed(self) -> None:
         if self._closed:
             raise Cancelled("the connection was closed", host=self.session.host)
 
-    def start(self, exchange: Exchange) -> None:
-        """Sends the exchange's request, or sends it again."""
-        stream = self._idle.pop() if self._idle else Stream(self.session)
-        stream.load(exchange)
-        self._multi.add_handle(stream.handle)
-        self.active[stream.handle] = stream
+    def start(self, exchange: Exchange, task: Teller) -> None:
+        """Sends the exchange's request; ``task.answer`` is called with it when it is over."""
+        easy = self._idle.pop() if self._idle else Easy(self.session)
+        easy.load(exchange)
+        easy.task = task
+        self._multi.add_handle(easy.handle)
+        self.active[easy.handle] = easy
+
+    def hurry(self, exchange: Exchange) -> None:
+        """Nobody needs the rest of what is sent or received."""
+        exchange.hurry()
 
     def stop(self, exchange: Exchange) -> None:
         """Breaks an exchange off."""
-        for stream in list(self.active.values()):
-            if stream.exchange is exchange:
-                self._retire(stream)
+        for easy in list(self.active.values()):
+            if easy.exchange is exchange:
+                self._retire(easy)
 
-    def step(self, settle: Callable[[Exchange], None]) -> bool:
-        """Moves what can be moved and calls ``settle`` with each exchange that is over; waits where
-        nothing is. Whether any was over. Raises ``Cancelled`` once closed.
+    def step(self, patience: float) -> None:
+        """Moves what can be moved and answers each exchange that is over; where none is, waits at most so
+        many seconds. Raises ``Cancelled`` once closed.
         """
         self._refuse_closed()
         multi = self._multi
         multi.perform()
-        over: list[tuple[Stream, Exchange | None, int, str]] = []
+        over: list[tuple[Easy, Exchange | None, int, str]] = []
         more = 1
         while more:
             more, good, bad = multi.info_read(self.connections)
             for handle, code, text in [*((handle, 0, "") for handle in good), *bad]:
-                stream = self.active[handle]
-                over.append((stream, stream.exchange, code, text))
-        for stream, exchange, code, text in over:
-            if exchange is not None and stream.exchange is exchange:  # else stopped by another's end
-                self._end(stream, exchange, code, text, settle)
+                easy = self.active[handle]
+                over.append((easy, easy.exchange, code, text))
+        for easy, exchange, code, text in over:
+            if exchange is not None and easy.exchange is exchange:  # else stopped by another's end
+                self._end(easy, exchange, code, text)
         if not over:
-            self._wait()
-        return bool(over)
+            self._wait(patience)
 
-    def _end(
-        self, stream: Stream, exchange: Exchange, code: int, text: str, settle: Callable[[Exchange], None]
-    ) -> None:
+    def _end(self, easy: Easy, exchange: Exchange, code: int, text: str) -> None:
+        task = easy.task
+        assert task is not None
         if not code and exchange.head is None:  # there was no body
             try:
-                stream.begin(exchange)
+                exchange.answered(easy.lines)
             except BaseException as error:  # noqa: BLE001  raised again by who settles the exchange
                 exchange.error = error
-        finished = exchange.over(stream.handle, code, text)
-        self._retire(stream)
+        finished = exchange.over(easy.handle, code, text)
+        self._retire(easy)
         if finished:
-            settle(exchange)
+            task.answer(exchange)
         else:
-            self.start(exchange)
+            self.start(exchange, task)
 
-    def _retire(self, stream: Stream) -> None:
-        self._multi.remove_handle(stream.handle)
-        del self.active[stream.handle]
-        stream.exchange = None
-        self._idle.append(stream)
+    def _retire(self, easy: Easy) -> None:
+        self._multi.remove_handle(easy.handle)
+        del self.active[easy.handle]
+        easy.exchange = easy.task = None
+        self._idle.append(easy)
 
-    def _wait(self) -> None:
+    def _wait(self, patience: float) -> None:
         reading, writing, _ = self._multi.fdset()
         pause = self._multi.timeout()
         reading.append(self._awake)
-        woken, _, _ = select.select(reading, writing, [], TICK if pause < 0 else min(TICK, pause / 1000))
+        woken, _, _ = select.select(
+            reading, writing, [], patience if pause < 0 else min(patience, pause / 1000)
+        )
         if self._awake in woken:
             with suppress(BlockingIOError):
                 os.read(self._awake, 4096)
@@ -224,8 +232,8 @@ class Loop:
     def _dispose(self) -> None:
         if self._waker < 0:
             return
-        for stream in self._idle:
-            stream.handle.close()
+        for easy in self._idle:
+            easy.handle.close()
         self._idle.clear()
         self._multi.close()
         os.close(self._awake)
@@ -233,31 +241,16 @@ class Loop:
         self._waker = -1
 
 
+class _Ended(list[Exchange]):
+    answer = list.append
+
+
 def fetch(loop: Loop, exchange: Exchange) -> None:
     """One exchange alone, to its end. Raises what went wrong."""
-    ended: list[Exchange] = []
-    with loop:
-        loop.start(exchange)
+    ended = _Ended()
+    with loop.use():
+        loop.start(exchange, ended)
         while not ended:
-            loop.step(ended.append)
+            loop.step(PATIENCE)
     if exchange.error is not None:
         raise exchange.error
-
-
-class Answer(Exchange):
-    """A request whose answer is small and kept in memory: ``head`` and ``body``."""
-
-    def __init__(self, session: Session, url: str, method: str = "GET", limit: int = 64 << 20) -> None:
-        super().__init__(session, url)
-        self.method = method
-        self.most = limit  # bytes; what is beyond is not read
-        self.body = bytearray()
-
-    def begin(self, head: Head) -> None:
-        self.body.clear()
-        self.take = self._keep
-
-    def _keep(self, chunk: Data) -> None:
-        self.body += chunk
-        if len(self.body) > self.most:
-            raise StopReading

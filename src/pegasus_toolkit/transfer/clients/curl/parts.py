@@ -11,11 +11,12 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
-from pegasus_toolkit.transfer.backends.http.core import Exchange, Session
-from pegasus_toolkit.transfer.backends.http.headers import Head
-from pegasus_toolkit.transfer.backends.http.loop import Loop
-from pegasus_toolkit.transfer.backends.http.urls import Origin
-from pegasus_toolkit.transfer.backends.http.write_behind import Behind, Free
+from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.loop import Loop, Teller
+from pegasus_toolkit.transfer.clients.curl.session import Session
+from pegasus_toolkit.transfer.clients.curl.urls import Origin
+from pegasus_toolkit.transfer.clients.curl.write_behind import Behind, Free
 from pegasus_toolkit.transfer.errors import Permanent, ServerFault
 from pegasus_toolkit.transfer.interface import Data
 
@@ -89,7 +90,7 @@ class Parts:
         for _ in range(streams + 1):
             self._free.put(memoryview(bytearray(part)))
 
-    def fill(self, loop: Loop) -> None:
+    def fill(self, loop: Loop, task: Teller) -> None:
         """Asks for further parts while there are connections and memory for them."""
         while self._next < self._size and len(self._flying) < self._streams and loop.room > 0:
             try:
@@ -101,7 +102,7 @@ class Parts:
             self._next = end
             self._waiting.append(part)
             self._flying.add(part)
-            loop.start(part)
+            loop.start(part, task)
 
     def settle(self, part: Part, loop: Loop) -> None:
         """A part is over: hands on what is complete; after a failure, gives up on the others."""

@@ -1,0 +1,179 @@
+"""Requests: each is sent again as often as redirects, a failing proxy or a password's Digest demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pycurl
+
+from pegasus_toolkit.transfer.clients.curl import errors, urls
+from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.session import Session
+from pegasus_toolkit.transfer.clients.curl.upload import Upload
+from pegasus_toolkit.transfer.errors import ServerFault, TransferError
+from pegasus_toolkit.transfer.interface import Data
+
+HOPS = 10  # redirects that are followed, at most
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+DROPPED = 64 << 10  # bytes of an error's page that are read, to keep the connection
+
+
+class Exchange:
+    """One request, sent again as often as redirects and a failing proxy demand.
+
+    A subclass says in ``begin`` what the answer is good for, and by setting ``take`` what becomes of
+    its body; both may raise ``TransferError``, which ends the exchange, or :class:`Again` for another round.
+    """
+
+    method = "GET"
+    upload: Upload | None = None  # what to send, for methods that send something
+    patience: int | None = None  # seconds without a byte; ``None``: as the settings say
+
+    def __init__(self, session: Session, url: str) -> None:
+        self.session = session
+        self.url = url
+        self.target = session.origin
+        self.proxy = session.proxies.of(session.origin.scheme, session.host)
+        self.extra: tuple[str, ...] = ()
+        self.hops = 0
+        self.shunned = ""  # the proxy that failed and is now gone round
+        self.digested = session.digest
+        self.lines: list[bytes] = []  # of headers, as they come
+        self.reset()
+
+    def reset(self) -> None:
+        """Makes ready for the next round. Raises where what was to be sent cannot be sent again."""
+        if self.upload is not None and not self.upload.rewind():
+            raise ServerFault("asked to send again what was sent already", url=self.shown())
+        self.head: Head | None = None
+        self.error: BaseException | None = None
+        self.dropped = 0
+        self.take: Callable[[Data], object] = self.drop
+
+    def answered(self, lines: list[bytes]) -> None:
+        """By the loop: the headers are there. Raises ``ServerFault`` where some are missing."""
+        head = Head(lines)
+        if not head.whole:
+            raise ServerFault("broken off inside the answer's headers", url=self.shown())
+        self.head = head
+        self.begin(head)
+
+    def begin(self, head: Head) -> None:
+        """Called once a round, before the first byte of the body."""
+
+    def hurry(self) -> None:
+        """Nobody needs the rest of what is sent. (What the server answers is still wanted.)"""
+        if self.upload is not None:
+            self.upload.stopped = True
+
+    def failed(self) -> TransferError | None:
+        """What went wrong. Raises what is none of ours: a defect, or Ctrl-C."""
+        if self.error is None or isinstance(self.error, TransferError):
+            return self.error
+        raise self.error
+
+    def drop(self, chunk: Data) -> None:
+        """A piece of a body that nobody wants."""
+        self.dropped += len(chunk)
+        if self.dropped > DROPPED:
+            raise StopReading
+
+    def shown(self) -> str:
+        """The URL for errors."""
+        return urls.shown(self.url, redirect=self.hops > 0)
+
+    def over(self, handle: Any, code: int, text: str) -> bool:
+        """Whether it came to its end, with ``error`` set or not; else it is to be sent again."""
+        error, self.error = self.error, None
+        if isinstance(error, Again):
+            self.reset()
+            return False
+        if error is not None and not isinstance(error, StopReading):
+            self.error = error
+            return True
+        code = 0 if isinstance(error, StopReading) else code
+        try:
+            return self._judge(handle, code, text)
+        except TransferError as failure:
+            self.error = failure
+            return True
+
+    def _judge(self, handle: Any, code: int, text: str) -> bool:
+        status = self.head.status if self.head is not None else 0
+        if self.proxy and errors.of_proxy(code, handle.getinfo(pycurl.HTTP_CONNECTCODE), status):
+            self.shunned, self.proxy = self.proxy, ""
+            self.reset()
+            return False
+        own = self.target == self.session.origin
+        host = self.session.host if own else self.target.host
+        if code:
+            if self.proxy:  # not known whose fault it was: the next attempt goes straight to the source
+                self.session.proxies.bad.add(self.proxy)
+            connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+            raise errors.of_curl(code, text, self.shown(), host, connected=connected, own=own)
+        assert self.head is not None
+        if self.shunned and status < 500:  # it was not the server's fault
+            self.session.proxies.bad.add(self.shunned)
+        if status in REDIRECTS and self.head.get("location"):
+            self.follow(self.head.get("location"))
+            self.reset()
+            return False
+        if status == 401 and own and self._may_digest(self.head):
+            self.session.digest = self.digested = True
+            self.reset()
+            return False
+        if not 200 <= status < 300:
+            section = self.session.access.section if own else None
+            raise errors.of_status(self.head, self.shown(), host, section, self._only_basic(own))
+        return True
+
+    def _may_digest(self, head: Head) -> bool:
+        """Whether the server that refused the password wants it by Digest, which was not tried yet."""
+        offered = "digest" in head.get("www-authenticate").lower()
+        return offered and not self.digested and self.session.access.user is not None
+
+    def _only_basic(self, own: bool) -> bool:
+        """Whether the password was kept back, since the server only takes it as it is."""
+        assert self.head is not None
+        kept = own and self.session.access.user is not None and not self.session.access.plain_password
+        return kept and self.head.status == 401 and "digest" not in self.head.get("www-authenticate").lower()
+
+    def follow(self, location: str) -> None:
+        """Turns to where the server sends us."""
+        if self.hops >= HOPS:
+            raise ServerFault(f"more than {HOPS} redirects", url=self.shown(), host=self.session.host)
+        target = urls.redirected(self.url, location)
+        self.session.allow(self.url, target)
+        self.hops += 1
+        self.url = target
+        self.target = urls.origin(target)
+        authority = target.split("/", 3)[2]
+        self.proxy = self.session.proxies.of(self.target.scheme, authority)
+
+
+class Answer(Exchange):
+    """A request whose answer is small and kept in memory: ``head`` and ``body``."""
+
+    def __init__(self, session: Session, url: str, method: str = "GET", limit: int = 64 << 20) -> None:
+        super().__init__(session, url)
+        self.method = method
+        self.most = limit  # bytes; what is beyond is not read
+        self.body = bytearray()
+
+    def begin(self, head: Head) -> None:
+        self.body.clear()
+        self.take = self._keep
+
+    def _keep(self, chunk: Data) -> None:
+        self.body += chunk
+        if len(self.body) > self.most:
+            raise StopReading
+
+
+class Again(Exception):
+    """The request is to be sent once more, changed. Never leaves this package."""
+
+
+class StopReading(Exception):
+    """What came so far will do; the rest of the body is not read. Never leaves this package."""

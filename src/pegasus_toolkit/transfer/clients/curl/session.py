@@ -1,0 +1,137 @@
+"""One server as one user, for libcurl's handles: whom they talk to, what is shown, who is trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pycurl
+
+from pegasus_toolkit import __version__
+from pegasus_toolkit.transfer.clients.curl import urls
+from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
+from pegasus_toolkit.transfer.clients.curl.urls import Origin
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied
+from pegasus_toolkit.transfer.interface import Settings
+
+RECEIVE = 1 << 20  # bytes that libcurl reads at once; its own 16 KiB cost a fifth more processor time
+SEND = 512 << 10  # bytes that libcurl sends at once; 64 KiB, its own, cost a sixth more
+
+
+class Access(NamedTuple):
+    """What a server is shown, and whom its certificate must be signed by. Secrets are in it.
+
+    ``user``: name and password; ``plain_password``: it may be sent as it is (else by Digest alone);
+    ``headers``: whole lines, for this server only; ``insecure``: no certificate is checked;
+    ``section``: where all this comes from, as errors name it, "" for nowhere.
+    """
+
+    user: tuple[str, str] | None = None
+    headers: tuple[str, ...] = ()
+    plain_password: bool = True
+    client_certificate: str = ""
+    client_key: str = ""
+    ca_file: str = ""
+    ca_directory: str = ""
+    insecure: bool = False
+    section: str = ""
+
+
+class Session:
+    """One server as one user: URLs, credentials, certificates and proxies for libcurl's handles.
+
+    ``base``: scheme, host and port. Raises ``BadSpecification`` where that is none.
+    """
+
+    def __init__(self, base: str, access: Access, settings: Settings) -> None:
+        self.base = base
+        self.host = base.partition("://")[2]
+        try:
+            self.origin = urls.origin(base)
+        except ValueError as error:
+            raise BadSpecification(f"not a host and port: {error}", host=self.host) from None
+        self.access = access
+        self.settings = settings
+        self.proxies = Proxies(settings.environ)
+        self.digest = access.user is not None and not access.plain_password  # authentication by Digest
+
+    def url(self, path: str) -> str:
+        """The URL of a path, which is raw as in the specification."""
+        return self.base + urls.escaped(path if path.startswith("/") else f"/{path}")
+
+    def handle(self) -> Any:
+        """A libcurl handle with everything that is the same for all requests."""
+        handle = pycurl.Curl()
+        protocols = pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS
+        options: list[tuple[int, Any]] = [
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.PROTOCOLS, protocols),
+            (pycurl.FOLLOWLOCATION, 0),  # libcurl would send header.* credentials along
+            (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+            (pycurl.HTTP09_ALLOWED, 0),
+            (pycurl.PATH_AS_IS, 1),
+            (pycurl.NETRC, pycurl.NETRC_IGNORED),
+            (pycurl.BUFFERSIZE, RECEIVE),
+            (pycurl.UPLOAD_BUFFERSIZE, SEND),
+            (pycurl.TCP_KEEPALIVE, 1),
+            (pycurl.CONNECTTIMEOUT_MS, max(1, int(self.settings.connect_timeout * 1000))),
+            (pycurl.LOW_SPEED_LIMIT, 1),
+            (pycurl.LOW_SPEED_TIME, max(1, int(self.settings.stall_timeout))),
+            (pycurl.USERAGENT, f"pegasus-toolkit/{__version__}"),
+        ]
+        for option, value in options:
+            handle.setopt(option, value)
+        return handle
+
+    def aim(self, handle: Any, target: Origin, proxy: str, extra: Sequence[str]) -> None:
+        """Sets what depends on whom the handle talks to; ``extra`` are lines of this request alone.
+
+        Credentials go to the session's own origin only. A certificate authority that the site names
+        also counts for where it redirects to; its leave to check no certificate does not.
+        """
+        own = target == self.origin
+        access = self.access
+        lines = [*(access.headers if own else ()), *extra]
+        handle.unsetopt(pycurl.HTTPHEADER)  # pycurl takes an empty list for no change
+        handle.setopt(pycurl.HTTPHEADER, [line.encode("utf-8", "surrogateescape") for line in lines])
+        if own and access.user is not None:
+            handle.setopt(pycurl.HTTPAUTH, pycurl.HTTPAUTH_DIGEST if self.digest else pycurl.HTTPAUTH_BASIC)
+            handle.setopt(pycurl.USERNAME, access.user[0])
+            handle.setopt(pycurl.PASSWORD, access.user[1])
+        else:
+            handle.unsetopt(pycurl.USERNAME)
+            handle.unsetopt(pycurl.PASSWORD)
+        handle.setopt(pycurl.PROXY, proxy)  # always: libcurl reads the environment otherwise
+        handle.setopt(pycurl.NOPROXY, "")
+        if target.scheme == "https":
+            verify = not (own and access.insecure)
+            handle.setopt(pycurl.SSL_VERIFYPEER, int(verify))
+            handle.setopt(pycurl.SSL_VERIFYHOST, 2 if verify else 0)
+            self.certificates(handle, own)
+
+    def certificates(self, handle: Any, own: bool) -> None:
+        """Sets whom the handle trusts, and our own certificate."""
+        access = self.access
+        for option, value in ((pycurl.CAINFO, access.ca_file), (pycurl.CAPATH, access.ca_directory)):
+            if value:
+                handle.setopt(option, value)
+            else:
+                handle.unsetopt(option)
+        if own and access.client_certificate:
+            handle.setopt(pycurl.SSLCERT, access.client_certificate)
+            if access.client_key:
+                handle.setopt(pycurl.SSLKEY, access.client_key)
+
+    def holds_secret_from(self, before: Origin, after: Origin) -> bool:
+        """Whether a handle aimed at ``before`` holds what ``after`` must not see, and cannot forget it."""
+        return bool(self.access.client_certificate) and before == self.origin != after
+
+    def allow(self, url: str, target: str) -> None:
+        """Raises ``Denied`` for a redirect out of https, unless the site needs no certificate anyway."""
+        if url.startswith("https:") and target.startswith("http:") and not self.access.insecure:
+            raise Denied(
+                "redirected from https to http, which anybody can read and change",
+                url=urls.shown(target, redirect=True),
+                host=self.host,
+                hint="use the http URL where that is wanted",
+            )
