@@ -41,6 +41,7 @@ def read_dag(text: str) -> Read:
         word, *rest = line.split()
         found.lines.setdefault(word, []).append(rest)
         if word in ("JOB", "FINAL", "SUBDAG"):
+            rest = rest[:-1] if rest[-1] == "NOOP" else rest
             name, file = rest[-2:] if word != "SUBDAG" else rest[1:3]
             assert re.fullmatch(r"[A-Za-z0-9_-]+", name) and name not in found.jobs
             found.jobs[name] = file if word != "SUBDAG" else ""

@@ -51,9 +51,9 @@ class Programs:
 
     def staged(self, key: str, entry: TransformationSite) -> tuple[ExternalFile, ...]:
         """The program (first, where it is staged), those that it requires, and the image: files to bring."""
-        program = self._catalogs.transformations[key]
-        files = [_raw(program, entry)] if entry.stageable else []
-        for other_key in program.requires:
+        program = self._catalogs.transformations.get(key)
+        files = [_raw(program, entry)] if program and entry.stageable else []
+        for other_key in program.requires if program else ():
             other = self._catalogs.transformations[other_key]
             files += [_raw(other, one) for one in other.sites if one.stageable][:1]
         container = self._catalogs.containers.get(entry.container)

@@ -6,7 +6,7 @@ A job follows most of its parents, so that files stay where they are; beginnings
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
@@ -110,13 +110,20 @@ class _Choice:
         if wanted and wanted not in eligible:
             own = self._plan.catalogs.transformations.get(key)
             eligible = self._programs.eligible(own, (wanted,)) if own else {}
+        if path := self._selector(job).get("pfn"):
+            eligible = self._named(path, (wanted,) if wanted else (*eligible,) or self._sites[0], eligible)
         if not eligible:
             return self._none(job)
         site = wanted or self._nearest(job, eligible, chosen)
-        entry = eligible[site]
-        if path := self._selector(job).get("pfn"):
-            entry = replace(entry, pfn=path if "://" in path else f"file://{path}", stageable=False)
-        return site, entry
+        return site, eligible[site]
+
+    def _named(
+        self, path: str, sites: Iterable[str], known: Mapping[str, TransformationSite]
+    ) -> dict[str, TransformationSite]:
+        """The program that the job itself names, whatever the catalog says of it."""
+        url = path if "://" in path else f"file://{path}"
+        others = {site: known.get(site, TransformationSite(name=site, pfn=url)) for site in sites}
+        return {site: replace(one, pfn=url, stageable=False) for site, one in others.items()}
 
     def _selector(self, job: Job) -> Mapping[str, str]:
         return job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
