@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.engine import scheduler
+from pegasus_toolkit.transfer.engine import intake
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Denied,
@@ -165,7 +165,7 @@ def test_cancelling_reports_every_operation(world: World) -> None:
 
 
 def test_more_operations_than_the_window_holds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "WINDOW", 50)
+    monkeypatch.setattr(intake, "WINDOW", 50)
     for authority in "abcd":
         fill(world, authority, 400)
     operations = [move(n, f"remote://{'abcd'[n % 4]}/f{n // 4}", f"memory://x/{n}") for n in range(1600)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
+from pegasus_toolkit.transfer.engine.hosts import Host
 from pegasus_toolkit.transfer.engine.lanes import SMALL, WORTH, Key, Lane
+from pegasus_toolkit.transfer.engine.retry import Retry
 from pegasus_toolkit.transfer.engine.routes import UPLOAD
-from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.slots import Slots
-from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Job, Settings
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Control, Endpoint, Settings
 from tests.worlds import Remote, World, move
 
 KEY = Key("transfer", Endpoint("file", "", "local"), Endpoint("scp", "host", "there"))
@@ -25,16 +27,23 @@ class Pipelined(World):
 
 
 def test_files_in_flight_on_one_connection_take_one_slot() -> None:
-    slots = Slots(3)
+    slots = Slots(Host("here", 3, Retry()))
     shared = Lane(KEY, UPLOAD, 64, 0, pipelined=True)
     assert [slots.grant(shared, 1) for _ in range(4)] == [1, 1, 1, 0]
-    assert Slots(3).grant(Lane(KEY, UPLOAD, 64, 0), 1) == 3
+    assert Slots(Host("here", 3, Retry())).grant(Lane(KEY, UPLOAD, 64, 0), 1) == 3
 
 
-def worker(lane: Lane, taken: int, bytes_: int) -> Worker:
-    """One that has taken so many jobs and moved so many bytes; never started."""
-    one = Worker(None, lane, 1, control=Control(), move=lambda worker: None, runtime=Runtime())  # type: ignore[arg-type]
-    one.taken = {Job("", "", None, None): None for _ in range(taken)}  # type: ignore[arg-type]
+@dataclass
+class AtWork:
+    """One that has taken so many jobs and moved so many bytes."""
+
+    busy: int
+    control: Control = field(default_factory=Control)
+    silent: bool = False
+
+
+def worker(taken: int, bytes_: int) -> AtWork:
+    one = AtWork(taken)
     one.control.bytes = bytes_
     return one
 
@@ -43,9 +52,9 @@ def test_another_connection_is_made_for_bytes_and_not_for_many_small_files() -> 
     for pipelined, small in ((True, WORTH), (False, SMALL)):
         lane = Lane(KEY, UPLOAD, 64, 0, pipelined)
         assert lane.wants_another_worker()
-        lane.workers = [worker(lane, 64, 64 * small - 1)]
+        lane.workers = [worker(64, 64 * small - 1)]
         assert not lane.wants_another_worker(), "what is in flight counts as files, too"
-        lane.workers = [worker(lane, 64, 64 * small)]
+        lane.workers = [worker(64, 64 * small)]
         assert lane.wants_another_worker()
 
 

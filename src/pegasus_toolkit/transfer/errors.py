@@ -8,6 +8,7 @@
             Throttled       asked to wait (``retry_after`` seconds)
             ServerFault     the server failed (5xx and its like)
             Cancelled       the run was told to stop
+            ResourceLimit   this machine or process is out of something (open files, memory)
         NoSpace             disk or quota full: not tried again on that destination; exits 1
         Defect              something of ours is wrong; ``__cause__`` tells where
         Permanent           no repetition mends it: next source or destination; exits 2
@@ -114,6 +115,12 @@ class ServerFault(Transient):
     kind = "server fault"
 
 
+class ResourceLimit(Transient):
+    """A limit of this machine or process was met: open files, memory, threads. No other end's fault."""
+
+    kind = "resource limit"
+
+
 class Cancelled(Transient):
     """The run was told to stop; never tried again within it."""
 
@@ -133,7 +140,7 @@ class Defect(TransferError):
     kind = "defect"
 
     @classmethod
-    def wrap(cls, cause: Exception) -> Defect:
+    def wrap(cls, cause: BaseException) -> Defect:
         """Names the exception and where it was raised; its text is left out (it may hold anything)."""
         trace = cause.__traceback__
         while trace is not None and trace.tb_next is not None:
@@ -204,10 +211,21 @@ _BY_ERRNO: dict[int, type[TransferError]] = {
     errno.ENAMETOOLONG: BadSpecification,
     errno.EINVAL: BadSpecification,
     errno.ELOOP: BadSpecification,
+    errno.EMFILE: ResourceLimit,
+    errno.ENFILE: ResourceLimit,
+    errno.ENOMEM: ResourceLimit,
+    errno.ENOBUFS: ResourceLimit,
     errno.ETIMEDOUT: TimedOut,
     errno.ECONNREFUSED: Unreachable,
     errno.EHOSTUNREACH: Unreachable,
     errno.ENETUNREACH: Unreachable,
+}
+
+
+_MEMORY = "move fewer files at once (-n), or give this process more memory"
+_LIMITS = {
+    errno.EMFILE: "move fewer files at once (-n), or allow more open files (ulimit -n)",
+    errno.ENFILE: "this machine has too many open files: move fewer files at once (-n)",
 }
 
 
@@ -218,4 +236,17 @@ def from_oserror(error: OSError, *, url: str = "", host: str = "", side: Side = 
     kind = _BY_ERRNO.get(error.errno or 0, Transient)
     text = error.strerror or str(error) or type(error).__name__
     name = url or (str(error.filename) if error.filename is not None else "")
+    if kind is ResourceLimit:  # of this machine, whichever end asked for more
+        return ResourceLimit(text, url=name, hint=_LIMITS.get(error.errno or 0, _MEMORY))
     return kind(text, url=name, host=host, side=side)
+
+
+def translate(error: BaseException, *, url: str = "", host: str = "", side: Side = "") -> TransferError:
+    """The error of ours that any exception stands for; what nobody expected is a ``Defect``."""
+    if isinstance(error, OSError):
+        return from_oserror(error, url=url, host=host, side=side)
+    if isinstance(error, TransferError):
+        return error
+    if isinstance(error, MemoryError):
+        return ResourceLimit("out of memory", url=url, hint=_MEMORY)
+    return Defect.wrap(error)

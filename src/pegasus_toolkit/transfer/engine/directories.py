@@ -6,45 +6,57 @@ from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 from pegasus_toolkit.integrity import manifest
-from pegasus_toolkit.transfer.engine.tasks import Parent
+from pegasus_toolkit.transfer.engine.tasks import Parent, Task
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
     NotFound,
     TransferError,
-    from_oserror,
+    translate,
 )
-from pegasus_toolkit.transfer.interface import Backend, Entry
+from pegasus_toolkit.transfer.interface import Backend, Entry, Job
 from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Transfer
 
 
 def list_trees(worker: Worker) -> None:
     """Turns each directory that waits in this lane into its files."""
-    scheduler = worker.scheduler
-    while not worker.ending and (task := scheduler.next(worker.lane)) is not None:
-        assert task.source is not None
-        task.begin()
-        parent = Parent(task)
+
+    def prepare(task: Task) -> Job[None]:
+        return Job(task.destination.path, "", task.required, None, task)
+
+    backend: Backend | None = None
+    for job in worker.jobs(prepare):
+        error: TransferError | None = None
+        parent = Parent(job.task)
         try:
-            backend = worker.lend(task.source.endpoint, 1)
-            quoted = scheduler.pool.sample(task.destination.endpoint).abilities.quoted
-            for child in members(backend, parent, quoted):
-                if worker.control.stop is not None:
-                    raise worker.control.stop
-                scheduler.add_member(child, parent, worker.control)
-        except TransferError as error:
-            scheduler.listed(parent, error)
-        except OSError as error:
-            scheduler.listed(parent, from_oserror(error))
+            backend = backend or worker.lend(job.task.source.endpoint, 1)
+            _list(worker, backend, parent)
+        except Exception as raised:  # noqa: BLE001  a directory must be settled, whatever a listing holds
+            error = translate(raised)
+        if worker.release(job):
+            worker.scheduler.listed(parent, error)
+
+
+def _list(worker: Worker, backend: Backend, parent: Parent) -> None:
+    task = parent.task
+    quoted = worker.scheduler.pool.sample(task.destination.endpoint).abilities.quoted
+    for child, error in members(backend, parent, quoted):
+        if worker.control.stop is not None:
+            raise worker.control.stop
+        if error is None:
+            worker.scheduler.add_member(child, parent, worker.control)
         else:
-            scheduler.listed(parent, None)
+            worker.scheduler.add_failure(child, parent, error)
 
 
-def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Operation]:
+def members(
+    backend: Backend, parent: Parent, quoted: bool
+) -> Iterator[tuple[Operation, TransferError | None]]:
     """A transfer for each file below the parent's source; for its empty directories, a mkdir.
 
-    Raises ``Corrupted`` when the manifest names a file that is not there.
+    With an entry that cannot be moved comes its error. Raises ``Corrupted`` when the manifest names a
+    file that is not there.
     """
     task = parent.task
     operation = task.operation
@@ -53,29 +65,46 @@ def members(backend: Backend, parent: Parent, quoted: bool) -> Iterator[Operatio
     root = task.source.path.partition("?")[0].rstrip("/") + "/"
     found = 0
     for entry in backend.list(root):
-        name = relative(root, entry, backend.abilities.quoted)
+        source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
+        try:
+            name = relative(root, entry, backend.abilities.quoted)
+        except TransferError as error:
+            error.side = "source"
+            whole = Transfer(id=operation.id, sources=(source,), destinations=(task.destination,))
+            yield whole, error
+            continue
         if entry.directory:
-            target = below(task.destination, name, quoted)
-            yield Mkdir(id=operation.id, target=target)
+            yield Mkdir(id=operation.id, target=below(task.destination, name, quoted)), None
             continue
         found += name in expected
         if expected and name not in expected:
             parent.unlisted += 1
-        checksum = Checksum("sha256", expected[name]) if name in expected else None
-        source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
-        yield Transfer(
-            id=operation.id,
-            sources=(source,),
-            destinations=(below(task.destination, name, quoted),),
-            lfn=f"{operation.lfn}/{name}" if operation.lfn else "",
-            linkage=operation.linkage,
-            checksum=checksum,
-            size=entry.size,
-            generate_checksum=operation.generate_checksum,
-            verify_checksum_remote=operation.verify_checksum_remote,
-        )
+        target = below(task.destination, name, quoted)
+        yield _member(operation, source, target, name, size=entry.size, expected=expected.get(name)), None
     if found < len(expected):
         raise Corrupted(f"{len(expected) - found} files of the manifest are not there", url=task.source.url)
+
+
+def _member(
+    operation: Transfer,
+    source: Location,
+    target: Location,
+    name: str,
+    *,
+    size: int | None,
+    expected: str | None,
+) -> Transfer:
+    return Transfer(
+        id=operation.id,
+        sources=(source,),
+        destinations=(target,),
+        lfn=f"{operation.lfn}/{name}" if operation.lfn else "",
+        linkage=operation.linkage,
+        checksum=Checksum("sha256", expected) if expected is not None else None,
+        size=size,
+        generate_checksum=operation.generate_checksum,
+        verify_checksum_remote=operation.verify_checksum_remote,
+    )
 
 
 def read_manifest(path: str) -> dict[str, str]:

@@ -9,30 +9,23 @@ from typing import NamedTuple, Protocol
 from msgspec import Struct, field
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.engine.lanes import SILENT
+from pegasus_toolkit.transfer.engine.hosts import Hosts
+from pegasus_toolkit.transfer.engine.intake import Intake
 from pegasus_toolkit.transfer.engine.limits import Bandwidth
 from pegasus_toolkit.transfer.engine.movers import move
 from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.retry import PATIENCE, Retry
 from pegasus_toolkit.transfer.engine.runtime import Runtime
-from pegasus_toolkit.transfer.engine.scheduler import PORTION, Scheduler
-from pegasus_toolkit.transfer.engine.slots import Slots
-from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.errors import Cancelled, TimedOut, TransferError
+from pegasus_toolkit.transfer.engine.scheduler import Scheduler
+from pegasus_toolkit.transfer.engine.watch import Watch
+from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.streams.files import discard
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
-AHEAD = 24  # portions of operations planned before anything asks for them
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
-CUT_AFTER = 1.0  # seconds that a cancelled batch gets before its connections are closed ...
-GIVE_UP_AFTER = 3.5  # ... and before its thread is left behind
-# Uploads read ahead of what they send, so that a slow network looks silent; their backends have
-# time-outs of their own, and the engine's is only the last resort.
-BUFFERED = frozenset({"put", "relay", "pipe", "staged"})
-UNWATCHED = frozenset({"copy", "link", "move", "mkdir", "remove", "remove-tree", "list"})
 
 
 def unique_name() -> str:
@@ -172,19 +165,21 @@ class Engine:
         scheduler = Scheduler(
             planner=self._planner(done),
             pool=self.pool,
+            hosts=Hosts(options.concurrency, options.per_host, retry),
             retry=retry,
-            slots=Slots(options.concurrency, options.per_host, retry),
             move=move,
             control=self._control,
             runtime=self.runtime,
         )
+        watch = Watch(scheduler, self.settings.stall_timeout + 2, self.runtime)
         try:
             for indices in phases(operations):
                 scheduler.begin(operations, indices)
-                self._phase(scheduler, len(operations))
+                self._phase(scheduler, watch, len(operations))
         finally:
-            if self.cancelled is None and not scheduler.over:  # an observer raised
+            if self.cancelled is None and not scheduler.intake.over:  # an observer raised
                 scheduler.cancel(Cancelled("the run was broken off"))
+            self.abandoned = watch.abandoned
             self.pool.close()
             discard(self.partials)
         return self._summary()
@@ -208,32 +203,22 @@ class Engine:
         options = self.options
         return Control(options.run, self.limiter, options.keep_partial, self.partials, self.settings.notes)
 
-    def _phase(self, scheduler: Scheduler, total: int) -> None:
-        scheduler.feed()
-        pause = FIRST_TICK
-        while not scheduler.over and self.cancelled is None:
-            due = scheduler.due()
-            scheduler.dispatch()
-            for _ in range(AHEAD):  # plans while connections are being made
-                if scheduler.open >= AHEAD * PORTION or self.cancelled or scheduler.exhausted:
-                    break
-                scheduler.feed()
-                scheduler.dispatch()
-            scheduler.wake.wait(pause if due is None else max(0.0, min(pause, due)))
-            scheduler.wake.clear()
+    def _phase(self, scheduler: Scheduler, watch: Watch, total: int) -> None:
+        intake, pause = scheduler.intake, FIRST_TICK
+        while not intake.over and self.cancelled is None:
+            due = scheduler.advance(lambda: self.cancelled is not None)
+            intake.wake.wait(pause if due is None else max(0.0, min(pause, due)))
+            intake.wake.clear()
             pause = min(TICK, pause * 2)
-            self._tell(scheduler)
-            self._watch(scheduler)
+            self._tell(intake)
+            watch.look()
             self._tick(scheduler, total)
         if self.cancelled is not None:
-            self._stop(scheduler, self.cancelled)
+            watch.stop(self.cancelled, lambda: self._tell(intake))
             self._tick(scheduler, total)
 
-    def _tell(self, scheduler: Scheduler) -> None:
-        settled = scheduler.settled
-        while settled:
-            batch = [settled.popleft() for _ in range(min(len(settled), 500))]
-            scheduler.told += len(batch)
+    def _tell(self, intake: Intake) -> None:
+        while batch := intake.take():
             for outcome in batch:
                 self.tries += len(outcome.attempts)
                 if outcome.member:
@@ -244,79 +229,10 @@ class Engine:
             for observer in self.observers:
                 observer.settled(batch)
 
-    def _watch(self, scheduler: Scheduler) -> None:
-        """Who has fallen silent, and for how long."""
-        now = self.runtime.monotonic()
-        for worker in scheduler.workers():
-            progress_mark = (worker.control.bytes, worker.finished)
-            if progress_mark != worker.progress_mark or worker.control.limited or not worker.taken:
-                worker.progress_mark, worker.moved_at = progress_mark, now
-            idle = now - worker.moved_at
-            if worker.silent != (idle > SILENT):
-                with scheduler.lock:
-                    if worker in scheduler.at_work:
-                        worker.silent = idle > SILENT
-                        scheduler.slots.lend(worker.lane, worker.slots, worker.silent)
-            patience = self.settings.stall_timeout + 2
-            if worker.lane.route.verb in BUFFERED:
-                patience *= 10
-            if idle > patience and worker.lane.route.verb not in UNWATCHED:
-                self._stalled(scheduler, worker, idle, idle > patience + GIVE_UP_AFTER)
-
-    def _stalled(self, scheduler: Scheduler, worker: Worker, idle: float, lost: bool) -> None:
-        stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.host_names))
-        worker.stop(stall)
-        worker.cut()
-        if lost:
-            self._abandon(scheduler, worker, stall)
-
-    def _abandon(self, scheduler: Scheduler, worker: Worker, error: TransferError) -> None:
-        """Its thread does not come back: its files fail, and the thread is left behind."""
-        worker.broken(error)
-        worker.abandoned = True
-        self.abandoned += 1
-        scheduler.ended(worker)
-
-    def _stop(self, scheduler: Scheduler, error: Cancelled) -> None:
-        began = self.runtime.monotonic()
-        scheduler.cancel(error)
-        cut = False
-        while (workers := scheduler.workers()) and self.runtime.monotonic() - began < GIVE_UP_AFTER:
-            if not cut and self.runtime.monotonic() - began > CUT_AFTER:
-                cut = True
-                for worker in workers:
-                    worker.cut()
-            scheduler.wake.wait(0.02)
-            scheduler.wake.clear()
-            self._tell(scheduler)
-        for worker in scheduler.workers():
-            self._abandon(scheduler, worker, error)
-        for task in scheduler.drop():
-            task.tried("none", 0, error)
-            scheduler.settle(task, task.failed())
-        while not scheduler.exhausted:
-            self._cancel_rest(scheduler, error)
-        self._tell(scheduler)
-
-    def _cancel_rest(self, scheduler: Scheduler, error: Cancelled) -> None:
-        for index in scheduler.stream:
-            operation = scheduler.operations[index]
-            scheduler.fed += 1
-            scheduler.settled.append(Outcome(operation=operation, status="cancelled", error=error))
-            if len(scheduler.settled) >= 1000:
-                self._tell(scheduler)
-        scheduler.exhausted = True
-
-    def _moved(self, scheduler: Scheduler) -> int:
-        with scheduler.lock:
-            lanes = scheduler.lanes.values()
-            return sum(lane.bytes + sum(w.control.bytes for w in lane.workers) for lane in lanes)
-
     def _tick(self, scheduler: Scheduler, total: int) -> None:
-        self.gone = self._moved(scheduler)
+        self.gone = scheduler.moved
         counts = self.counts
-        workers = scheduler.workers()
-        active = tuple(job.task.destination.url for w in workers for job in list(w.taken)[:2])[:8]
+        active = tuple(name for worker in scheduler.workers() for name in worker.names(2))[:8]
         progress = Progress(
             total,
             counts["done"] + counts["skipped"],
@@ -324,7 +240,7 @@ class Engine:
             self.gone,
             self.runtime.monotonic() - self.began,
             active,
-            len(scheduler.later),
+            scheduler.waiting,
         )
         for observer in self.observers:
             observer.tick(progress)

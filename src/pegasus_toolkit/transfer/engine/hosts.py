@@ -1,18 +1,21 @@
 """What is known of each host: how many files may be in flight there, and until when none may begin.
 
 Throttling and being away are the host's affair, not the file's: one pause for all that goes there, fewer
-connections, and no attempt of a file used up while there is hope.
+connections, and no attempt of a file used up while there is hope. This machine, when it runs out of
+open files or memory, is treated the same way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal
 
 from pegasus_toolkit.transfer.engine.retry import Retry
-from pegasus_toolkit.transfer.errors import Throttled, TransferError
+from pegasus_toolkit.transfer.errors import Throttled, TransferError, Unreachable
 
 GROWTH = 10.0  # times the first delay: how long a limit that was found is kept before one more is tried ...
 GROWTH_AT_MOST = 320.0  # ... twice as long after each refusal, up to this
+LONG = 10.0  # times the first delay: for so long a pause nobody waits who can go elsewhere
 
 # "borne": no attempt of the file is used up; "counts": it is; "away": none of those that wait need try.
 Verdict = Literal["borne", "counts", "away"]
@@ -31,7 +34,7 @@ class Host:
         self.used = 0  # slots that workers hold
         self.error: TransferError | None = None  # its last trouble
         self.paused_until = 0.0
-        self.away_until = 0.0  # what comes until then fails at once
+        self._away_until = 0.0  # what comes until then fails at once
         self._retry = retry
         self._paused_at = float("-inf")
         self._since: float | None = None  # of the trouble that no success has ended
@@ -43,9 +46,23 @@ class Host:
         self._growth = GROWTH * retry.first / 2
         self._grow_at = 0.0
 
+    @property
+    def free(self) -> int:
+        """Slots that can be had now."""
+        return self.limit - self.used
+
     def paused(self, now: float) -> bool:
         """Whether nothing may begin."""
         return self.paused_until > now
+
+    def away(self, now: float) -> bool:
+        """Whether what comes need not even be tried."""
+        return self._away_until > now
+
+    def shunned(self, now: float) -> bool:
+        """Whether who can go elsewhere should, rather than wait for the end of the pause."""
+        long = self.paused_until - now > LONG * self._retry.first
+        return self.paused(now) and (long or isinstance(self.error, Unreachable))
 
     def troubled(self, error: TransferError, began: float, now: float, crowded: bool) -> Verdict:
         """It throttles or cannot be reached, says a job that ``began`` then.
@@ -59,7 +76,7 @@ class Host:
             pause = max(asked + 0.1 * self._retry.pause(1), self._retry.pause(self._row))
             self._paused_at = now
             self.paused_until = max(self.paused_until, now + pause)
-            self._shrink(isinstance(error, Throttled))
+            self._shrink(not isinstance(error, Unreachable))
         else:
             self.paused_until = max(self.paused_until, now + asked)
         if crowded:
@@ -70,18 +87,18 @@ class Host:
 
     def _verdict(self, error: TransferError, now: float, crowded: bool) -> Verdict:
         served = now - self._good_at < self._retry.patience
-        patient = self._retry.rounds > 1 or (isinstance(error, Throttled) and (served or crowded))
+        patient = self._retry.rounds > 1 or (not isinstance(error, Unreachable) and (served or crowded))
         waited = now - self._since if self._since is not None else 0.0
         if patient and waited < self._retry.patience:
             return "borne"
         if served or crowded:
             return "counts"
-        self.away_until = now + self._retry.first
+        self._away_until = now + self._retry.first
         return "away"
 
-    def _shrink(self, throttled: bool) -> None:
+    def _shrink(self, refused: bool) -> None:
         base = min(self.limit, self.used) or self.limit
-        if throttled:
+        if refused:
             self._ceiling = max(1, base - 1)
             self._growth = min(GROWTH_AT_MOST * self._retry.first, self._growth * 2)
             self._grow_at = self.paused_until + self._growth
@@ -93,7 +110,7 @@ class Host:
         self._good_at = now
         if self._since is not None or self._row:
             self._since, self._row = None, 0
-            self.away_until = 0.0
+            self._away_until = 0.0
         if self.limit >= self.most:
             return False
         self._calm += 1
@@ -107,3 +124,20 @@ class Host:
             self._grow_at = now + self._growth
         self.limit += 1
         return True
+
+
+class Hosts:
+    """All that are known, by name, and ``machine``: this one, with its overall limit."""
+
+    def __init__(self, overall: int, per_host: int, retry: Retry) -> None:
+        self.machine = Host("this machine", overall, retry)
+        self._per_host = per_host or overall
+        self._retry = retry
+        self._known: dict[str, Host] = {}
+
+    def of(self, names: Iterable[str]) -> tuple[Host, ...]:
+        """What is known of those hosts. Call under the scheduler's lock."""
+        for name in names:
+            if name not in self._known:
+                self._known[name] = Host(name, self._per_host, self._retry)
+        return tuple(self._known[name] for name in names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from pegasus_toolkit.schemes import LOCAL
@@ -35,8 +34,8 @@ class AtWork(Protocol):
     silent: bool
 
     @property
-    def taken(self) -> Collection[object]:
-        """The jobs that it has under way."""
+    def busy(self) -> int:
+        """How many jobs it has under way."""
 
 
 class Lane:
@@ -68,6 +67,14 @@ class Lane:
         """Whether one of its hosts may not be asked now."""
         return any(host.paused_until > now for host in self.hosts)
 
+    def host_of(self, error: TransferError) -> Host | None:
+        """Which of its hosts an error tells of: by name, else by side."""
+        for host in self.hosts:
+            if host.name == error.host or len(self.hosts) == 1:
+                return host
+        end = self.key.source if error.side == "source" else self.key.destination
+        return next((host for host in self.hosts if end is not None and host.name == end.host), None)
+
     def wants_another_worker(self) -> bool:
         """Whether one more worker would make it faster.
 
@@ -83,5 +90,5 @@ class Lane:
         if self.in_flight == 1 and self.host_names:
             return True
         moved = self.bytes + sum(w.control.bytes for w in self.workers)
-        begun = self.finished + sum(len(w.taken) for w in self.workers)
+        begun = self.finished + sum(w.busy for w in self.workers)
         return moved >= self.small * max(1, begun)

@@ -11,7 +11,7 @@ from pegasus_toolkit.transfer.engine.lanes import SPOOL, Key, Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Task
-from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient
+from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient, translate
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Outcome, Remove, Transfer
 
@@ -64,11 +64,15 @@ class Planner:
             if isinstance(operation, Remove):
                 self._guard(operation)
         except TransferError as error:
-            task = Task(operation, NOTHING, self.runtime)
-            task.tried("none", 0, error)
-            self.note_failure(task)
-            return task.failed()
+            return self.unplanned(operation, error)
         return Task(operation, required, self.runtime)
+
+    def unplanned(self, operation: Operation, error: BaseException) -> Outcome:
+        """The outcome of what can't even be tried."""
+        task = Task(operation, NOTHING, self.runtime)
+        task.tried("none", 0, translate(error))
+        self.note_failure(task)
+        return task.failed()
 
     def _want(self, operation: Transfer) -> Requirement:
         checksum = operation.checksum

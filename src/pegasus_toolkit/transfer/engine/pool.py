@@ -7,7 +7,7 @@ import threading
 from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError
-from pegasus_toolkit.transfer.errors import Denied, Permanent, TransferError
+from pegasus_toolkit.transfer.errors import Denied, Permanent, TransferError, translate
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Opener, Settings
 
 
@@ -49,6 +49,8 @@ class Pool:
             return self.opener(endpoint, replace(self.settings, connections=connections))
         except CredentialError as error:
             raise Denied(str(error), host=endpoint.host) from error
+        except Exception as error:
+            raise translate(error, host=endpoint.host) from error
 
     def give_back(self, endpoint: Endpoint, connections: int, backend: Backend) -> None:
         """For the next batch. A backend that failed or was closed is not given back."""

@@ -150,7 +150,7 @@ def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
     try:
         _store(worker, writer, ready, room)
     except BaseException:
-        worker.halted = True
+        worker.halt()
         reader.close()
         raise
     finally:
@@ -179,18 +179,17 @@ def _fetch(
             one = spools.pop(job)
             digest = finish_get(job)
             if isinstance(job.error, TooLarge):
-                worker.taken.pop(job, None)
-                worker.scheduler.reroute_large(job.task)
+                worker.too_large(job)
             elif job.error is not None:
                 _blame(job.error, "source")
                 worker.over(job, job.end.size, "")
             else:
                 while not room.take(job.end.size):
-                    if worker.halted or worker.control.stop is not None:
+                    if worker.stopped:
                         return
                 put: Job[Source] = Job(job.destination, "", job.required, one.source(), job.task)
                 put.digest = digest
-                worker.taken[put] = worker.taken.pop(job)
+                worker.hand_on(job, put)
                 ready.put(put)
     finally:
         ready.put(None)

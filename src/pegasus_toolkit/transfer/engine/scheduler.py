@@ -1,8 +1,8 @@
-"""Who moves what when: lanes, slots, failover and back-off.
+"""Who moves what when: lanes, workers, failover and back-off.
 
-Workers call ``next``, ``settle`` and ``failed``; the engine's main thread calls ``tick``.
-``lock`` guards lanes, slots, heap and parents; ``feeding`` the stream of operations. A lane's queue
-is a deque, whose single operations are atomic, so the hot path takes no lock.
+Workers call what ``worker.Dispatcher`` names; the engine's main thread calls ``begin``, ``advance``,
+``workers`` and ``cancel``. ``_lock`` guards lanes, slots, heap and parents. A lane's queue is a deque,
+whose single operations are atomic, so the hot path takes no lock.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import count
 
 from msgspec.structs import replace
 
-from pegasus_toolkit.transfer.engine.hosts import Host as Remote
-from pegasus_toolkit.transfer.engine.hosts import Verdict
+from pegasus_toolkit.transfer.engine.hosts import Host, Hosts, Verdict
+from pegasus_toolkit.transfer.engine.intake import PORTION, Intake
 from pegasus_toolkit.transfer.engine.lanes import Key, Lane
 from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
@@ -23,169 +23,156 @@ from pegasus_toolkit.transfer.engine.retry import Retry
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.slots import Slots
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task, blame
-from pegasus_toolkit.transfer.engine.worker import Host, Worker
+from pegasus_toolkit.transfer.engine.worker import Dispatcher, Worker
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Denied,
     IsDirectory,
+    ResourceLimit,
     Throttled,
     TransferError,
     Unreachable,
     Unsupported,
+    translate,
 )
 from pegasus_toolkit.transfer.interface import Control
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
 
-WINDOW = 8192  # tasks that wait in memory; beyond it only their indices do
-PORTION = 256  # operations planned at a time
+AHEAD = 24  # portions of operations planned before anything asks for them
 BORNE = 50  # failures of one file that use up no attempt, at most
-LONG = 10.0  # times the first delay: for so long a pause nobody waits who can go elsewhere
+HOSTS_AFFAIR = (Throttled, Unreachable, ResourceLimit)
 
 
 class Scheduler:
-    """Everything between the stream of operations and the settled outcomes."""
+    """Everything between the stream of operations and the settled outcomes.
+
+    ``contended``: a lane waits for slots; ``paused``: this machine needs a rest; ``strained``: it
+    has limits below its own.
+    """
 
     def __init__(
         self,
         *,
         planner: Planner,
         pool: Pool,
+        hosts: Hosts,
         retry: Retry,
-        slots: Slots,
         move: Callable[[Worker], None],
         control: Callable[[], Control],
         runtime: Runtime,
     ) -> None:
-        self.planner = planner
         self.pool = pool
-        self.retry = retry
-        self.slots = slots
-        self.move = move
-        self.control = control
         self.runtime = runtime
-        self.lock = runtime.lock()
-        self.feeding = runtime.lock()
-        self.lanes: dict[Key, Lane] = {}
-        self.at_work: list[Worker] = []
-        self.later: list[tuple[float, int, Task]] = []
-        self.sequence = count()
-        self.settled: deque[Outcome] = deque()
-        self.wake = runtime.event()
+        self.intake = Intake(planner, runtime, self._lane_or_fail)
         self.contended = False
-        self.cancelled: TransferError | None = None
-        self.operations: Sequence[Operation] = ()
-        self.stream: Iterator[int] = iter(())
-        self.fed = 0  # tasks that entered
-        self.told = 0  # outcomes that the engine has taken
-        self.exhausted = True
+        self.paused = False
+        self.strained = False
+        self._planner = planner
+        self._hosts = hosts
+        self._slots = Slots(hosts.machine)
+        self._retry = retry
+        self._move = move
+        self._control = control
+        self._lock = runtime.lock()
+        self._lanes: dict[Key, Lane] = {}
+        self._at_work: list[Worker] = []
+        self._later: list[tuple[float, int, Task]] = []
+        self._sequence = count()
+        self._cancelled: TransferError | None = None
 
-    # -- the stream of operations ------------------------------------------------------------
+    # -- for the main thread -----------------------------------------------------------------------
 
     def begin(self, operations: Sequence[Operation], indices: Iterator[int]) -> None:
         """Starts on one phase."""
-        self.operations, self.stream, self.exhausted = operations, indices, False
+        self.intake.begin(operations, indices)
+        self.intake.feed()
 
-    @property
-    def over(self) -> bool:
-        """Whether every task that entered has been told of, and none will come."""
-        return self.exhausted and self.told == self.fed
+    def advance(self, stopped: Callable[[], bool]) -> float | None:
+        """Plans ahead and starts what can be started; seconds until something more is due."""
+        due = self._due()
+        self.dispatch()
+        for _ in range(AHEAD):  # plans while connections are being made
+            if self.intake.open >= AHEAD * PORTION or stopped() or self.intake.exhausted:
+                break
+            self.intake.feed()
+            self.dispatch()
+        return due
 
-    @property
-    def open(self) -> int:
-        """Tasks that entered and have not been settled."""
-        return self.fed - self.told - len(self.settled)
-
-    def feed(self, lane: Lane | None = None) -> bool:
-        """Plans a portion of what comes; with a lane, until that has some. Whether anything came."""
-        with self.feeding:
-            if lane is not None and lane.queue:
-                return True
-            before, taken, ended = self.fed, 0, self.exhausted
-            while taken < PORTION and self.cancelled is None:
-                index = next(self.stream, None)
-                if index is None:
-                    self.exhausted = True
+    def _due(self) -> float | None:
+        """Moves what may run again to its lane; seconds until the next may."""
+        while self._later and self._cancelled is None:
+            with self._lock:
+                if not self._later or self._later[0][0] > self.runtime.monotonic():
                     break
-                self._enter(index)
-                taken += lane is None or bool(lane.queue)
-            if self.fed > before or self.exhausted != ended:
-                self.wake.set()  # other lanes may have got some; not else, as the main loop feeds, too
-            return bool(lane.queue) if lane is not None else self.fed > before
+                task = heapq.heappop(self._later)[2]
+            self.place(task)
+        return self._later[0][0] - self.runtime.monotonic() if self._later else None
 
-    def _enter(self, index: int) -> None:
-        operation = self.operations[index]
-        self.fed += 1
-        skip = self.planner.skip(operation)
-        if skip is not None:
-            self.settled.append(skip)
-            return
-        task = self.planner.task(operation)
-        if isinstance(task, Outcome):
-            self.settled.append(task)
-            return
-        lane = self._lane_or_fail(task)
-        if lane is not None:
-            lane.queue.append(task if self.open < WINDOW else index)
+    def workers(self) -> list[Worker]:
+        """All that are at work."""
+        with self._lock:
+            return list(self._at_work)
+
+    @property
+    def moved(self) -> int:
+        """Payload bytes so far."""
+        with self._lock:
+            lanes = self._lanes.values()
+            return sum(lane.bytes + sum(w.control.bytes for w in lane.workers) for lane in lanes)
+
+    @property
+    def waiting(self) -> int:
+        """Operations in back-off, or held back by the pause of a host."""
+        now = self.runtime.monotonic()
+        with self._lock:
+            held = sum(len(lane.queue) for lane in self._lanes.values() if lane.hosts and lane.paused(now))
+            return len(self._later) + held
+
+    def lend(self, worker: Worker, silent: bool) -> None:
+        """A worker fell silent, and lends its slots to others; or it moves again."""
+        with self._lock:
+            if worker in self._at_work and worker.silent != silent:
+                worker.silent = silent
+                self._slots.lend(worker.lane, worker.slots, silent)
+
+    def cancel(self, error: Cancelled) -> None:
+        """Nothing new begins; what is under way stops at its next byte."""
+        self._cancelled = error
+        self.intake.stopped = True
+        for worker in self.workers():
+            worker.stop(error)
+
+    def drop(self, error: Cancelled) -> None:
+        """After ``cancel``: what waits, in lanes and in back-off, is over."""
+        for task in self._dropped():
+            task.tried("none", 0, error)
+            self.settle(task, task.failed())
+
+    def _dropped(self) -> Iterator[Task]:
+        with self._lock:
+            for lane in self._lanes.values():
+                while lane.queue:
+                    yield self.intake.task(lane.queue.popleft())
+            while self._later:
+                yield heapq.heappop(self._later)[2]
+
+    # -- lanes ---------------------------------------------------------------------------------------
 
     def next(self, lane: Lane) -> Task | None:
         """The next task of a lane; ``None`` when nothing is ready now."""
         while True:
             try:
-                item = lane.queue.popleft()
+                return self.intake.task(lane.queue.popleft())
             except IndexError:
-                if self.cancelled is not None or not self.feed(lane):
+                if self._cancelled is not None or not self.intake.feed(lane):
                     return None
-                continue
-            if isinstance(item, Task):
-                return item
-            return self._task(item)
-
-    def add_member(self, operation: Operation, parent: Parent, control: Control) -> None:
-        """Takes one member of a directory; waits while too many are waiting."""
-        while self.open >= WINDOW and control.stop is None:
-            self.wake.set()
-            self.runtime.sleep(0.02)
-        with self.lock:
-            parent.open += 1
-        with self.feeding:
-            self.fed += 1
-        over = self.planner.skip(operation)
-        task = over or self.planner.task(operation)
-        if isinstance(task, Outcome):
-            self._of_member(replace(task, member=True), parent)
-            return
-        task.parent = parent
-        self.place(task)
-        self.dispatch()
-
-    def _of_member(self, outcome: Outcome, parent: Parent) -> None:
-        self.settled.append(outcome)
-        with self.lock:
-            parent.settle(outcome)
-            if parent.over:
-                self.settle(parent.task, parent.outcome())
-
-    def listed(self, parent: Parent, error: TransferError | None) -> None:
-        """The directory was listed to its end, or failed to be."""
-        with self.lock:
-            parent.listed = True
-            if error is not None and not parent.open and not parent.files:
-                parent.task.tried("directory", 0, error)
-                self._again(parent.task, error)
-                return
-            if error is not None:
-                parent.failures += 1
-                parent.errors.append(error)
-            if parent.over:
-                self.settle(parent.task, parent.outcome())
-
-    # -- lanes ---------------------------------------------------------------------------------
 
     def _lane_or_fail(self, task: Task) -> Lane | None:
         try:
-            key = self.planner.key(task)
-            lane = self.lanes.get(key) or self._add_lane(self.planner.lane(key, task))
-        except TransferError as error:
+            key = self._planner.key(task)
+            lane = self._lanes.get(key) or self._add_lane(self._planner.lane(key, task))
+        except Exception as raised:  # noqa: BLE001  whatever it was, this one fails, not the run
+            error = translate(raised)
             task.tried("none", 0, error)
             self.failed(None, task, error)
             return None
@@ -198,26 +185,24 @@ class Scheduler:
         return None
 
     def _add_lane(self, lane: Lane) -> Lane:
-        with self.lock:
-            lane.hosts = self.slots.hosts(lane.host_names)
-            return self.lanes.setdefault(lane.key, lane)
+        with self._lock:
+            lane.hosts = self._hosts.of(lane.host_names)
+            return self._lanes.setdefault(lane.key, lane)
 
     def _refused(self, lane: Lane, task: Task) -> tuple[TransferError, Verdict] | None:
         """Why a task need not wait in this lane: what is known of it says that it will fail, or it can go
         elsewhere and need not wait for a host that is not there."""
+        if lane.down is None and not lane.hosts:
+            return None
         now = self.runtime.monotonic()
         if lane.down is not None and now < lane.down_until:
             return lane.down, "counts"
         for host in lane.hosts:
-            if host.error is not None and host.away_until > now:
+            if host.error is not None and host.away(now):
                 return host.error, "away"
-            if host.error is not None and self._shunned(host, now) and task.has_next:
+            if host.error is not None and host.shunned(now) and task.has_next:
                 return host.error, "borne"
         return None
-
-    def _shunned(self, host: Remote, now: float) -> bool:
-        long = host.paused_until - now > LONG * self.retry.first
-        return host.paused(now) and (long or isinstance(host.error, Unreachable))
 
     def place(self, task: Task, first: bool = False) -> None:
         """Puts a task into its lane, before all others where it was there already."""
@@ -239,13 +224,16 @@ class Scheduler:
         self.place(task)
         self.dispatch()
 
+    # -- workers -------------------------------------------------------------------------------------
+
     def dispatch(self) -> None:
         """Starts workers where something waits and slots are free."""
-        with self.lock:
-            if self.cancelled is not None:
-                return
+        with self._lock:
             now = self.runtime.monotonic()
-            waiting = [lane for lane in self.lanes.values() if lane.queue and not lane.paused(now)]
+            self.paused = self._hosts.machine.paused(now)
+            if self._cancelled is not None or self.paused:
+                return
+            waiting = [lane for lane in self._lanes.values() if lane.queue and not lane.paused(now)]
             hungry = sorted(waiting, key=lambda lane: len(lane.workers))
             starved = False
             while hungry:  # one worker each in turn, so that none takes all slots
@@ -256,175 +244,189 @@ class Scheduler:
 
     def _staff(self, lane: Lane, lanes: int) -> bool:
         """One more worker for a lane, if that helps and slots are free."""
-        slots = self.slots.grant(lane, lanes) if lane.queue and lane.wants_another_worker() else 0
-        if slots:
-            worker = Worker(self, lane, slots, control=self.control(), move=self.move, runtime=self.runtime)
-            lane.workers.append(worker)
-            self.at_work.append(worker)
-            worker.thread.start()
-        return bool(slots)
+        slots = self._slots.grant(lane, lanes) if lane.queue and lane.wants_another_worker() else 0
+        if not slots:
+            return False
+        worker = Worker(self, lane, slots, control=self._control(), move=self._move)
+        lane.workers.append(worker)
+        self._at_work.append(worker)
+        try:
+            worker.start()
+        except (RuntimeError, MemoryError):  # this machine has no thread left
+            self._dismiss(worker)
+            self._troubled(self._hosts.machine, ResourceLimit("cannot start a thread"), 0.0)
+            return False
+        return True
+
+    def _dismiss(self, worker: Worker) -> bool:
+        with self._lock:
+            if worker not in self._at_work:
+                return False
+            self._at_work.remove(worker)
+            lane = worker.lane
+            lane.workers.remove(worker)
+            lane.bytes += worker.control.bytes
+            self._slots.release(lane, worker.slots, worker.silent)
+            return True
 
     def ended(self, worker: Worker) -> None:
-        """A worker's thread is over."""
-        with self.lock:
-            lane = worker.lane
-            if worker in self.at_work:
-                self.at_work.remove(worker)
-                lane.workers.remove(worker)
-                lane.bytes += worker.control.bytes
-                self.slots.release(lane, worker.slots, worker.silent)
+        """A worker's thread is over, or left behind."""
+        self._dismiss(worker)
         self.dispatch()
-        self.wake.set()
+        self.intake.wake.set()
 
-    # -- what became of a task -------------------------------------------------------------------
+    # -- what became of a task -----------------------------------------------------------------------
 
     def settle(self, task: Task, outcome: Outcome) -> None:
         """The task is over."""
         if task.parent is not None:
-            self._of_member(outcome, task.parent)
+            self.settle_member(outcome, task.parent)
         else:
-            self.settled.append(outcome)
+            self.intake.settle(outcome)
 
     def failed(self, lane: Lane | None, task: Task, error: TransferError, began: float = 0.0) -> None:
         """An attempt failed: a directory to list, another pair, later again, or the end."""
         verb = lane.route.verb if lane is not None else ""
         error = blame(error, verb)
-        if isinstance(error, IsDirectory) and error.side == "source" and self.planner.expandable(task, verb):
+        if isinstance(error, IsDirectory) and error.side == "source" and self._planner.expandable(task, verb):
             task.attempts = task.attempts[:-1]
-            self._add_lane(self.planner.tree(task)).queue.append(task)
+            self._add_lane(self._planner.tree(task)).queue.append(task)
             self.dispatch()
             return
         verdict: Verdict = "counts"
-        if lane is not None and isinstance(error, (Throttled, Unreachable)):
+        if isinstance(error, HOSTS_AFFAIR):
             verdict = self._trouble(lane, error, began)
             verdict = "counts" if verdict == "borne" and task.borne >= BORNE else verdict
         self._again(task, error, verdict)
 
     def _again(self, task: Task, error: TransferError, verdict: Verdict = "counts") -> None:
-        step = task.advance(self.cancelled or error, self.retry.rounds, verdict)
+        step = task.advance(self._cancelled or error, self._retry.rounds, verdict)
         if step in {"next", "wait"}:
             self.place(task, first=step == "wait")
-            self.wake.set()
+            self.intake.wake.set()
         elif step == "later":
             moved = task.attempts[-1].bytes
-            due = self.runtime.monotonic() + self.retry.delay(task.round - 1, error, moved)
-            with self.lock:
-                heapq.heappush(self.later, (due, next(self.sequence), task))
+            due = self.runtime.monotonic() + self._retry.delay(task.round - 1, error, moved)
+            with self._lock:
+                heapq.heappush(self._later, (due, next(self._sequence), task))
         else:
-            self.planner.note_failure(task)
+            self._planner.note_failure(task)
             self.settle(task, task.failed())
 
     def fail_waiting(self, lane: Lane, error: TransferError) -> None:
         """The endpoint can't be reached or opened: an attempt of all that wait for it."""
-        if isinstance(error, (Throttled, Unreachable)) and lane.hosts:
-            self._trouble(lane, blame(error, lane.route.verb), self.runtime.monotonic())
+        error = blame(error, lane.route.verb)
+        if isinstance(error, HOSTS_AFFAIR) and (lane.hosts or isinstance(error, ResourceLimit)):
+            self._trouble(lane, error, self.runtime.monotonic())
             return
         if isinstance(error, (Denied, Unsupported)):
-            with self.lock:
-                lane.down, lane.down_until = error, self.runtime.monotonic() + self.retry.first / 2
+            with self._lock:
+                lane.down, lane.down_until = error, self.runtime.monotonic() + self._retry.first / 2
         self._fail_queue(lane, error, "counts")
 
     def _fail_queue(self, lane: Lane, error: TransferError, verdict: Verdict) -> None:
         """All that wait in a lane fail with ``error``; what is "borne" only where it can go elsewhere."""
-        with self.lock:
+        with self._lock:
             queue, lane.queue = lane.queue, deque()
         stay: list[Task | int] = []
         for item in queue:
             if verdict == "borne" and not self._can_go_on(item):
                 stay.append(item)
                 continue
-            task = self._task(item)
+            task = self.intake.task(item)
             task.tried(lane.route.kind, 0, error)
-            self._again(task, blame(error, lane.route.verb), verdict)
+            self._again(task, error, verdict)
         lane.queue.extendleft(reversed(stay))
 
     def _can_go_on(self, item: Task | int) -> bool:
         if isinstance(item, Task):
             return item.has_next
-        operation = self.operations[item]
+        operation = self.intake.operation(item)
         return isinstance(operation, Transfer) and len(operation.sources) + len(operation.destinations) > 2
 
-    def _task(self, item: Task | int) -> Task:
-        if isinstance(item, Task):
-            return item
-        task = self.planner.task(self.operations[item])
-        assert isinstance(task, Task)  # it was one when it was fed
-        return task
+    # -- hosts ---------------------------------------------------------------------------------------
 
-    # -- hosts -------------------------------------------------------------------------------------
+    def _trouble(self, lane: Lane | None, error: TransferError, began: float) -> Verdict:
+        """A host of the lane throttles or is not there, or this machine is at its limits."""
+        if isinstance(error, ResourceLimit):
+            return self._troubled(self._hosts.machine, error, began)
+        host = lane.host_of(error) if lane is not None else None
+        return self._troubled(host, error, began) if host is not None else "counts"
 
-    def _trouble(self, lane: Lane, error: TransferError, began: float) -> Verdict:
-        """A host of the lane throttles or is not there: a pause for all that goes there."""
-        host = self._host_of(lane, error)
-        if host is None:
-            return "counts"
+    def _troubled(self, host: Host, error: TransferError, began: float) -> Verdict:
+        """A pause for all that goes there."""
         now = self.runtime.monotonic()
-        with self.lock:
-            crowded = any(w.taken and not w.silent and host in w.lane.hosts for w in self.at_work)
+        here = host is self._hosts.machine
+        with self._lock:
+            crowd = (w for w in self._at_work if w.busy and not w.silent and not w.lane.exempt_from_limits)
+            crowded = any(here or host in w.lane.hosts for w in crowd)
             verdict = host.troubled(error, began or now, now, crowded)
-            lanes = [other for other in self.lanes.values() if host in other.hosts]
-            shunned = verdict == "borne" and self._shunned(host, now)
-        self.pool.close(host.name)  # what is idle there uses up connections, too
+            lanes = [lane for lane in self._lanes.values() if here or host in lane.hosts]
+            shunned = verdict == "borne" and not here and host.shunned(now)
+            if here:
+                self.strained = self.paused = True
+        self.pool.close(None if here else host.name)  # what is idle there uses up connections, too
         if verdict == "away" or shunned:
-            for other in lanes:
-                self._fail_queue(other, error, verdict)
+            for lane in lanes:
+                self._fail_queue(lane, error, verdict)
         return verdict
-
-    @staticmethod
-    def _host_of(lane: Lane, error: TransferError) -> Remote | None:
-        """Whose trouble it is: by name, else by side."""
-        for host in lane.hosts:
-            if host.name == error.host or len(lane.hosts) == 1:
-                return host
-        side = lane.key.source if error.side == "source" else lane.key.destination
-        names = [side.host] if side is not None else []
-        return next((host for host in lane.hosts if host.name in names), None)
 
     def succeeded(self, lane: Lane) -> None:
         """A job of the lane went well: its hosts are there, and may be given more again."""
         now = self.runtime.monotonic()
-        for host in lane.hosts:
+        for host in (*lane.hosts, self._hosts.machine) if self.strained else lane.hosts:
             if host.succeeded(now):
-                with self.lock:
-                    for worker in self.at_work:  # one with few slots makes room for one with more
-                        larger = min(worker.lane.slots, worker.slots + host.limit - host.used)
-                        if host in worker.lane.hosts and larger >= 2 * worker.slots:
-                            worker.halted = True
+                with self._lock:
+                    for worker in self._at_work:  # one with few slots makes room for one with more
+                        if host in worker.lane.hosts:
+                            worker.make_room(host.free)
+        if self.strained and self._hosts.machine.limit == self._hosts.machine.most:
+            self.strained = False
 
-    # -- the clock ---------------------------------------------------------------------------------
+    # -- members of directories ----------------------------------------------------------------------
 
-    def due(self) -> float | None:
-        """Moves what may run again to its lane; seconds until the next may."""
-        while self.later and self.cancelled is None:
-            with self.lock:
-                if not self.later or self.later[0][0] > self.runtime.monotonic():
-                    break
-                task = heapq.heappop(self.later)[2]
-            self.place(task)
-        return self.later[0][0] - self.runtime.monotonic() if self.later else None
+    def add_member(self, operation: Operation, parent: Parent, control: Control) -> None:
+        """Takes one member of a directory; waits while too many are waiting."""
+        while self.intake.full and control.stop is None:
+            self.intake.wake.set()
+            self.runtime.sleep(0.02)
+        with self._lock:
+            parent.open += 1
+        task = self.intake.admit(operation)
+        if isinstance(task, Outcome):
+            self.settle_member(replace(task, member=True), parent)
+            return
+        task.parent = parent
+        self.place(task)
+        self.dispatch()
 
-    def workers(self) -> list[Worker]:
-        """All that are at work."""
-        with self.lock:
-            return list(self.at_work)
+    def add_failure(self, operation: Operation, parent: Parent, error: TransferError) -> None:
+        """One entry of a directory cannot be moved; the others are."""
+        with self._lock:
+            parent.open += 1
+        self.settle_member(self.intake.refuse(operation, error), parent)
 
-    def cancel(self, error: Cancelled) -> None:
-        """Nothing new begins; what is under way stops at its next byte."""
-        self.cancelled = error
-        for worker in self.workers():
-            worker.stop(error)
+    def settle_member(self, outcome: Outcome, parent: Parent) -> None:
+        """One file of a directory is over, and so perhaps the directory."""
+        self.intake.settle(outcome)
+        with self._lock:
+            parent.settle(outcome)
+            if parent.over:
+                self.settle(parent.task, parent.outcome())
 
-    def drop(self) -> Iterator[Task]:
-        """After ``cancel``: all that never came to an end, each once."""
-        with self.lock:
-            for lane in self.lanes.values():
-                while lane.queue:
-                    item = lane.queue.popleft()
-                    task = item if isinstance(item, Task) else self.planner.task(self.operations[item])
-                    if isinstance(task, Task):
-                        yield task
-            while self.later:
-                yield heapq.heappop(self.later)[2]
+    def listed(self, parent: Parent, error: TransferError | None) -> None:
+        """The directory was listed to its end, or failed to be."""
+        with self._lock:
+            parent.listed = True
+            if error is not None and not parent.begun:
+                parent.task.tried("directory", 0, error)
+                self.failed(self._add_lane(self._planner.tree(parent.task)), parent.task, error)
+                return
+            if error is not None:
+                parent.failures += 1
+                parent.errors.append(error)
+            if parent.over:
+                self.settle(parent.task, parent.outcome())
 
 
-_: type[Host] = Scheduler
+_: type[Dispatcher] = Scheduler

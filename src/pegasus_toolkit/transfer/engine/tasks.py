@@ -227,6 +227,11 @@ class Parent:
             self.size += outcome.size
 
     @property
+    def begun(self) -> bool:
+        """Whether any of its files was found."""
+        return bool(self.open or self.files or self.failures)
+
+    @property
     def over(self) -> bool:
         """Whether nothing more can come."""
         return self.listed and self.open == 0

@@ -7,26 +7,28 @@ each job that comes out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from pegasus_toolkit.transfer.engine.lanes import Lane
-from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
-from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, translate
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job
 from pegasus_toolkit.transfer.model import Operation, Outcome
 
 TURN = 0.25  # seconds that a worker keeps its slots while other lanes wait for some
 
 
-class Host(Protocol):
-    """What a worker needs of the scheduler."""
+class Dispatcher(Protocol):
+    """What a worker needs of the scheduler; may be called from any thread."""
 
     pool: Pool
-    planner: Planner
-    contended: bool
+    runtime: Runtime
+    contended: bool  # others wait for slots
+    paused: bool  # this machine needs a rest
+    strained: bool  # success is to be told also where no host is concerned
 
     def next(self, lane: Lane) -> Task | None: ...
     def settle(self, task: Task, outcome: Outcome) -> None: ...
@@ -36,45 +38,56 @@ class Host(Protocol):
     def reroute_large(self, task: Task) -> None: ...
     def reroute_copy(self, task: Task) -> None: ...
     def add_member(self, operation: Operation, parent: Parent, control: Control) -> None: ...
+    def add_failure(self, operation: Operation, parent: Parent, error: TransferError) -> None: ...
     def listed(self, parent: Parent, error: TransferError | None) -> None: ...
     def ended(self, worker: Worker) -> None: ...
 
 
 class Worker:
-    """One thread's batch on one lane; ``move`` runs it, by the lane's verb."""
+    """One thread's batch on one lane; ``move`` runs it, by the lane's verb.
+
+    ``silent`` is the scheduler's: whether its slots are lent to others.
+    """
 
     def __init__(
         self,
-        scheduler: Host,
+        scheduler: Dispatcher,
         lane: Lane,
         slots: int,
         *,
         control: Control,
         move: Callable[[Worker], None],
-        runtime: Runtime,
     ) -> None:
         self.scheduler = scheduler
-        self.move = move
-        self.runtime = runtime
+        self.runtime = scheduler.runtime
         self.lane = lane
         self.slots = slots
         self.control = control
-        self.taken: dict[Job[Any], None] = {}
-        self.backends: list[tuple[Endpoint, int, Backend]] = []
-        self.began = runtime.monotonic()
-        self.progress_mark = (-1, -1)  # bytes and jobs when last looked at
-        self.moved_at = self.began
-        self.finished = 0
         self.silent = False
-        self.abandoned = False
-        self.halted = False  # one half of a relay failed, or more slots can be had: take nothing more
-        self.thread = runtime.thread(self._run, lane.route.verb)
+        self._move = move
+        self._lock = self.runtime.lock()  # against being left behind between two steps
+        self._taken: dict[Job[Any], None] = {}
+        self._preparing: Task | None = None
+        self._backends: list[tuple[Endpoint, int, Backend]] = []
+        self._began = self.runtime.monotonic()
+        self._mark = (-1, -1)  # bytes and jobs when last looked at
+        self._moved_at = self._began
+        self._finished = 0
+        self._abandoned = False
+        self._halted = False  # take nothing more
+        self._thread = self.runtime.thread(self._run, lane.route.verb)
+
+    def start(self) -> None:
+        """Begins. Raises ``RuntimeError`` where this machine has no thread left."""
+        self._thread.start()
+
+    # -- for the movers ------------------------------------------------------------------------------
 
     def lend(self, endpoint: Endpoint, connections: int | None = None) -> Backend:
         """A backend for this batch; given back, or closed after a failure, when the batch is over."""
         n = connections or max(1, min(self.slots, self.lane.in_flight))
         backend = self.scheduler.pool.lend(endpoint, n)
-        self.backends.append((endpoint, n, backend))
+        self._backends.append((endpoint, n, backend))
         return backend
 
     def jobs(self, prepare: Callable[[Task], Job[Any]]) -> Iterator[Job[Any]]:
@@ -84,88 +97,108 @@ class Worker:
             if task is None:
                 return
             task.begin()
+            self._preparing = task
             try:
                 job = prepare(task)
-            except TransferError as error:
-                self.failed(task, error)
+            except Exception as raised:  # noqa: BLE001  fails this one alone, whatever it was
+                if self._prepared(None):
+                    self._failed(task, translate(raised, side="destination"))
                 continue
-            except OSError as error:
-                self.failed(task, from_oserror(error, side="destination"))
-                continue
-            self.taken[job] = None
+            if not self._prepared(job):
+                if job.end is not None:
+                    _close(job.end)
+                return
             yield job
+
+    def _prepared(self, job: Job[Any] | None) -> bool:
+        """Whether the task is still this worker's, which may have been left behind meanwhile."""
+        with self._lock:
+            self._preparing = None
+            if not self._abandoned and job is not None:
+                self._taken[job] = None
+            return not self._abandoned
 
     @property
     def ending(self) -> bool:
         """Whether to take nothing more: told to stop, a host wants a pause, or others want the slots."""
-        if self.control.stop is not None or self.abandoned or self.halted:
+        if self.control.stop is not None or self._abandoned or self._halted or self.scheduler.paused:
             return True
         for host in self.lane.hosts:
             if host.paused_until and host.paused(self.runtime.monotonic()):
                 return True
-        return self.scheduler.contended and self.runtime.monotonic() - self.began > TURN
+        return self.scheduler.contended and self.runtime.monotonic() - self._began > TURN
+
+    @property
+    def stopped(self) -> bool:
+        """Whether what is under way should be given up: told to stop, or one half of a relay failed."""
+        return self._halted or self.control.stop is not None
+
+    def halt(self) -> None:
+        """Takes nothing more."""
+        self._halted = True
 
     def over(self, job: Job[Any], size: int, digest: str, remote: bool = False) -> None:
         """Settles a job that is over, well or not."""
-        if self.abandoned or self.taken.pop(job, self) is self:
+        if not self.release(job):
             return
         task: Task = job.task
-        self.finished += 1
+        self._finished += 1
         if isinstance(job.error, CannotCopy) and self.lane.route.verb == "copy":
             self.scheduler.reroute_copy(task)
             return
         if job.error is not None:
-            self.failed(task, job.error, size)
+            self._failed(task, job.error, size)
             return
         lane = self.lane
         lane.finished += 1
-        if lane.hosts:
+        if lane.hosts or self.scheduler.strained:
             self.scheduler.succeeded(lane)
         route = "relay" if job.through else lane.route.kind
         task.tried(route, size, None)
         self.scheduler.settle(task, task.done(route, size, digest, remote))
 
-    def failed(self, task: Task, error: TransferError, size: int = 0) -> None:
-        """One attempt failed."""
+    def release(self, job: Job[Any]) -> bool:
+        """Takes a job off this worker, to be settled otherwise. ``False``: it has been already."""
+        return not self._abandoned and self._taken.pop(job, self) is None
+
+    def too_large(self, job: Job[Any]) -> None:
+        """The job's file does not fit into a spool."""
+        if self.release(job):
+            self.scheduler.reroute_large(job.task)
+
+    def hand_on(self, job: Job[Any], follows: Job[Any]) -> None:
+        """The job is half done; ``follows`` is its other half."""
+        with self._lock:
+            if self.release(job):
+                self._taken[follows] = None
+
+    def _failed(self, task: Task, error: TransferError, size: int = 0) -> None:
         began = task.began
         task.tried(self.lane.route.kind, size, error)
         self.scheduler.failed(self.lane, task, error, began)
 
-    def broken(self, error: TransferError) -> None:
-        """The batch as a whole failed: so did all that was taken; if nothing was, all that waits."""
-        jobs, self.taken = list(self.taken), {}
-        for job in jobs:
-            if job.end is not None:
-                close = getattr(job.end, "abort", None) or job.end.close
-                close()
-            self.failed(job.task, error)
-        if not jobs and self.control.stop is None:
-            self.scheduler.fail_waiting(self.lane, error)
+    # -- for those who watch -------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        error: TransferError | None = None
-        try:
-            self.move(self)
-        except TransferError as raised:
-            error = raised
-        except OSError as raised:
-            error = from_oserror(raised)
-        except Exception as raised:  # noqa: BLE001  a defect must fail its files, not hang the run
-            error = Defect.wrap(raised)
-        if error is not None and self.control.stop is not None:
-            error = self.control.stop  # closing the backend was our own doing
-        if not self.abandoned:
-            if error is not None or self.taken:
-                self.broken(error or Defect("the backend lost track of it"))
-            self._give_back(bool(error) or self.control.stop is not None)
-        self.scheduler.ended(self)
+    @property
+    def busy(self) -> int:
+        """Jobs under way."""
+        return len(self._taken)
 
-    def _give_back(self, failed: bool) -> None:
-        for endpoint, connections, backend in self.backends:
-            if failed:
-                backend.close()
-            else:
-                self.scheduler.pool.give_back(endpoint, connections, backend)
+    def names(self, most: int) -> list[str]:
+        """URLs of some files under way."""
+        return [job.task.destination.url for job in list(self._taken)[:most]]
+
+    def idle(self, now: float) -> float:
+        """Seconds for which nothing has moved."""
+        mark = (self.control.bytes, self._finished)
+        if mark != self._mark or self.control.limited or not self._taken:
+            self._mark, self._moved_at = mark, now
+        return now - self._moved_at
+
+    def make_room(self, free: int) -> None:
+        """So many more slots can be had: ends soon if another worker would have twice as many."""
+        if min(self.lane.slots, self.slots + free) >= 2 * self.slots:
+            self._halted = True
 
     def stop(self, error: TransferError) -> None:
         """From another thread: every end raises ``error`` at its next byte."""
@@ -174,5 +207,57 @@ class Worker:
 
     def cut(self) -> None:
         """From another thread: closes the connections, so that blocking calls return."""
-        for _, _, backend in list(self.backends):
+        for _, _, backend in list(self._backends):
             backend.close()
+
+    def abandon(self, error: TransferError) -> None:
+        """From another thread: its thread does not come back. Its files fail, and it is left behind."""
+        with self._lock:
+            self._abandoned = True
+            task, self._preparing = self._preparing, None
+        if task is not None:
+            self._failed(task, error)
+        self._broken(error)
+        self.scheduler.ended(self)
+
+    # -- its own thread ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        error: TransferError | None = None
+        try:
+            self._move(self)
+        except BaseException as raised:  # noqa: BLE001  whatever it was must fail its files, not hang the run
+            error = translate(raised)
+        if error is not None and self.control.stop is not None:
+            error = self.control.stop  # closing the backend was our own doing
+        try:
+            if not self._abandoned:
+                if error is not None or self._taken:
+                    self._broken(error or Defect("the backend lost track of it"))
+                self._give_back(bool(error) or self.control.stop is not None)
+        finally:
+            self.scheduler.ended(self)
+
+    def _broken(self, error: TransferError) -> None:
+        """The batch as a whole failed: so did all that was taken; if nothing was, all that waits."""
+        alone = not self._taken
+        while self._taken:
+            job, _ = self._taken.popitem()
+            if job.end is not None:
+                _close(job.end)
+            self._failed(job.task, error)
+        if alone and self.control.stop is None:
+            self.scheduler.fail_waiting(self.lane, error)
+
+    def _give_back(self, failed: bool) -> None:
+        for endpoint, connections, backend in self._backends:
+            if failed:
+                _close(backend)
+            else:
+                self.scheduler.pool.give_back(endpoint, connections, backend)
+
+
+def _close(end: Any) -> None:
+    """Drops what failed; that it cannot even be closed adds nothing to the error that is told."""
+    with suppress(Exception):
+        (getattr(end, "abort", None) or end.close)()
