@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
 
 
@@ -29,6 +29,7 @@ class Console:
         self.stream = stream
         self.wants_debug = debug
         self.quiet = quiet
+        self.mask: Callable[[str], str] = str  # takes out the secrets of the run, once they are known
         self._status = ""
 
     def debug(self, text: str) -> None:
@@ -52,7 +53,7 @@ class Console:
         """Several lines in one write, above the live line if there is one."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f",{int(now * 1000) % 1000:03d}"
-        block = "".join([f"{stamp} {level:>7}:  {visible(text)}\n" for text in texts])
+        block = "".join([f"{stamp} {level:>7}:  {visible(self.mask(text))}\n" for text in texts])
         if block:
             self._write(f"\r\x1b[K{block}{self._status}" if self._status else block)
 

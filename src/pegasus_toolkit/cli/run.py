@@ -34,6 +34,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(console))
         settings = _settings(arguments, environ)
+        console.mask = settings.credentials.mask
         early = stack.enter_context(Preconnect(settings))
         operations = _load(arguments, environ, console, early)
         if arguments.check:

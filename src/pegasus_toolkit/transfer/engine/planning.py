@@ -82,8 +82,7 @@ class Planner:
         if operation.verify_checksum_remote and checksum is None and operation.lfn:
             expected = self._from_meta(operation.lfn)
             if expected is not None:
-                checksum = Checksum(expected.algorithm, expected.digest)
-                size = expected.size if size is None else size
+                checksum = Checksum(expected.algorithm, expected.digest)  # which decides, whatever its size
         plain = checksum is None and operation.size is None and not operation.verify_checksum_remote
         if plain and (self.algorithm == "sha256" or not operation.generate_checksum):
             return self.default
