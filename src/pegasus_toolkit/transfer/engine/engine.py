@@ -21,7 +21,7 @@ from pegasus_toolkit.transfer.engine.scheduler import Scheduler
 from pegasus_toolkit.transfer.engine.watch import Watch
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
-from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Ordered, Outcome, Transfer
 from pegasus_toolkit.transfer.streams.files import discard
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
@@ -281,10 +281,9 @@ def phases(operations: Sequence[Operation]) -> Iterator[Iterator[int]]:
 
 def array_of(operations: Sequence[Operation], kind: int) -> Sequence[int]:
     """The indices of one kind of operation (0 mkdir, 1 transfer, 2 remove)."""
-    counts = getattr(operations, "counts", None)
-    if counts is not None:  # a Specification is in that order already
-        start = sum(counts[:kind])
-        return range(start, start + counts[kind])
+    if isinstance(operations, Ordered):
+        start = sum(operations.counts[:kind])
+        return range(start, start + operations.counts[kind])
     return [i for i, operation in enumerate(operations) if _kind(operation) == kind]
 
 
