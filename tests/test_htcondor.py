@@ -148,7 +148,9 @@ def test_the_log_tells_how_it_ended(event: str, ended: Ended, tmp_path: Path) ->
 
 def test_waiting_goes_on_until_the_log_says_more(tmp_path: Path) -> None:
     log = tmp_path / "x.dag.dagman.log"
-    log.write_text(events.executing(7, 1.0, "h") + events.held(7, 1.5, "via condor_hold (by user joe)", 1))
+    # DAGMan's exit code 3 says that it wants to be started again.
+    said = (events.executing(7, 1.0, "h"), events.held(7, 1.5, "via condor_hold (by user joe)", 1))
+    log.write_text("".join((*said, events.terminated(7, 1.6, 3))))
     looks: list[int] = []
 
     def meanwhile() -> None:
@@ -158,6 +160,37 @@ def test_waiting_goes_on_until_the_log_says_more(tmp_path: Path) -> None:
 
     assert dagman.wait(Queue(), str(tmp_path / "x.dag"), Given(7, 0, ""), meanwhile) == Ended(4)
     assert len(looks) == 1
+
+
+class Restarting(Queue):
+    """A queue that gives no answer for a while."""
+
+    def __init__(self, silent: int) -> None:
+        super().__init__(Job(7))
+        self.silent = silent
+
+    def jobs(self, constraint: str) -> list[Job]:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise NoPool("condor_q: no schedd at home")
+        return super().jobs(constraint)
+
+
+def test_a_queue_that_starts_again_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dagman, "_LOOK", 0)
+    monkeypatch.setattr(dagman, "_ASK", 1)
+    log = tmp_path / "x.dag.dagman.log"
+    log.write_text(events.executing(7, 1.0, "h"))
+    queue = Restarting(dagman.SILENCE - 1)
+
+    def meanwhile() -> None:
+        if queue.silent < 0:
+            log.write_text(log.read_text() + events.terminated(7, 2.0, 0))
+
+    assert dagman.wait(queue, str(tmp_path / "x.dag"), Given(7, 0, ""), meanwhile) == Ended(0)
+    log.write_text(events.executing(7, 1.0, "h"))
+    with pytest.raises(NoPool, match="no schedd at home"):
+        dagman.wait(Restarting(dagman.SILENCE), str(tmp_path / "x.dag"), Given(7, 0, ""), lambda: None)
 
 
 def test_all_that_belongs_to_a_run_is_waited_for(tmp_path: Path) -> None:

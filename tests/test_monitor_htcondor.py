@@ -28,6 +28,41 @@ def test_a_dagman_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
     assert now.counts.queued == 1
 
 
+@pytest.mark.parametrize(("status", "state"), [(3, "Held"), (1, "Failure")])
+def test_a_dagman_that_is_to_be_started_again_has_not_ended(tmp_path: Path, status: int, state: str) -> None:
+    log = recorded("held", tmp_path) / "w.dag.dagman.out"
+    end = f"**** condor_scheduniv_exec.7.0 (condor_DAGMAN) pid 30879 EXITING WITH STATUS {status}"
+    log.write_text(f"{log.read_text()}11/22/26 20:00:00 {end}\n")
+    assert seen(tmp_path).state == state
+
+
+REFUSED = """\
+11/30/26 22:20:00 ERROR: of the run before
+11/30/26 22:21:01 ** condor_scheduniv_exec.521.0 (CONDOR_DAGMAN) STARTING UP
+11/30/26 22:21:01 ** PID = 4194305
+11/30/26 22:21:01 Warning: failed to get attribute DAGNodeName
+11/30/26 22:21:01 Warning: default node log file /tmp/w.dag.nodes.log is in /tmp
+11/30/26 22:21:01 ERROR: Warning is fatal error because of DAGMAN_USE_STRICT setting
+11/30/26 22:21:01 Aborting DAG...
+11/30/26 22:21:01 **** condor_dagman (condor_DAGMAN) pid 4194305 EXITING WITH STATUS 1
+"""
+
+
+def test_what_dagman_said_before_it_gave_up_is_told(tmp_path: Path) -> None:
+    (tmp_path / "w.dag").write_text("JOB a a.sub\n")
+    (tmp_path / "w.dag.dagman.out").write_text(REFUSED)
+    now = seen(tmp_path)
+    reason = (
+        "Warning: default node log file /tmp/w.dag.nodes.log is in /tmp;"
+        " ERROR: Warning is fatal error because of DAGMAN_USE_STRICT setting"
+    )
+    assert (now.state, now.note) == ("Failure", f"DAGMan gave up: {reason}")
+    assert reason in command("analyzer", tmp_path).stdout
+    assert reason in command("status", tmp_path).stdout
+    # Nodes that failed say for themselves what happened.
+    assert "gave up" not in seen(recorded("failed", tmp_path / "other")).note
+
+
 def test_every_attempt_and_how_it_ended(tmp_path: Path) -> None:
     recorded("failed", tmp_path)
     rows = asked(
@@ -126,7 +161,7 @@ def test_the_analyzer_tells_what_to_try(tmp_path: Path) -> None:
 
 def test_the_analyzer_tells_of_what_is_held(tmp_path: Path) -> None:
     alive(recorded("held", tmp_path))
-    done = command("analyzer", tmp_path)
+    done = command("analyzer", "--exit-code", tmp_path)
     assert done.returncode == 2
     assert " # jobs held       :       1 (10.00%)" in done.stdout
     assert "try: mend what the reason names, then: condor_release 38" in done.stdout

@@ -54,10 +54,7 @@ def _run(directory: str, arguments: argparse.Namespace) -> int:
 
     console = Console(sys.stderr, debug=bool(arguments.verbose), quiet=bool(arguments.quiet))
     # Who reads JSON takes one object, and has it.
-    try:
-        return workflow_run.start(directory, console, out="nothing" if arguments.json else "text")
-    finally:
-        console.close()
+    return workflow_run.start(directory, console, out="nothing" if arguments.json else "text")
 
 
 def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> str:
@@ -103,7 +100,7 @@ def _keep(log: str) -> None:
 
 def _tell(dag: Dag, arguments: argparse.Namespace) -> None:
     submit = dag.settings.submit
-    for warning in () if arguments.quiet else dag.warnings:
+    for warning in () if arguments.quiet else (*dag.warnings, *_refused(submit)):
         if arguments.verbose or "left alone" not in warning:
             print(f"pegasus-plan: warning: {warning}", file=sys.stderr)
     message = "\n".join(_summary(dag, arguments.submit))
@@ -113,6 +110,19 @@ def _tell(dag: Dag, arguments: argparse.Namespace) -> None:
         print(json.dumps({"submit_dir": submit, "message": message}))
     else:
         print(submit if arguments.quiet else message)
+
+
+def _refused(submit: str) -> Iterator[str]:
+    """Where DAGMan, if there is one, would not run it."""
+    if not submit.startswith("/tmp"):
+        return
+    from pegasus_toolkit.engines.htcondor.schedd import strict
+
+    if strict(os.environ):
+        yield (
+            f"{submit} is below /tmp, where DAGMan writes no log unless this pool has DAGMAN_USE_STRICT = 0:"
+            " choose another place with --dir, or run it with --engine local"
+        )
 
 
 def _summary(dag: Dag, submitted: bool) -> Iterator[str]:

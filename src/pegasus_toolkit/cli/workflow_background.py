@@ -73,7 +73,4 @@ def main(arguments: tuple[str, str, int, bool, int]) -> int:
             stream.write(_BEGUN)
 
     console = Console(sys.stderr, debug=debug)
-    try:
-        return workflow_run.local(workflow_run.Wanted(directory, dag, console, jobs=jobs), begun)
-    finally:
-        console.close()
+    return workflow_run.local(workflow_run.Wanted(directory, dag, console, jobs=jobs), begun)

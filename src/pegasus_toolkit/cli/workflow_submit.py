@@ -12,6 +12,7 @@ from pegasus_toolkit.cli import workflow_remake
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.workflow_progress import Progress
 from pegasus_toolkit.cli.workflow_started import announce
+from pegasus_toolkit.dag.dagman import last_words
 from pegasus_toolkit.engines.htcondor import dagman
 from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd
 from pegasus_toolkit.engines.local.lock import Running
@@ -68,8 +69,9 @@ def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:
         console.error(f"{error}; the run itself goes on, if HTCondor does")
         return 1
     look()
-    if ended.why:
-        console.warning(ended.why)
+    why = ended.why or (last_words(dag) if ended.code and not progress.counts.get("failed") else "")
+    if why:
+        console.warning(why if ended.why else f"DAGMan gave up: {why}")
     progress.summary(ended.code, False)
     return ended.code
 

@@ -12,6 +12,7 @@ from pegasus_toolkit.dag.problems import DagError, Problem
 
 # The status of a DAG, as $DAG_STATUS tells it.
 OK, ERROR, NODE_FAILED, ABORTED, REMOVED, CYCLE, HALTED = range(7)
+RESTART = 3  # the exit code with which DAGMan asks HTCondor to start it again: not an end
 STATUSES = (
     "DAG_STATUS_OK",
     "DAG_STATUS_ERROR",
@@ -52,6 +53,37 @@ def sentence(text: str) -> Sentence | None:
     at = time.mktime((2000 + year, month, day, hour, minute, second, 0, 0, -1))
     node = _NODE.search(match[7])
     return Sentence(at, match[7].rstrip("\n"), node[1].rstrip(".") if node else "")
+
+
+_WORDS = (
+    "ERROR",
+    "Error",
+    "Warning",
+    "BAD EVENT",
+    "Aborting because",
+    "Unable to ",
+    "Failed to ",
+    "failed to ",
+)
+_USUAL = ("ERROR: the following job(s) failed", "Warning: failed to get attribute DAGNodeName")
+_TAIL, _FEW = 1 << 16, 4
+
+
+def last_words(dag: str) -> str:
+    """What DAGMan said before it gave up, on one line; "" if there is nothing but nodes that failed."""
+    for path in (f"{dag}.dagman.out", f"{dag}.lib.err"):
+        try:
+            with open(path, "rb") as stream:  # noqa: PTH123  pathlib would cost start-up time
+                stream.seek(max(0, stream.seek(0, 2) - _TAIL))
+                lines = stream.read().decode("utf-8", "replace").splitlines()
+        except OSError:
+            continue
+        began = max((n for n, text in enumerate(lines) if " STARTING UP" in text), default=0)
+        said = [found.text if (found := sentence(one)) else one.strip() for one in lines[began:]]
+        words = [one for one in said if one.startswith(_WORDS) and not one.startswith(_USUAL)]
+        if words:
+            return "; ".join(dict.fromkeys(words[-_FEW:]))
+    return ""
 
 
 def table(counts: Mapping[str, int]) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from heapq import merge
 
 from pegasus_toolkit.dag import events, rescue
-from pegasus_toolkit.dag.dagman import Sentence, sentence
+from pegasus_toolkit.dag.dagman import RESTART, Sentence, sentence
 from pegasus_toolkit.dag.events import Event, EventLog
 from pegasus_toolkit.dag.problems import DagError
 from pegasus_toolkit.monitor import sources
@@ -151,8 +151,14 @@ class _Filling:
         elif text.startswith("Bootstrapping"):
             self._bootstrapping(one.at)
         elif "EXITING WITH STATUS " in text:
-            self._run("ended", one.at)
-            self._run("status", text.rpartition(" ")[2])
+            self._exiting(one.at, int(text.rpartition(" ")[2]), "pegasus-run" not in text)
+
+    def _exiting(self, at: float, status: int, condor: bool) -> None:
+        if condor and status == RESTART:  # HTCondor starts it again; nobody runs it until then
+            self._run("pid", None)
+            return
+        self._run("ended", at)
+        self._run("status", status)
 
     def _run(self, column: str, value: object) -> None:
         """Of the last run."""

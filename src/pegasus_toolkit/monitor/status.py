@@ -10,7 +10,7 @@ import sqlite3
 import time
 from typing import NamedTuple
 
-from pegasus_toolkit.dag import process
+from pegasus_toolkit.dag import dagman, process
 from pegasus_toolkit.monitor.locate import Run
 
 _STARTED = ("pre", "idle", "running", "held", "post")
@@ -112,7 +112,7 @@ def _state(
         return "Unknown", "what runs it left no log" if begun else "it was not started yet"
     _, ended, pid, code = last
     if ended is not None:
-        return _over(code, counts)
+        return _over(run, code, counts)
     if pid is not None and not alive(run, pid):
         text = f"what ran it (process {pid}) is gone from this machine and did not say why"
         return "Unknown", f"{text}; start it again to go on from here"
@@ -121,9 +121,11 @@ def _state(
     return "Running", f"{held} held" if held else ""
 
 
-def _over(code: int | None, counts: Counts) -> tuple[str, str]:
+def _over(run: Run, code: int | None, counts: Counts) -> tuple[str, str]:
     if code == 0 and counts.failed:  # a final node that does well makes it so
         return "Failure", f"it ended with exit code 0, but {counts.failed} failed"
+    if code and not counts.failed and (words := dagman.last_words(run.dag)):
+        return "Failure", f"DAGMan gave up: {words}"
     return ("Failure", "") if code else ("Success", "")
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.dag import events, rescue
-from pegasus_toolkit.engines.htcondor.schedd import Job, Schedd, Submission, text
+from pegasus_toolkit.dag.dagman import RESTART
+from pegasus_toolkit.engines.htcondor.schedd import Job, NoPool, Schedd, Submission, text
 from pegasus_toolkit.engines.local.lock import Lock, Running
 
 FAILED, REMOVED = 1, 2  # exit codes, as DAGMan's
@@ -19,6 +20,7 @@ _BY_HAND = 1  # HTCondor's number for a job that somebody holds on purpose
 _LOOK = 1.0  # seconds between two looks at the log of DAGMan's job
 _ASK = 30  # looks between two questions to the queue: whether DAGMan's job is there
 _GONE = 2  # questions in a row that found nothing
+SILENCE = 20  # questions in a row without an answer
 # Paths of credentials: a sub-workflow is planned by DAGMan, with what the whole was planned with.
 _INHERITED = (
     "X509_*",
@@ -99,9 +101,13 @@ def _not_local(dag: str) -> None:
 
 
 def wait(schedd: Schedd, dag: str, given: Given, meanwhile: Callable[[], None]) -> Ended:
-    """Waits for the end of DAGMan, and calls ``meanwhile`` every second or so. Raises ``NoPool``."""
+    """Waits for the end of DAGMan, and calls ``meanwhile`` every second or so.
+
+    A queue that does not answer may be starting again, and its jobs go on meanwhile. Raises ``NoPool`` where
+    it is silent for :data:`SILENCE` questions.
+    """
     log = events.EventLog(dag + _LOG, given.offset)
-    looks = gone = 0
+    looks = gone = silent = 0
     while True:
         for event in log:
             if event.cluster == given.cluster and (ended := _ended(event)) is not None:
@@ -111,14 +117,23 @@ def wait(schedd: Schedd, dag: str, given: Given, meanwhile: Callable[[], None]) 
         meanwhile()
         time.sleep(_LOOK)
         looks += 1
-        if looks % _ASK == 0:
+        if looks % _ASK:
+            continue
+        try:
             gone = 0 if schedd.jobs(f"ClusterId == {given.cluster}") else gone + 1
+            silent = 0
+        except NoPool:
+            silent += 1
+            if silent >= SILENCE:
+                raise
 
 
 def _ended(event: events.Event) -> Ended | None:
     if event.kind == events.TERMINATED:
         if event.returned is None:
             return Ended(FAILED, f"DAGMan was ended by signal {event.signal}")
+        if event.returned == RESTART:
+            return None  # it waits in the queue to be started again
         return Ended(event.returned)
     if event.kind == events.ABORTED:
         return Ended(REMOVED, f"DAGMan was removed: {event.reason or 'by its user'}")

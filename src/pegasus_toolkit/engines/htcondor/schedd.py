@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -71,6 +72,19 @@ def find(environ: Mapping[str, str]) -> Schedd:
 def installed(environ: Mapping[str, str]) -> bool:
     """Whether HTCondor is on this machine, as far as can be told without asking it anything."""
     return bool(shutil.which(SUBMIT, path=environ.get("PATH"))) or any(_configurations(environ))
+
+
+def strict(environ: Mapping[str, str]) -> bool:
+    """Whether DAGMan is here, and takes its warnings for errors, as it does where nobody changed that."""
+    asked = shutil.which("condor_config_val", path=environ.get("PATH"))
+    if asked is None or not shutil.which(SUBMIT, path=environ.get("PATH")):
+        return False
+    words = [asked, "DAGMAN_USE_STRICT"]
+    try:
+        done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return done.stdout.strip() != "0"
 
 
 def _configurations(environ: Mapping[str, str]) -> Iterator[bool]:

@@ -130,7 +130,9 @@ def _own_limits(dag: Dag) -> dict[str, str]:
 def config(dag: Dag) -> str:
     """DAGMan's own settings for this run."""
     table = dag.settings.profiles.get("dagman", {})
-    lines = ["DAGMAN_GENERATE_SUBDAG_SUBMITS = TRUE"]
+    # A queue that went down may run a job again that had ended, and say so: no reason to end the DAG (1, but
+    # for jobs that run again: 4).
+    lines = ["DAGMAN_GENERATE_SUBDAG_SUBMITS = TRUE", "DAGMAN_ALLOW_EVENTS = 5"]
     for key, name in (
         ("maxidle", "MAX_JOBS_IDLE"),
         ("maxpre", "MAX_PRE_SCRIPTS"),

@@ -17,7 +17,6 @@ from pegasus_toolkit.transfer.spec.entries import (
     TransferEntry,
     UrlEntry,
 )
-from pegasus_toolkit.transfer.url import literal
 
 
 def specification(node: Node) -> bytes:
@@ -60,5 +59,5 @@ def _place(pfn: Pfn) -> UrlEntry:
 
 
 def written(url: str) -> str:
-    """In a specification ``$`` and ``%`` mean something in a local URL; here they are letters."""
-    return literal(url) if url.startswith("file:") else url
+    """In a specification ``$`` begins a variable in a local path; here it is a letter."""
+    return url.replace("$", "$$") if url.startswith("file:") else url
