@@ -313,7 +313,7 @@ class TestIndex:
 
     def html(self, odd: Start, world: World, body: str, kind: str = "text/html; charset=utf-8") -> list[str]:
         pages = {"/d/": Reply(body.encode(), headers={"Content-Type": kind})}
-        empty = Reply(b"<html>", headers={"Content-Type": "text/html"})
+        empty = Reply(b"<title>Index of it</title>", headers={"Content-Type": "text/html"})
         server = odd(lambda request: pages.get(request.target, empty))
         found = list(world.open(server.authority).list("/d"))
         assert all(request.target.startswith("/d/") for request in server.requests)

@@ -66,7 +66,7 @@ class Scheme(NamedTuple):
 
 _LOCAL = Scheme("local.backend", remote=False, plugin=False)
 _HTTP = Scheme(
-    "http.backend", "http", quoted=True, folded=True, web=True, encrypted=False, port=80, writes=False,
+    "web", "http", quoted=True, folded=True, web=True, encrypted=False, port=80, writes=False,
     certificate=False, credentials=("config",),
 )  # fmt: skip
 _HTTPS = _HTTP._replace(encrypted=True, port=443)

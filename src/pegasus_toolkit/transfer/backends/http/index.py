@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 import msgspec
 
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page
 from pegasus_toolkit.transfer.clients.curl.exchange import Answer
-from pegasus_toolkit.transfer.clients.curl.loop import Loop, fetch
-from pegasus_toolkit.transfer.clients.curl.session import Session
-from pegasus_toolkit.transfer.errors import ServerFault, Unsupported
-from pegasus_toolkit.transfer.interface import Entry
+from pegasus_toolkit.transfer.errors import Denied, ServerFault, TransferError, Unsupported
 
-PAGE = 256 << 20  # bytes of one index page, at most
-DEPTH = 100  # directories below each other, at most: a server may link in circles
+TITLES = ("index of", "directory listing")  # of an index page that links to nothing, in lower case
 
 
 class _Item(msgspec.Struct):
@@ -26,93 +22,97 @@ class _Item(msgspec.Struct):
     size: int | None = None
 
 
-class Name(msgspec.Struct, frozen=True):
-    """What stands in one directory, percent-encoded as in a link to it."""
-
-    name: str
-    directory: bool
-    size: int | None = None
-
-
-def walk(session: Session, loop: Loop, prefix: str) -> Iterator[Entry]:
-    """All files below, and the empty directories. Raises ``NotFound``, or ``Unsupported`` where the
-    server shows no index. Paths begin with ``prefix`` as it was given."""
-    path, _, query = prefix.partition("#")[0].partition("?")
-    root = path.rstrip("/") + "/"
-    below = [(root, 0)]
-    while below:
-        directory, depth = below.pop()
-        names = _read(session, loop, directory, query)
-        if not names and depth:
-            yield Entry(directory.rstrip("/"), None, True)
-        for item in names:
-            if not item.directory:
-                yield Entry(directory + item.name, item.size)
-            elif depth >= DEPTH:
-                raise ServerFault(f"directories go more than {DEPTH} deep", url=session.url(directory))
-            else:
-                below.append((f"{directory}{item.name}/", depth + 1))
-
-
-def _read(session: Session, loop: Loop, directory: str, query: str) -> list[Name]:
-    answer = Answer(session, session.url(directory + (f"?{query}" if query else "")), limit=PAGE)
-    fetch(loop, answer)
+def read(answer: Answer) -> Page:
+    """What stands in the directory whose page this is. Raises ``Unsupported`` where it is no index."""
+    shown = answer.shown()
     assert answer.head is not None
-    if len(answer.body) > PAGE:
-        raise Unsupported(f"the index page has more than {PAGE >> 20} MiB", url=answer.shown())
     kind = answer.head.get("content-type").lower()
+    if answer.status != 200 or not urlsplit(answer.url).path.endswith("/"):
+        raise Unsupported("no index of this directory: the server answers with something else", url=shown)
     if "json" in kind:
-        return _of_json(bytes(answer.body), answer.shown())
+        return _of_json(bytes(answer.body), shown)
     if "html" in kind:
-        return _of_html(bytes(answer.body), answer.url)
-    raise Unsupported("no index of this directory", url=answer.shown(), hint="name its files one by one")
+        return _of_html(bytes(answer.body), answer.url, shown)
+    raise Unsupported("no index of this directory", url=shown, hint="name its files one by one")
 
 
-def _of_json(body: bytes, shown: str) -> list[Name]:
+def _of_json(body: bytes, shown: str) -> Page:
     try:
         items = msgspec.json.decode(body, type=list[_Item])
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise Unsupported("an index in JSON that is not nginx's", url=shown) from None
-    names = []
+    names, wrong = [], None
     for item in items:
-        if item.type in ("file", "directory") and _plain(item.name):
-            directory = item.type == "directory"
-            names.append(Name(quote(item.name, safe=""), directory, None if directory else item.size))
-    return names
+        if not _plain(item.name):
+            wrong = _elsewhere(item.name, shown)
+            continue
+        directory = item.type == "directory"
+        names.append(Found(quote(item.name, safe=""), directory, None if directory else item.size))
+    return Page(names, wrong=wrong)
 
 
-def _of_html(body: bytes, url: str) -> list[Name]:
-    links = _Links()
-    links.feed(body.decode("utf-8", "surrogateescape"))
+def _of_html(body: bytes, url: str, shown: str) -> Page:
+    page = _Links()
+    page.feed(body.decode("utf-8", "surrogateescape"))
+    if page.asks_password:
+        raise Denied("a page to log in at, in place of the directory's index", url=shown)
     here = urlsplit(url)
-    found: dict[str, Name] = {}
-    for link in links.found:
+    above = here.path.rstrip("/").rpartition("/")[0] + "/"
+    names: dict[str, Found] = {}
+    wrong, index = None, page.title.strip().lower().startswith(TITLES)
+    for link in page.found:
         try:
             there = urlsplit(urljoin(url, link))
         except ValueError:
             continue
-        # "?C=N;O=D" are columns to sort by; everything above or elsewhere is not in the directory.
-        if (there.scheme, there.netloc) != (here.scheme, here.netloc) or there.query:
+        if (there.scheme, there.netloc) != (here.scheme, here.netloc):
             continue
-        if not there.path.startswith(here.path):
+        index = index or (there.path == above and (above != "/" or link[:1] != "/"))
+        # "?C=N;O=D" are columns to sort by; everything above or elsewhere is not in the directory.
+        if there.query or not there.path.startswith(here.path):
             continue
         name, slash, more = there.path[len(here.path) :].partition("/")
-        if _plain(unquote(name)) and not more:
-            found[name] = Name(quote(name, safe="%~!$&'()*+,;=:@-._", errors="surrogateescape"), bool(slash))
-    return list(found.values())
+        if not name or more:
+            continue
+        if _plain(unquote(name)):
+            spelled = quote(name, safe="%~!$&'()*+,;=:@-._", errors="surrogateescape")
+            names[name] = Found(spelled, bool(slash))
+        else:
+            wrong = _elsewhere(unquote(name), shown)
+    if not index and not names:
+        text = "no index of this directory: a page that links to nothing in it"
+        raise Unsupported(text, url=shown, hint="it may be a page to log in at; name its files one by one")
+    return Page(list(names.values()), wrong=wrong)
 
 
 def _plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and "\0" not in name
 
 
+def _elsewhere(name: str, shown: str) -> TransferError:
+    return ServerFault(f"the index names {name!r}, which is not in the directory", url=shown)
+
+
 class _Links(HTMLParser):
-    """Collects what ``<a href>`` names."""
+    """Collects what ``<a href>`` names, the title, and whether a password is asked for."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
+        self.title = ""
+        self.asks_password = False
+        self._in_title = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._in_title = tag == "title"
         if tag == "a":
             self.found += [value for name, value in attrs if name == "href" and value]
+        elif tag == "input" and ("type", "password") in attrs:
+            self.asks_password = True
+
+    def handle_data(self, data: str) -> None:
+        if self._in_title:
+            self.title += data
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in_title = False

@@ -42,10 +42,14 @@ class Found(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One page of a directory's listing; ``more`` is what the next is asked for with, ``None`` at the end."""
+    """One page of a directory's listing; ``more`` is what the next is asked for with, ``None`` at the end.
+
+    ``wrong``: of an entry that was not understood. It fails the listing, but only after all others came.
+    """
 
     found: list[Found]
     more: Any = None
+    wrong: TransferError | None = None
 
 
 Noted = Callable[[str, str], None]  # final path, name aside

@@ -8,55 +8,47 @@ those of the source.
 
 from __future__ import annotations
 
-import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-from pegasus_toolkit.transfer.backends.http.backend import WANT_DIGEST
+from pegasus_toolkit.transfer.backends.http.files import WANT_DIGEST
 from pegasus_toolkit.transfer.backends.http.site import Login
-from pegasus_toolkit.transfer.backends.http.uploads import Put
-from pegasus_toolkit.transfer.backends.webdav.put import DavPut, DavPuts
-from pegasus_toolkit.transfer.backends.webdav.steps import Step, alone
+from pegasus_toolkit.transfer.backends.shared.files import Found, Sending, Stored, perhaps
+from pegasus_toolkit.transfer.backends.shared.runner import Steps
+from pegasus_toolkit.transfer.backends.shared.upload import store
+from pegasus_toolkit.transfer.backends.webdav.files import DavFiles
+from pegasus_toolkit.transfer.clients.curl.exchange import Answer
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.session import Session
-from pegasus_toolkit.transfer.engine.finish import finish_get
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
+    CannotCopy,
     Corrupted,
-    Defect,
     NoSpace,
     ServerFault,
     TimedOut,
     TransferError,
 )
-from pegasus_toolkit.transfer.interface import Control, Data, Entry, Job, Requirement, Sink, Source
-from pegasus_toolkit.transfer.streams.pipe import Pipe
+from pegasus_toolkit.transfer.interface import Control, Data, Job, Requirement
 
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
 
-FINAL = (Cancelled, TimedOut, NoSpace)  # after anything else that a server says, the file goes through here
+FINAL = (Cancelled, TimedOut, NoSpace)  # after anything else that a server says, the file goes another way
 COMMON = "adler32"  # the digest that grid storage keeps of every file
 TAIL = 4096  # bytes of a COPY's answer that are kept
 PATIENCE = 600  # seconds that a server may say nothing while it copies
 
 
-class Copy(Step):
+class Copy(Answer):
     """A COPY, whose answer is read while it goes on."""
 
     patience = PATIENCE
 
-    def __init__(
-        self,
-        session: Session,
-        path: str,
-        then: Callable[[Step], None],
-        extra: tuple[str, ...],
-        control: Control,
-    ) -> None:
-        super().__init__(session, "COPY", path, then, extra=extra)
+    def __init__(self, session: Session, path: str, extra: tuple[str, ...], control: Control) -> None:
+        super().__init__(session, session.url(path), "COPY")
+        self.extra = extra
         self._control = control
         self._moved = 0
 
@@ -89,99 +81,75 @@ class Copy(Step):
         return ServerFault(f"the servers' own copy failed: {what}", url=self.shown(), host=self.session.host)
 
 
-class DavCopy(DavPut):
-    """One file: COPY aside, a look at what came, MOVE."""
+class Copying(Sending):
+    """One file, with what is known of its source."""
 
-    def __init__(self, batch: Copies, job: Job[Any]) -> None:
-        super().__init__(batch, batch.server, job, job.destination)
-        self.copies = batch
-        self.source: Entry | None = None
-
-    @property
-    def large(self) -> bool:
-        """As if it were: its collection must be there beforehand."""
-        return True
-
-    def begin(self) -> None:
-        """Learns what the source is."""
-        try:
-            self.source = self.copies.reader.inspect(self.job.path, COMMON)
-            if self.job.required.size not in (None, self.source.size):
-                what = f"{self.source.size} bytes, {self.job.required.size} expected"
-                raise Corrupted(what, url=self.job.path, side="source")
-        except TransferError as error:
-            error.side = error.side or "source"
-            return self.over(error)
-        self.prepare()
-
-    def send(self) -> None:
-        """The COPY: at the destination, or for a push at the source."""
-        self.where = self.name
-        self.batch.aside[self.name] = self
-        self.copies.copy(self)
-
-    def copied(self, step: Step) -> None:
-        """The COPY is over."""
-        assert isinstance(step, Copy)
-        error = step.outcome()
-        self.answered = step.status > 0
-        if error is None:
-            self.start("HEAD", self.name, self._compare, f"Want-Digest: {WANT_DIGEST[COMMON]}")
-        else:
-            if step.status and not isinstance(error, FINAL):
-                self.copies.refused.append(self.job)
-            self.drop(error)
-
-    def _compare(self, step: Step) -> None:
-        error = step.failed()
-        if error is not None or step.head is None or self.source is None:
-            return self.drop(error or ServerFault("no answer", url=step.shown()))
-        told = step.head.digests().get(COMMON)
-        ours = self.source.digest
-        if self.source.size is not None and step.head.length != self.source.size:
-            what = f"{step.head.length} bytes came, {self.source.size} expected"
-            return self.drop(Corrupted(what, url=step.shown(), side="destination"))
-        if told and ours is not None and ours != (COMMON, told):
-            what = f"{ours[0]} is {told}, at the source {ours[1]}"
-            return self.drop(Corrupted(what, url=step.shown(), side="destination"))
-        self.job.size = self.source.size or 0
-        self.publish()
+    def __init__(self, job: Job[Any], path: str, found: Found) -> None:
+        super().__init__(job)
+        self.path = path
+        self.found = found
+        self.refused = False  # by a server
 
 
-class Copies(DavPuts):
-    """One batch of copies. ``refused``: jobs whose servers would not, or could not."""
+class CopyFiles(DavFiles):
+    """The destination, where what is written comes by a COPY."""
 
     def __init__(self, reader: WebDav, writer: WebDav, control: Control) -> None:
-        super().__init__(writer.loop, writer.server, writer.clean)
+        super().__init__(writer.session, writer.files.learned)
+        self.noted = writer.files.noted
         self.reader = reader
         self.writer = writer
         self.control = control
-        self.refused: deque[Job[Any]] = deque()
 
-    def put(self, job: Job[Any]) -> Put:
-        """One file's copy, not begun yet."""
-        return DavCopy(self, job)
+    def write(self, sending: Sending, name: str) -> Steps[Stored]:
+        """A COPY, and a look at what came of it."""
+        assert isinstance(sending, Copying)
+        copy = yield self._copy(sending.path, name)
+        if (error := copy.outcome()) is not None:
+            sending.refused = copy.status > 0 and not isinstance(error, FINAL)
+            raise perhaps(error, "copy") if copy.status else error
+        seen = yield self.ask("HEAD", name, f"Want-Digest: {WANT_DIGEST[COMMON]}")
+        if (error := seen.failed()) is not None:
+            raise error
+        told, ours = seen.head.digests().get(COMMON), sending.found.digest
+        if told and ours is not None and ours != (COMMON, told):
+            text = f"{ours[0]} is {told}, at the source {ours[1]}"
+            raise Corrupted(text, url=self.url(name), side="destination")
+        sending.sent = sending.found.size or 0
+        return Stored(None if sending.found.size is None else seen.head.length)
 
-    def copy(self, one: DavCopy) -> None:
-        """Within the server; else a pull; else a push, one at a time."""
-        reader, writer = self.reader.session, self.session
-        to = f"Destination: {writer.url(one.name).partition('?')[0]}"
-        if reader.origin == writer.origin:
-            return self.send(Copy(writer, one.job.path, one.copied, (to, "Overwrite: T"), self.control))
-        headers = lent(self.reader.login, self.writer.login)
+    def _copy(self, path: str, name: str) -> Copy:
+        """Within the server; else a pull; else a push."""
+        reader, writer, overwrite = self.reader, self.writer, "Overwrite: T"
+        to = f"Destination: {self.url(name)}"
+        if reader.session.origin == self.session.origin:
+            return Copy(self.session, path, (to, overwrite), self.control)
+        headers = lent(reader.login, writer.login)
         if headers is not None:
-            extra = (f"Source: {reader.url(one.job.path)}", "Overwrite: T", "Credential: none", *headers)
-            return self.send(Copy(writer, one.name, one.copied, extra, self.control))
-        extra = (
-            to,
-            "Overwrite: T",
-            "Credential: none",
-            *(lent(self.writer.login, self.reader.login) or ()),
-        )
-        step = Copy(reader, one.job.path, one.copied, extra, self.control)
-        with suppress(TransferError):  # the step has it
-            alone(self.reader.side, step)
-        one.copied(step)
+            source = f"Source: {reader.session.url(path)}"
+            return Copy(self.session, name, (source, overwrite, "Credential: none", *headers), self.control)
+        headers = lent(writer.login, reader.login) or ()
+        return Copy(reader.session, path, (to, overwrite, "Credential: none", *headers), self.control)
+
+
+def copied(files: CopyFiles, job: Job[None]) -> Steps[None]:
+    """One file: what the source is; COPY aside, compared, MOVE. Raises ``CannotCopy``."""
+    try:
+        found = yield from files.reader.files.inspect(job.path, COMMON)
+        if job.required.size not in (None, found.size):
+            text = f"{found.size} bytes, {job.required.size} expected"
+            raise Corrupted(text, url=files.reader.files.url(job.path))
+    except TransferError as error:
+        error.side = error.side or "source"
+        raise
+    sending = Copying(Job(job.destination, "", job.required, None), job.path, found)
+    try:
+        yield from store(files, sending)
+    except TransferError as error:
+        if sending.refused:
+            raise CannotCopy(error.message, url=error.url, host=error.host) from error
+        raise
+    job.size = found.size or 0
 
 
 def lent(passive: Login, active: Login) -> tuple[str, ...] | None:
@@ -213,41 +181,10 @@ def able(reader: WebDav, writer: WebDav, required: Requirement) -> bool:
 def copies(
     jobs: Iterator[Job[None]], reader: WebDav, writer: WebDav, control: Control
 ) -> Iterator[Job[None]]:
-    """Each job when it is over; what the servers would not do goes through here, one by one."""
-    batch = Copies(reader, writer, control)
-    made: Iterator[Job[Any]] = batch.run(cast("Iterator[Job[Any]]", jobs))
-    for job in made:
-        if job not in batch.refused:
-            yield job
-    for job in batch.refused:
-        _through(job, reader, writer, control)
-        yield job
-
-
-def _through(job: Job[Any], reader: WebDav, writer: WebDav, control: Control) -> None:
-    pipe = Pipe(job.path, job.required, control)
-    job.error, job.through = None, True
-    pump = threading.Thread(target=_pump, args=(job, reader, pipe), daemon=True)
-    pump.start()
-    try:
-        pipe.wait_for_size()
-        for put in writer.put(iter([Job[Source](job.destination, "", job.required, pipe.source)])):
-            job.error = put.error
-    except TransferError as error:
-        job.error = error
-    finally:
-        pipe.source.close()
-        pump.join()
-    job.size, job.digest = pipe.check.count, pipe.digest or ""
-
-
-def _pump(job: Job[Any], reader: WebDav, pipe: Pipe) -> None:
-    try:
-        for got in reader.get(iter([Job[Sink](job.path, "", job.required, pipe.sink)])):
-            if got.error is not None:
-                pipe.fail(got.error)
-            finish_get(got)
-    except TransferError as error:
-        pipe.fail(error)
-    except Exception as error:  # noqa: BLE001  must reach the other end of the pipe
-        pipe.fail(Defect.wrap(error))
+    """Each job when it is over."""
+    files = CopyFiles(reader, writer, control)
+    stories = ((job, copied(files, job)) for job in jobs)
+    with closing(writer.runner().run(stories, writer.abilities.in_flight)) as tasks:
+        for task in tasks:
+            task.item.error = task.error
+            yield task.item

@@ -90,6 +90,23 @@ def of_status(
     return kind(text, url=url, host=host, hint=hint)
 
 
+def require_file(head: Head, url: str, host: str) -> None:
+    """Raises for an answer that is a success, but holds no file."""
+    if head.status == 202:
+        raise ServerFault(
+            "HTTP 202: the server has the file not at hand yet",
+            url=url,
+            host=host,
+            hint="it may come from tape, or is being made: try again later",
+        )
+    if head.status in (204, 205):
+        raise NotFound(f"HTTP {head.status}: the server has no content under this name", url=url, host=host)
+    if head.status == 206:
+        raise ServerFault("a part came that was not asked for", url=url, host=host)
+    if head.status != 200:
+        raise ServerFault(f"HTTP {head.status} is no answer with a file", url=url, host=host)
+
+
 def _hint(status: int, host: str, section: str | None) -> str:
     if status == 407:
         return "the proxy wants a user and password: http_proxy=http://user:password@host:port"

@@ -161,6 +161,17 @@ class Answer(Exchange):
         self.most = limit  # bytes; what is beyond is not read
         self.body = bytearray()
 
+    @property
+    def status(self) -> int:
+        """Of the last answer; 0 where there was none."""
+        return self.head.status if self.head is not None else 0
+
+    def refusal(self) -> TransferError:
+        """The error that the status stands for, whatever it is."""
+        assert self.head is not None
+        section = self.session.access.section
+        return errors.of_status(self.head, self.shown(), self.session.host, section)
+
     def begin(self, head: Head) -> None:
         self.body.clear()
         self.take = self._keep

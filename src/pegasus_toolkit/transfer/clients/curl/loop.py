@@ -28,7 +28,7 @@ class Teller(Protocol):
 class Easy:
     """A libcurl handle, used for one exchange after the other."""
 
-    __slots__ = ("aim", "exchange", "handle", "lines", "task")
+    __slots__ = ("aim", "exchange", "handle", "lines", "session", "task")
 
     def __init__(self, session: Session) -> None:
         self.lines: list[bytes] = []
@@ -38,6 +38,7 @@ class Easy:
 
     def _renew(self, session: Session) -> None:
         self.aim: Any = None
+        self.session = session
         self.handle = session.handle()
         self.handle.setopt(pycurl.HEADERFUNCTION, self.lines.append)
         self.handle.setopt(pycurl.WRITEFUNCTION, self._body)
@@ -49,6 +50,9 @@ class Easy:
         self.exchange = exchange
         self.lines.clear()
         exchange.lines = self.lines
+        if exchange.session is not self.session:  # what was set for one server is not for another
+            self.handle.close()
+            self._renew(exchange.session)
         aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method, exchange.session.digest)
         if aim != self.aim:
             if self.aim is not None and exchange.session.holds_secret_from(self.aim[0], exchange.target):
@@ -103,10 +107,14 @@ class Easy:
 
 
 class Loop:
-    """Keeps exchanges under way. One thread at a time uses it; any may call ``wake`` and ``close``."""
+    """Keeps exchanges under way. One thread at a time uses it; any may call ``wake`` and ``close``.
 
-    def __init__(self, session: Session, connections: int) -> None:
+    ``once``: it is closed after its first batch.
+    """
+
+    def __init__(self, session: Session, connections: int, once: bool = False) -> None:
         self.session = session
+        self._once = once
         self.connections = max(1, connections)
         self.active: dict[Any, Easy] = {}
         self._idle: list[Easy] = []
@@ -138,6 +146,7 @@ class Loop:
                 self._retire(easy)
             with self._lock:
                 self._busy = False
+                self._closed = self._closed or self._once
                 if self._closed:
                     self._dispose()
 

@@ -19,19 +19,22 @@ class Upload:
     def __init__(self, content: Data = b"") -> None:
         self.size: int | None = len(content)  # ``None``: not known before the end
         self.stopped = False  # set to have a stream raise at its next read
+        self.sent = 0  # bytes
         self._view = memoryview(content)
-        self._at = 0
 
     def read(self, n: int) -> bytes:
         """Up to n bytes; b"" at the end."""
-        part = bytes(self._view[self._at : self._at + n])
-        self._at += len(part)
+        part = bytes(self._view[self.sent : self.sent + n])
+        self.sent += len(part)
         return part
 
     def rewind(self) -> bool:
         """Back to the start; whether that was possible."""
-        self._at = 0
+        self.sent = 0
         return True
+
+    def close(self) -> None:
+        """Nothing is read any more. Idempotent."""
 
 
 class Stream(Upload):
@@ -40,7 +43,6 @@ class Stream(Upload):
     def __init__(self, source: Source, first: bytes, size: int | None) -> None:
         super().__init__()
         self.size = size
-        self.sent = 0
         self._first = first
         self._ahead = Ahead(source) if source.file is not None and (size or 0) >= LARGE else None
         self._source: Source | Ahead = self._ahead or source
