@@ -52,6 +52,9 @@ class SourceLayer:
         while block := self.read(CHUNK):
             yield block
 
+    def passed(self, n: int) -> None:
+        self.inner.passed(n)
+
     def close(self) -> None:
         self.inner.close()
 
@@ -145,6 +148,9 @@ class SinkLayer:
     def write(self, data: Data) -> None:
         self.inner.write(data)
         self.count += len(data)
+
+    def passed(self, n: int) -> None:
+        self.inner.passed(n)
 
     def commit(self) -> str:
         return self.inner.commit()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import io
+import json
 import os
 import pty
 import re
 import struct
 import subprocess
 import termios
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -211,3 +215,66 @@ def test_no_live_line_where_none_is_wanted(
     assert code == 2
     assert "\x1b" not in said
     assert ("INFO:  done" in said) == (options != ("-q",))
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that nobody has read for long."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    yield reader, writer
+    for end in (reader, writer):
+        with suppress(OSError):
+            os.close(end)
+
+
+def test_lines_that_nobody_reads_wait_and_hold_nothing_up(full_pipe: tuple[int, int]) -> None:
+    reader, writer = full_pipe
+    with os.fdopen(os.dup(writer), "w") as stream:
+        log = Console(stream)
+        for n in range(1000):
+            log.info(f"line {n}")
+        os.set_blocking(reader, False)
+        read = b""
+        while not log.flush() or not read.endswith(b"line 999\n"):
+            with suppress(BlockingIOError):
+                read += os.read(reader, 1 << 16)
+    lines = [line.rpartition(b"INFO:  ")[2] for line in read.splitlines()]
+    assert lines == [b"line %d" % n for n in range(1000)]
+
+
+def test_what_is_too_much_is_counted(full_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pegasus_toolkit.cli.console.MOST_WAITING", 100)
+    reader, writer = full_pipe
+    with os.fdopen(os.dup(writer), "w") as stream:
+        log = Console(stream)
+        for n in range(10):
+            log.info(f"line {n}" + "." * 60)
+        os.set_blocking(reader, False)
+        read = b""
+        while not log.flush() or b"missing" not in read:
+            with suppress(BlockingIOError):
+                read += os.read(reader, 1 << 16)
+    assert b"9 lines are missing here" in read
+
+
+def test_a_full_standard_error_does_not_hold_up_the_end(tmp_path: Path, full_pipe: tuple[int, int]) -> None:
+    for n in range(50):
+        (tmp_path / f"a{n}").write_bytes(b"abc")
+    spec = write(tmp_path / "s", [entry(tmp_path / f"a{n}", tmp_path / f"b{n}") for n in range(50)])
+    command = [PROGRAM, "-f", str(spec), "-d", "--failed", "left", "--report", "report"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=full_pipe[1]) as process:
+        try:
+            while process.poll() is None and not (tmp_path / "left").exists():
+                time.sleep(0.01)
+            process.terminate()  # while it waits for a reader of its last lines
+            process.wait(timeout=20)
+        finally:
+            process.kill()
+    assert json.loads((tmp_path / "left").read_text()) == []
+    assert b'"type":"summary"' in (tmp_path / "report").read_bytes()
+    assert all((tmp_path / f"b{n}").exists() for n in range(50))

@@ -119,6 +119,16 @@ def test_what_meta_files_expect_holds_where_remote_verification_is_asked_for(
     assert ".meta" in str(told.of(1).error)
 
 
+def test_the_digest_of_a_meta_file_decides_whatever_size_it_tells(world: World, tmp_path: Path) -> None:
+    world.store("a")["/f"] = b"content"
+    expected = {"checksum.type": "sha256", "checksum.value": sha(b"content"), "size": "3"}
+    (tmp_path / "f.meta").write_text(json.dumps([{"_id": "f", "_attributes": expected}]))
+    checked = move(1, "memory://a/f", "remote://b/g", lfn="f", verify_checksum_remote=True)
+    summary, _ = world.run(checked, directory=str(tmp_path))
+    assert summary.exit_code == 0
+    assert world.store("b")["/g"] == b"content"
+
+
 def test_a_link_to_a_remote_file_is_a_copy(world: World, tmp_path: Path) -> None:
     world.store("a")["/f"] = b"content"
     summary, told = world.run(move(1, "remote://a/f", f"symlink://{tmp_path}/f"))

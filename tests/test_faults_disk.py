@@ -55,6 +55,14 @@ def fill(disk: Path, left: int) -> None:
         filler.write(bytes(free - left))
 
 
+def test_a_directory_that_something_is_mounted_on(disk: Path) -> None:
+    ((_, error),) = Local().remove([str(disk.parent)], recursive=True)
+    assert error is not None
+    assert error.url == str(disk), "the whole path of what is busy"
+    assert "mounted there" in str(error)
+    assert error.exit_code == 1
+
+
 @pytest.mark.parametrize("algorithm", ["sha256", ""])
 @pytest.mark.parametrize("size", [ROOM + 1, 3 * ROOM, 40 * BLOCK])
 def test_copy(disk: Path, tmp_path: Path, size: int, algorithm: str) -> None:
@@ -167,9 +175,9 @@ def test_limit_of_file_size(tmp_path: Path) -> None:
     script = """if True:
         import resource, sys
         from pegasus_toolkit.transfer.backends.local.backend import Local
-        from pegasus_toolkit.transfer.interface import Control, Job, Want
+        from pegasus_toolkit.transfer.interface import Control, Job, Requirement
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
-        job = Job(sys.argv[1] + "/file", sys.argv[1] + "/copy", Want(), None)
+        job = Job(sys.argv[1] + "/file", sys.argv[1] + "/copy", Requirement(), None)
         list(Local().copy(iter([job]), Local(), Control("run")))
         print(type(job.error).__name__)
     """

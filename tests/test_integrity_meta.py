@@ -101,14 +101,17 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    "second", [checked(value=B), checked(size=2), entry(checksum_type="md5", checksum_value="c" * 32)]
-)
+@pytest.mark.parametrize("second", [checked(value=B), entry(checksum_type="md5", checksum_value="c" * 32)])
 def test_two_files_that_disagree_are_both_named(tmp_path: Path, second: object) -> None:
     found = metadata(tmp_path, one=[checked(size=1)], two=[second])
     for ask in (found.find, found.get):
         with pytest.raises(meta.MetaError, match=r"'f\.a'.*one\.meta.*two\.meta"):
             ask("f.a")
+
+
+def test_where_digests_agree_sizes_do_not_count(tmp_path: Path) -> None:
+    found = metadata(tmp_path, one=[checked(size=1)], two=[checked(size=2)])
+    assert found.find("f.a") == meta.Expected("sha256", A, 1)
 
 
 def test_two_files_that_agree_are_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -118,17 +119,29 @@ class TestRemove:
     @pytest.mark.parametrize("path", ["", "/", "//", ".", "..", "./", "d/.", "d/..", "/.", "/..", "../.."])
     def test_refused(self, tree: Path, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
         """In a directory of its own, so that a fault here cannot cost more than that."""
-        monkeypatch.setattr("shutil.rmtree", lambda *_: pytest.fail("would have removed it"))
+        monkeypatch.setattr("shutil.rmtree", lambda *_, **__: pytest.fail("would have removed it"))
         monkeypatch.chdir(tree)
         with pytest.raises(Denied, match="refused"):
             remove(path, recursive=True)
 
     def test_home_is_refused(self, tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("shutil.rmtree", lambda *_: pytest.fail("would have removed it"))
+        monkeypatch.setattr("shutil.rmtree", lambda *_, **__: pytest.fail("would have removed it"))
         (tree / "way-home").symlink_to(tree / "d")
         for path in ("d/b", "d", "d/../d", "d/b/", "way-home/b"):
             with pytest.raises(Denied, match="home"):
                 remove(tree / path, recursive=True, home=f"{tree}/way-home/b")
+
+    def test_home_in_the_account_database_is_refused(
+        self, tree: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Without ``HOME`` (cron, jobs), or with another one."""
+        monkeypatch.setattr("shutil.rmtree", lambda *_, **__: pytest.fail("would have removed it"))
+        fields = [*pwd.getpwuid(os.getuid())]
+        fields[5] = f"{tree}/d/b"
+        monkeypatch.setattr("pwd.getpwuid", lambda _: pwd.struct_passwd(fields))
+        for path, home in (("d/b", ""), ("d", "/nonexistent"), ("d", f"{tree}/outside")):
+            with pytest.raises(Denied, match="home"):
+                remove(tree / path, recursive=True, home=home)
 
     def test_link_to_home_may_go(self, tree: Path) -> None:
         (tree / "link").symlink_to("d")

@@ -62,7 +62,7 @@ def test_names_come_through_to_specification_and_worker(tmp_path: Path) -> None:
     lines = "".join(text for name, text in files.items() if name.startswith("jobs/stage_in"))
     found = {path for path in re.findall(r'"url":"((?:[^"\\]|\\.)*)"', lines)}
     for name in AWKWARD:
-        url = f"file:///d/in {name}".replace("$", "$$")
+        url = f"file:///d/in {name}".replace("%", "%25").replace("$", "$$")
         assert json.dumps(url, ensure_ascii=False)[1:-1] in found
     tasks = [task for one in node_files(files).values() for task in one.tasks]
     assert [task.arguments for task in tasks] == [(f"in {name}",) for name in AWKWARD]

@@ -163,16 +163,17 @@ import sys, threading
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
-from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Want
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Requirement
 environ = {"PEGASUS_CREDENTIALS": sys.argv[1]}
 def work(n):
     backend = open_backend(Endpoint("s3", "admin@weed", "weed"), Settings(Credentials.load(environ), environ))
     for size in (100, 3 << 20, 17 << 20):
         path = f"/test/exit{n}-{size}"
-        source = MemorySource(path, bytes(size), Want(), Control())
-        (job,) = backend.put(iter([Job(path, "", Want(), source)]))
+        source = MemorySource(path, bytes(size), Requirement(), Control())
+        (job,) = backend.put(iter([Job(path, "", Requirement(), source)]))
         assert job.error is None, job.error
-        batch = backend.get(iter([Job(path, "", Want(), MemorySink(path, Want(), Control()))] * 2))
+        sink = MemorySink(path, Requirement(), Control())
+        batch = backend.get(iter([Job(path, "", Requirement(), sink)] * 2))
         assert next(batch).error is None
         if ABORT:
             batch.close()

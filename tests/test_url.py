@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,15 @@ from pegasus_toolkit.transfer import url
 from pegasus_toolkit.transfer.errors import BadSpecification
 from tests import strategies
 
-ENVIRON = {"PWD": "/w/d", "X": "x", "EMPTY": "", "NEWLINE": "a\nb", "DOLLAR": "a$X", "URL": "s3://b/k"}
+ENVIRON = {
+    "PWD": "/w/d",
+    "X": "x",
+    "EMPTY": "",
+    "NEWLINE": "a\nb",
+    "DOLLAR": "a$X",
+    "URL": "s3://b/k",
+    "PERCENT": "/p%20q",
+}
 
 
 def parse(text: str, site: str = "local") -> Any:
@@ -34,7 +43,16 @@ def parse(text: str, site: str = "local") -> Any:
         ("--target-directory=x", "file", "--target-directory=x"),
         ("file:/a", "file", "/a"),
         ("file:a", "file", "a"),
-        ("file:///a%20b", "file", "/a%20b"),
+        ("file:///a%20b", "file", "/a b"),
+        ("file:a%20b", "file", "a b"),
+        ("symlink:///a%2Fb", "symlink", "/a/b"),
+        ("moveto:///a%C3%BC", "moveto", "/aü"),
+        ("file:///100%", "file", "/100%"),
+        ("file:///a%zz%2", "file", "/a%zz%2"),
+        ("file:///a%2520", "file", "/a%20"),
+        ("file:///%24PWD/$X", "file", "/$PWD/x"),
+        ("file://$PERCENT/a%20b", "file", "/p%20q/a b"),
+        ("/$X/a%20b", "file", "/x/a%20b"),
         ("file:////a", "file", "//a"),
         ("file://localhost/a", "file", "/a"),
         ("file://LOCALHOST/a", "file", "/a"),
@@ -116,6 +134,9 @@ def test_remote(text: str, scheme: str, authority: str, path: str) -> None:
         ("/a\x85b", "control character"),
         ("/a\x00", "control character"),
         ("/a\udc80", "control character"),
+        ("file:///a%00", "control character"),
+        ("file:///a%0Ab", "control character"),
+        ("file:///a%ff", "not UTF-8"),
         ("http:///a", "expected host"),
         ("http://h:port/a", "expected host"),
         ("http://h#x/a", "expected host"),
@@ -135,6 +156,13 @@ def test_a_password_is_refused_and_not_told(text: str) -> None:
     with pytest.raises(BadSpecification, match=r"credentials\.conf") as error:
         parse(text)
     assert "hunter2" not in str(error.value) + repr(error.value.__dict__)
+
+
+def test_what_was_meant_literally_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a%20b").touch()
+    assert "%25" in url.meant_literally(parse(f"file://{tmp_path}/a%20b"))
+    for other in (f"{tmp_path}/a%20b", f"file://{tmp_path}/c%20d", "http://h/a%20b"):
+        assert url.meant_literally(parse(other)) == ""
 
 
 def test_a_signature_is_not_told() -> None:

@@ -24,7 +24,7 @@ def check_all(operations: Sequence[Operation], settings: Settings, console: Cons
         if finding.error is not None:
             code = max(code, finding.error.exit_code)
         for line in lines(finding):
-            _print(line)
+            _print(settings.credentials.mask(line))
     verdict = f"{count} endpoints are not ready" if count else "every endpoint is ready"
     console.info(f"{verdict}; nothing was moved")
     return code

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TextIO
+
+AT_ONCE = 4096  # bytes: a pipe that has room at all has room for these
+LOOK = 0.05  # seconds
+MOST_WAITING = 16 << 20  # bytes of lines that nobody reads
 
 
 def visible(text: str) -> str:
@@ -22,14 +27,21 @@ def visible(text: str) -> str:
 class Console:
     """Writes time-stamped lines to ``stream``; a reader that went away is no error.
 
-    ``debug``: details are wanted; ``quiet``: only warnings and errors are.
+    Nor is one that does not read: what finds no room waits here, and nothing waits for it but the end,
+    for ``patience`` seconds since the last byte that was taken. ``debug``: details are wanted; ``quiet``:
+    only warnings and errors are.
     """
 
     def __init__(self, stream: TextIO | None, debug: bool = False, quiet: bool = False) -> None:
         self.stream = stream
         self.wants_debug = debug
         self.quiet = quiet
+        self.patience = 5.0
+        self.mask: Callable[[str], str] = str  # takes out the secrets of the run, once they are known
         self._status = ""
+        self._waiting = bytearray()
+        self._lost = 0  # lines for which there was no room here, either
+        self._lock = threading.RLock()
 
     def debug(self, text: str) -> None:
         if self.wants_debug:
@@ -52,23 +64,48 @@ class Console:
         """Several lines in one write, above the live line if there is one."""
         now = time.time()
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f",{int(now * 1000) % 1000:03d}"
-        block = "".join([f"{stamp} {level:>7}:  {visible(text)}\n" for text in texts])
+        block = "".join([f"{stamp} {level:>7}:  {visible(self.mask(text))}\n" for text in texts])
         if block:
             self._write(f"\r\x1b[K{block}{self._status}" if self._status else block)
 
+    def flush(self, wait: bool = False) -> bool:
+        """Writes what waits, as far as somebody reads it; whether nothing is left.
+
+        ``wait``: for room, until none came for ``patience`` seconds.
+        """
+        with self._lock:
+            while self._waiting and self.stream is not None:
+                try:
+                    number = self.stream.fileno()
+                    if not self._room(number, wait):
+                        return False
+                    del self._waiting[: os.write(number, self._waiting[:AT_ONCE])]
+                except (OSError, ValueError):  # closed, or nobody reads it any more
+                    self._give_up()
+                if not self._waiting and self._lost:
+                    lost, self._lost = self._lost, 0
+                    self.warning(f"{lost} lines are missing here, as nobody read them")
+            return True
+
     def status(self, text: str) -> None:
         """Draws (or with "" removes) the live line, cut to the width of the terminal."""
+        if self._waiting:  # nobody looks
+            return
         if text or self._status:
             self._status = fitted(visible(text), self._width() - 1)
             self._write(f"\r\x1b[K{self._status}")
 
     def close(self) -> None:
-        """Takes the live line away and makes sure that nothing can fail at the interpreter's end."""
+        """Takes the live line away and makes sure that nothing can hang or fail at the interpreter's end."""
         self.status("")
+        if not self.flush(wait=True):
+            self._give_up()
         for stream in (sys.stdout, sys.stderr):
             if stream is None:
                 continue
             try:
+                if not self._room(stream.fileno(), wait=True):
+                    _silence(stream)
                 stream.flush()
             except (OSError, ValueError):
                 _silence(stream)
@@ -77,11 +114,41 @@ class Console:
         if self.stream is None:
             return
         try:
-            self.stream.write(text)
-            self.stream.flush()
-        except (OSError, ValueError):  # closed, or nobody reads it any more
+            self.stream.fileno()
+        except (OSError, ValueError):  # closed, or only in memory
+            self._write_text(text)
+            return
+        with self._lock:
+            if len(self._waiting) > MOST_WAITING:
+                self._lost += text.count("\n")
+            else:
+                self._waiting += text.encode(self.stream.encoding or "utf-8", "backslashreplace")
+            self.flush()
+
+    def _write_text(self, text: str) -> None:
+        try:
+            if self.stream is not None:
+                self.stream.write(text)
+        except (OSError, ValueError):
+            self._give_up()
+
+    def _room(self, number: int, wait: bool) -> bool:
+        """Whether so much as ``AT_ONCE`` can be written without waiting, now or soon enough."""
+        import select
+
+        poll = select.poll()
+        poll.register(number, select.POLLOUT)
+        until = time.monotonic()
+        while not poll.poll(LOOK * 1000 if wait else 0):
+            if not wait or time.monotonic() > until + self.patience:  # which a signal may shorten
+                return False
+        return True
+
+    def _give_up(self) -> None:
+        self._waiting.clear()
+        if self.stream is not None:
             _silence(self.stream)
-            self.stream = None
+        self.stream = None
 
     def _width(self) -> int:
         try:

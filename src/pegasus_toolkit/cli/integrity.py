@@ -249,6 +249,8 @@ def _verify(entries: list[str], options: argparse.Namespace, multipart: str) -> 
         verdict = _verdict(entry, metadata)
         if verdict.problem:
             _say(verdict.problem)
+        elif verdict.warning:
+            _say(f"warning: {verdict.warning}")
         elif options.debug:
             _say(f"{verdict.pfn}: {verdict.found} as {verdict.lfn!r} should have ({verdict.seconds:.3f} s)")
         verdicts.append(verdict)

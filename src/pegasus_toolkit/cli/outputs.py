@@ -147,28 +147,39 @@ class Outputs:
 
     def tick(self, progress: Progress) -> None:
         self.bytes = progress.bytes
+        self.console.flush()
         with self._lock:
             for observer in () if self._closed else self._observers:
                 observer.tick(progress)
 
-    def finish(self, summary: Summary, encode: Encode, whole: bool = True) -> int:
-        """Completes and closes everything; the exit code. ``whole``: nothing was left behind."""
-        with self._lock:
-            if self._closed:
-                return self._code
-            self._closed = True
-            problems = list(self._complete(encode, whole and not summary.abandoned))
-            for text in problems:
-                self.console.error(text)
-            code = summary.exit_code or (1 if problems else 0)
-            if self.report is not None:
-                self.report.finish(summary, code)
-                if complaint := self.report.file.complaint("the report"):
-                    self.console.error(complaint)
-                    code = code or 1
-            self._farewell(summary, code)
-            self._code = code
-            return code
+    def finish(self, summary: Summary, encode: Encode, whole: bool = True, patience: float = -1) -> int:
+        """Completes and closes everything; the exit code. ``whole``: nothing was left behind.
+
+        ``patience``: seconds to wait for another thread that writes outputs, -1 for as long as it takes.
+        """
+        if not self._lock.acquire(timeout=patience):
+            return 1
+        try:
+            return self._finish(summary, encode, whole)
+        finally:
+            self._lock.release()
+
+    def _finish(self, summary: Summary, encode: Encode, whole: bool) -> int:
+        if self._closed:
+            return self._code
+        self._closed = True
+        problems = list(self._complete(encode, whole and not summary.abandoned))
+        for text in problems:
+            self.console.error(text)
+        code = summary.exit_code or (1 if problems else 0)
+        if self.report is not None:
+            self.report.finish(summary, code)
+            if complaint := self.report.file.complaint("the report"):
+                self.console.error(complaint)
+                code = code or 1
+        self._farewell(summary, code)
+        self._code = code
+        return code
 
     def _complete(self, encode: Encode, whole: bool) -> Iterator[str]:
         """What could not be written, a line each."""

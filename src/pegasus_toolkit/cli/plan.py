@@ -54,7 +54,10 @@ def _run(directory: str, arguments: argparse.Namespace) -> int:
 
     console = Console(sys.stderr, debug=bool(arguments.verbose), quiet=bool(arguments.quiet))
     # Who reads JSON takes one object, and has it.
-    return workflow_run.start(directory, console, out="nothing" if arguments.json else "text")
+    try:
+        return workflow_run.start(directory, console, out="nothing" if arguments.json else "text")
+    finally:
+        console.close()
 
 
 def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> str:

@@ -34,6 +34,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(console))
         settings = _settings(arguments, environ)
+        console.mask = settings.credentials.mask
         early = stack.enter_context(Preconnect(settings))
         operations = _load(arguments, environ, console, early)
         if arguments.check:
@@ -174,6 +175,7 @@ class Interrupts:
         if self._received > 1:
             os._exit(1)
         self._engine.cancel(f"{name} received")
+        self._console.patience = 0.5
         guard = threading.Timer(PATIENCE, _force, (self._outputs, self._console))
         guard.daemon = True
         guard.start()
@@ -182,8 +184,9 @@ class Interrupts:
 def _force(outputs: Outputs, console: Console) -> None:
     """Ends a run that did not come back from its cancellation: reports first, then the process."""
     code = 1
+    console.patience = 0.1
     try:
-        code = outputs.finish(_broken_off(outputs), spec.encode, whole=False)
+        code = outputs.finish(_broken_off(outputs), spec.encode, whole=False, patience=0.2)
         console.close()
     finally:
         os._exit(code)

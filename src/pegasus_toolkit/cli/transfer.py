@@ -31,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as signal:
         console.critical(f"{signal or 'SIGINT'} received before anything was moved")
         code = 1
+        console.patience = 0.5
     finally:
         console.close()
     if argv is None:

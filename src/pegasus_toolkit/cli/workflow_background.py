@@ -73,4 +73,7 @@ def main(arguments: tuple[str, str, int, bool, int]) -> int:
             stream.write(_BEGUN)
 
     console = Console(sys.stderr, debug=debug)
-    return workflow_run.local(workflow_run.Wanted(directory, dag, console, jobs=jobs), begun)
+    try:
+        return workflow_run.local(workflow_run.Wanted(directory, dag, console, jobs=jobs), begun)
+    finally:
+        console.close()

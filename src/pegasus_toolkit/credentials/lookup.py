@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from pegasus_toolkit.credentials.errors import CredentialError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pegasus_toolkit.credentials.files import Sections
+    from pegasus_toolkit.credentials.mask import Mask
 
 NOTHING = Secret("")
 
@@ -33,7 +34,7 @@ class Credentials:
     secret. Files named by a variable must be there; those at the usual places may.
     """
 
-    __slots__ = ("_environ", "_home", "_lock", "_read", "_shared")
+    __slots__ = ("_environ", "_home", "_lock", "_mask", "_met", "_read", "_shared")
 
     def __init__(self, environ: Mapping[str, str], home: str | None = None, shared: str = "/tmp") -> None:
         """``shared``: where grid tools leave proxies and tokens, "" to look at none."""
@@ -42,6 +43,8 @@ class Credentials:
         self._home = home if home is not None else self._environ.get("HOME", "")
         self._lock = threading.Lock()
         self._read: dict[str, Sections] = {}
+        self._mask: Mask | None = None
+        self._met: list[str | Mapping[str, Secret]] = []  # secrets that the mask does not know yet
 
     @classmethod
     def load(cls, environ: Mapping[str, str], home: str | None = None) -> Credentials:
@@ -52,6 +55,19 @@ class Credentials:
     def none(cls) -> Credentials:
         """No credentials at all."""
         return cls({}, "", "")
+
+    def mask(self, text: str, more: Iterable[str] = ()) -> str:
+        """``text`` with ``***`` for every secret that was found so far, and for what ``more`` names."""
+        if self._mask is None:
+            if not (self._met or more or any(map(_may_hold_a_secret, self._environ))):
+                return text  # most runs know no secret, and need not import what follows
+            from pegasus_toolkit.credentials.mask import Mask
+
+            self._mask = Mask(self._environ)
+        while self._met:
+            met = self._met.pop()
+            self._mask.add(met) if isinstance(met, str) else self._mask.section(met)
+        return self._mask(text, more)
 
     def http(self, scheme: str, authority: str, site: str = "") -> HttpCredential:
         """What to use for ``scheme://authority``; empty where no section names that host.
@@ -147,7 +163,13 @@ class Credentials:
                 return self._discovered(scheme, authority, site)
         if scheme not in SCHEMES or not SCHEMES[scheme].ambient_token:
             return None
-        return tokens.discover(self._environ, site, self._shared, needed)
+        return self._kept(tokens.discover(self._environ, site, self._shared, needed))
+
+    def _kept(self, found: Token | None) -> Token | None:
+        """The token, which is taken out of texts from now on."""
+        if found is not None:
+            self._met.append(found.secret.reveal())
+        return found
 
     def _discovered(self, scheme: str, authority: str, site: str) -> Token:
         """For a host that the credentials file gives whatever token is found."""
@@ -159,6 +181,7 @@ class Credentials:
         found = tokens.discover(self._environ, site, self._shared, needed=True)
         if found is None:
             raise CredentialError(f"{where}, but there is none", "set BEARER_TOKEN_FILE or BEARER_TOKEN")
+        self._met.append(found.secret.reveal())
         return found
 
     def options(self, scheme: str, authority: str, site: str = "") -> Mapping[str, Secret]:
@@ -214,6 +237,7 @@ class Credentials:
         with self._lock:
             if key not in self._read:
                 self._read[key] = files.read(file.path, file.origin)
+                self._met += self._read[key].values()
             return self._read[key]
 
     def __repr__(self) -> str:
@@ -221,3 +245,7 @@ class Credentials:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("Credentials are not pickled: load them again where they are needed")
+
+
+def _may_hold_a_secret(variable: str) -> bool:
+    return variable.startswith(("AWS_SE", "BEARER_TOKEN", "OSG_SQUID")) or variable.lower().endswith("_proxy")

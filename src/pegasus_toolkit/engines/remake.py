@@ -22,6 +22,7 @@ from pegasus_toolkit.dag.read import read
 from pegasus_toolkit.integrity import digests, meta
 from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import NodeFile
+from pegasus_toolkit.transfer.url import plain
 
 LOG = "remade.jsonl"  # in the submit directory: what was made again, a line each time
 
@@ -156,13 +157,13 @@ class _Plan:
                     self._source(node, entry)
             elif entry["type"] == "remove":
                 url = entry["target"]["url"]
-                path = url.replace("$$", "$") if url.startswith("file:") else unquote(url)
+                path = plain(url) if url.startswith("file:") else unquote(url)
                 lfn = path.partition(f"/{node.run}/")[2]  # below the run's own directory
                 self._removed[entry["target"]["site_label"], lfn] = node.node
 
     def _source(self, node: NodeFile, entry: dict[str, Any]) -> None:
         """The first place counts, as it is tried first."""
-        url = entry["src_urls"][0]["url"].replace("$$", "$")
+        url = plain(entry["src_urls"][0]["url"])
         if node.site == LOCAL and url.startswith("file://"):
             self.staged.append((node.node, entry["lfn"], Path(url[7:])))
 

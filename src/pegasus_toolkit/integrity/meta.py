@@ -85,7 +85,7 @@ class Metadata(Mapping[str, Expected]):
         file, found = known[0]
         for other, expected in known[1:]:
             if _contradict(found, expected):
-                raise MetaError(f"{lfn!r} has one checksum or size in {file} and another in {other}")
+                raise MetaError(f"{lfn!r} has one checksum in {file} and another in {other}")
             if found.size is None:
                 found = found._replace(size=expected.size)
         return found
@@ -197,6 +197,8 @@ def _size(value: object) -> int | None:
 
 
 def _contradict(a: Expected, b: Expected) -> bool:
-    """Whether no file can be both. Digests in two algorithms cannot be compared, so they count as two."""
-    sizes = {size for size in (a.size, b.size) if size is not None}
-    return (a.algorithm, a.digest) != (b.algorithm, b.digest) or len(sizes) > 1
+    """Whether no file can be both. Digests in two algorithms cannot be compared, so they count as two.
+
+    Sizes do not count: the digest decides.
+    """
+    return (a.algorithm, a.digest) != (b.algorithm, b.digest)

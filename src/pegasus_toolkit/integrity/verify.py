@@ -13,6 +13,7 @@ from pegasus_toolkit.integrity.meta import Expected, Metadata, MetaError
 class Verdict(NamedTuple):
     """What became of one file: ``problem`` is "" where it is what it should be.
 
+    The digest decides. ``warning``: its size is not the one that was told, so that one is wrong.
     ``found``: lower-case hex, "" where none could be taken; ``seconds``: time that the digest took.
     """
 
@@ -22,6 +23,7 @@ class Verdict(NamedTuple):
     found: str
     seconds: float
     problem: str
+    warning: str = ""
 
 
 class Ambiguous(ValueError):
@@ -64,7 +66,7 @@ def is_file(path: str) -> bool:
 
 
 def check(lfn: str, pfn: str, metadata: Metadata) -> Verdict:
-    """Takes the digest of a file and compares it, and its size, with what is expected."""
+    """Takes the digest of a file and compares it with what is expected."""
     try:
         expected = metadata.find(lfn)
     except MetaError as error:
@@ -75,7 +77,10 @@ def check(lfn: str, pfn: str, metadata: Metadata) -> Verdict:
         return Verdict(lfn, pfn, expected, "", 0.0, f"{pfn}: {error}")
     except (OSError, ValueError) as error:
         return Verdict(lfn, pfn, expected, "", 0.0, f"{pfn}: {reason(error)}")
-    return Verdict(lfn, pfn, expected, found.digest, found.seconds, _difference(pfn, expected, found))
+    problem, warning = _difference(pfn, expected, found), ""
+    if not problem and expected.size not in (None, found.size):
+        warning = f"{pfn}: has the expected checksum, and {found.size} bytes where {expected.size} are told"
+    return Verdict(lfn, pfn, expected, found.digest, found.seconds, problem, warning)
 
 
 def reason(error: Exception) -> str:
@@ -89,8 +94,6 @@ def _difference(pfn: str, expected: Expected, found: digests.FileDigest) -> str:
             f"{pfn}: Expected checksum ({expected.digest}) does not match "
             f"the calculated checksum ({found.digest}) (timing: {found.seconds:.3f})"
         )
-    if expected.size not in (None, found.size):
-        return f"{pfn}: has {found.size} bytes, {expected.size} expected"
     return ""
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -158,19 +157,11 @@ def _verdict(verdict: object) -> str:
 
 
 def _planned(run: Run, bundle: str, node: str) -> list[Task]:
-    """What the node was to run, from the planner's bundle; nothing where another program planned it."""
-    if not bundle or "/" in bundle:
-        return []
-    try:
-        with open(f"{run.directory}/jobs/{bundle}", "rb") as stream:
-            lines = [line for line in stream if json.dumps(node).encode() in line]
-        told = next(one for one in map(json.loads, lines) if one.get("node") == node)
-        return [
-            Task(one["id"], one["transformation"], one["program"], list(one.get("arguments", ())))
-            for one in told.get("tasks", ())
-        ]
-    except (OSError, ValueError, KeyError, StopIteration):
-        return []
+    """What the node was to run; nothing where another program planned it."""
+    return [
+        Task(one["id"], one["transformation"], one["program"], list(one.get("arguments", ())))
+        for one in run.planned(bundle, node).get("tasks", ())
+    ]
 
 
 def _files(run: Run, node: str, submit: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Nodes and edges, from the ``.dag`` file."""
 
 # pathlib would cost start-up time
-# ruff: noqa: PTH116, PTH118
+# ruff: noqa: PTH116, PTH118, PTH123
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import os
 import sqlite3
 from collections.abc import Iterator
 
+import msgspec
+
 from pegasus_toolkit.dag.model import Dag, Node
 from pegasus_toolkit.dag.read import read
 from pegasus_toolkit.monitor.locate import Run
+from pegasus_toolkit.planner.model import Metadata
 
 _SOURCE = "dag"
 
@@ -35,7 +38,21 @@ def fill(connection: sqlite3.Connection, run: Run) -> None:
     rows = (_row(number[node.name], node, run) for node in dag.nodes.values())
     connection.executemany(f"INSERT INTO nodes VALUES ({', '.join('?' * 15)})", rows)
     connection.executemany("INSERT OR IGNORE INTO edges VALUES (?, ?)", sorted(set(_edges(dag, number))))
+    connection.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?, ?, ?)", _metadata(run))
     connection.execute("INSERT OR REPLACE INTO sources VALUES (?, 0, ?)", (_SOURCE, mark))
+
+
+def _metadata(run: Run) -> Iterator[tuple[str, str, str, str]]:
+    """What users have said: kind (workflow, task, file), id or LFN, key, value."""
+    try:
+        with open(f"{run.directory}/metadata.json", "rb") as stream:
+            told = msgspec.json.decode(stream.read(), type=Metadata)
+    except (OSError, msgspec.DecodeError):
+        return
+    for kind, tables in (("workflow", {"": told.workflow}), ("task", told.tasks), ("file", told.files)):
+        for name, table in tables.items():
+            for key, value in table.items():
+                yield kind, name, key, value
 
 
 def _row(number: int, node: Node, run: Run) -> tuple[object, ...]:

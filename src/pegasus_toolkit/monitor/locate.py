@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 DATABASE = "run.db"
 
@@ -45,6 +45,18 @@ class Run(NamedTuple):
         except (OSError, ValueError):
             return {}
         return known if isinstance(known, dict) and known.get("dag") == self.name else {}
+
+    def planned(self, bundle: str, node: str) -> dict[str, Any]:
+        """What the planner wrote of a node into its bundle; empty where that is not there."""
+        if not bundle or "/" in bundle:
+            return {}
+        wanted = json.dumps(node).encode()
+        try:
+            with open(f"{self.directory}/jobs/{bundle}", "rb") as stream:
+                found = (json.loads(line) for line in stream if wanted in line)
+                return next((one for one in found if one.get("node") == node), {})
+        except (OSError, ValueError, AttributeError):
+            return {}
 
 
 def find(path: str) -> Run:

@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from pegasus_toolkit.monitor.locate import NotARun, Run, find
 from pegasus_toolkit.monitor.status import jobs
@@ -93,16 +93,8 @@ def _workflow(run: Run) -> Ad:
 
 def _planned(run: Run, bundle: str, node: str) -> Ad:
     """What the planner wrote of the node: where it runs, and what."""
-    told: Mapping[str, object] = {}
-    try:
-        with open(f"{run.directory}/jobs/{bundle}", "rb") as stream:
-            wanted = json.dumps(node).encode()
-            found = (json.loads(line) for line in stream if wanted in line)
-            told = next((one for one in found if one.get("node") == node), {})
-    except (OSError, ValueError):
-        told = {}
-    tasks = told.get("tasks")
-    first = tasks[0] if isinstance(tasks, list) and tasks else {}
+    told = run.planned(bundle, node)
+    first: dict[str, object] = next(iter(told.get("tasks", ())), {})
     return {
         "pegasus_site": str(told.get("site", "local")),
         "pegasus_wf_xformation": str(first.get("transformation", f"pegasus::{told.get('kind', 'job')}")),

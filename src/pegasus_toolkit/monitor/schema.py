@@ -5,7 +5,7 @@ Times are seconds since 1970, sizes bytes, durations seconds; NULL: not known (y
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 
 TABLES = """
 CREATE TABLE sources (
@@ -50,6 +50,10 @@ CREATE TABLE transfers (
 CREATE TABLE files (
     record INTEGER NOT NULL, made INTEGER NOT NULL, lfn TEXT NOT NULL, size INTEGER, algorithm TEXT NOT NULL,
     digest TEXT NOT NULL, places TEXT NOT NULL, PRIMARY KEY (record, made, lfn)
+) WITHOUT ROWID;
+CREATE TABLE metadata (
+    kind TEXT NOT NULL, name TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (kind, name, key)
 ) WITHOUT ROWID;
 CREATE INDEX attempts_of ON attempts (node);
 CREATE INDEX attempts_job ON attempts (job);

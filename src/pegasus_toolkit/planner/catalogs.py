@@ -104,6 +104,7 @@ class Replica(Struct, frozen=True, kw_only=True):
     checksum: Checksum | None = None
     size: int | None = None
     regex: bool = False
+    metadata: Mapping[str, str] = {}
     file: str = ""
     at: Path = ()
 
@@ -165,6 +166,7 @@ class TransformationSite(Struct, frozen=True, kw_only=True):
     os: str = ""
     container: str = ""
     profiles: Profiles = {}
+    metadata: Mapping[str, str] = {}
 
 
 class Transformation(Struct, frozen=True, kw_only=True):
@@ -176,6 +178,7 @@ class Transformation(Struct, frozen=True, kw_only=True):
     requires: tuple[str, ...] = ()
     checksum: Checksum | None = None
     profiles: Profiles = {}
+    metadata: Mapping[str, str] = {}
     hooks: tuple[Hook, ...] = ()
     file: str = ""
     at: Path = ()

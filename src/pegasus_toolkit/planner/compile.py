@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pegasus_toolkit.planner.model import Dag, Node, PlanError, Problem, Settings
 from pegasus_toolkit.planner.passes import CHECKED, PASSES
+from pegasus_toolkit.planner.passes.metadata import metadata
 from pegasus_toolkit.planner.passes.plan import Plan
 from pegasus_toolkit.planner.reading import document
 from pegasus_toolkit.planner.reading.load import Loaded
@@ -36,6 +37,7 @@ def compile(loaded: Loaded, settings: Settings) -> Dag:
         parents=_reduced(plan),
         outputs=plan.delivered,
         reused=plan.reused,
+        metadata=metadata(plan),
         warnings=tuple(dict.fromkeys(plan.warnings)),
     )
 

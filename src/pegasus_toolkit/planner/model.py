@@ -74,6 +74,7 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
     bypass: bool = False
     optional: bool = False
     planning: bool = False
+    metadata: Mapping[str, str] = {}
     size: int | None = None
 
 
@@ -328,11 +329,12 @@ class Task(Struct, frozen=True, kw_only=True, omit_defaults=True):
     success: str = ""
 
 
-class Registration(Struct, frozen=True, gc=False):
+class Registration(Struct, frozen=True, gc=False, omit_defaults=True):
     """An LFN to be written into the replica catalog, at the place it was staged out to."""
 
     lfn: str
     pfn: Pfn
+    metadata: Mapping[str, str] = {}
 
 
 class Credential(NamedTuple):
@@ -414,6 +416,14 @@ class NodeFile(Struct, frozen=True, kw_only=True, omit_defaults=True):
     registrations: tuple[Registration, ...] = ()
 
 
+class Metadata(Struct, frozen=True, kw_only=True):
+    """What users have said: of the workflow, of jobs by id, of files by LFN."""
+
+    workflow: Mapping[str, str] = {}
+    tasks: Mapping[str, Mapping[str, str]] = {}
+    files: Mapping[str, Mapping[str, str]] = {}
+
+
 class Dag(Struct, frozen=True, kw_only=True):
     """The executable workflow: what the writers need, and no more.
 
@@ -429,4 +439,5 @@ class Dag(Struct, frozen=True, kw_only=True):
     parents: Mapping[str, tuple[str, ...]]
     outputs: Mapping[str, tuple[Pfn, ...]] = {}
     reused: tuple[str, ...] = ()
+    metadata: Metadata = Metadata()
     warnings: tuple[str, ...] = ()

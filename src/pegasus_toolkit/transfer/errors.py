@@ -25,6 +25,8 @@ Backends translate foreign errors by type or code, never by message.
 from __future__ import annotations
 
 import errno
+import threading
+from types import CodeType
 from typing import ClassVar, Literal
 
 Side = Literal["source", "destination", ""]
@@ -215,6 +217,7 @@ _BY_ERRNO: dict[int, type[TransferError]] = {
     errno.ENFILE: ResourceLimit,
     errno.ENOMEM: ResourceLimit,
     errno.ENOBUFS: ResourceLimit,
+    errno.EAGAIN: ResourceLimit,  # no more processes; nothing here reads or writes without blocking
     errno.ETIMEDOUT: TimedOut,
     errno.ECONNREFUSED: Unreachable,
     errno.EHOSTUNREACH: Unreachable,
@@ -223,7 +226,14 @@ _BY_ERRNO: dict[int, type[TransferError]] = {
 
 
 _MEMORY = "move fewer files at once (-n), or give this process more memory"
+_THREADS = "move fewer files at once (-n), or allow more processes (ulimit -u)"
+_HINTS = {
+    errno.EIO: "a disk, or the server of a network file system, has failed: see the system's log",
+    errno.EBUSY: "something is mounted there, or another program uses it",
+    errno.ESTALE: "the server of the network file system no longer knows it",
+}
 _LIMITS = {
+    errno.EAGAIN: _THREADS,
     errno.EMFILE: "move fewer files at once (-n), or allow more open files (ulimit -n)",
     errno.ENFILE: "this machine has too many open files: move fewer files at once (-n)",
 }
@@ -238,7 +248,7 @@ def from_oserror(error: OSError, *, url: str = "", host: str = "", side: Side = 
     name = url or (str(error.filename) if error.filename is not None else "")
     if kind is ResourceLimit:  # of this machine, whichever end asked for more
         return ResourceLimit(text, url=name, hint=_LIMITS.get(error.errno or 0, _MEMORY))
-    return kind(text, url=name, host=host, side=side)
+    return kind(text, url=name, host=host, side=side, hint=_HINTS.get(error.errno or 0, ""))
 
 
 def translate(error: BaseException, *, url: str = "", host: str = "", side: Side = "") -> TransferError:
@@ -249,4 +259,13 @@ def translate(error: BaseException, *, url: str = "", host: str = "", side: Side
         return error
     if isinstance(error, MemoryError):
         return ResourceLimit("out of memory", url=url, hint=_MEMORY)
+    if isinstance(error, RuntimeError) and _raised_in(error) is threading.Thread.start.__code__:
+        return ResourceLimit("no thread can be started", url=url, hint=_THREADS)  # Python has no type for it
     return Defect.wrap(error)
+
+
+def _raised_in(error: BaseException) -> CodeType | None:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace.tb_frame.f_code if trace is not None else None

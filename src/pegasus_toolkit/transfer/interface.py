@@ -119,6 +119,9 @@ class Sink(Protocol):
     def write(self, data: Data) -> None:
         """Takes all or raises. Writable buffers are only lent; read-only ones may be kept."""
 
+    def passed(self, n: int) -> None:
+        """So many bytes more were put into ``file``, unseen: progress. Raises once the run is to stop."""
+
     def commit(self) -> str:
         """Verifies, publishes, returns the digest (hex, "" for none). Called by the engine."""
 
@@ -156,6 +159,9 @@ class Source(Protocol):
 
     def __iter__(self) -> Iterator[bytes]:
         """The rest in blocks."""
+
+    def passed(self, n: int) -> None:
+        """So many bytes more were taken from ``file``, unseen: progress. Raises once the run is to stop."""
 
     def close(self) -> None:
         """Idempotent."""
@@ -300,6 +306,13 @@ class Identified(Protocol):
 
     def identity(self) -> Identity:
         """Without connecting."""
+
+
+@runtime_checkable
+class ServedBy(Protocol):
+    """Reaches its protocol by something that people should be told of."""
+
+    served_by: str  # "fsspec", say; part of the route's name in reports
 
 
 @runtime_checkable

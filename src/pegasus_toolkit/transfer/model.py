@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -77,6 +77,13 @@ class Remove(Struct, frozen=True, gc=False, kw_only=True):
 
 
 Operation = Transfer | Mkdir | Remove
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A sequence of operations that stand in the order of the work already."""
+
+    counts: tuple[int, int, int]  # mkdirs, transfers, removes
 
 
 class Attempt(NamedTuple):

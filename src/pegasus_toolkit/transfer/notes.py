@@ -7,7 +7,6 @@ this class, which remembers for the attempts of one run only.
 from __future__ import annotations
 
 import os
-from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,5 +45,7 @@ class Notes:
 
 def key(*parts: str | int) -> int:
     """96 bits of a hash of the parts."""
+    from hashlib import blake2b  # most runs need it for their digests only, and later
+
     text = "\0".join(map(str, parts)).encode(errors="surrogatepass")
     return int.from_bytes(blake2b(text, digest_size=12).digest(), "big")

@@ -38,6 +38,19 @@ def url(text: str) -> str:
     return f"{scheme}://{_authority(rest[:cut])}{_parameters(rest[cut:])}"
 
 
+def hidden(text: str) -> list[str]:
+    """What :func:`url` hides of a URL: a server may repeat it in an answer of its own."""
+    if "@" not in text and "?" not in text and "#" not in text:
+        return []
+    pieces = url(text).split(HIDDEN)
+    found, at = [], len(pieces[0])
+    for piece in pieces[1:]:
+        end = text.index(piece, at) if piece else len(text)
+        found.append(text[at:end])
+        at = end + len(piece)
+    return found
+
+
 def path(text: str) -> str:
     """An URL, or what follows its authority where it is not known whose: parameters are made safe."""
     return url(text) if "://" in text else _parameters(text)

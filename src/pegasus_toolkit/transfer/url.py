@@ -1,15 +1,17 @@
 """URLs of a specification: from text to a :class:`Location`, and back.
 
 A URL is what begins ``scheme://`` or, for local files, ``file:``, ``symlink:`` or ``moveto:``. All
-else is the path of a local file, whatever letters it has. Local paths are taken as they stand (no
-``%20``), but ``$NAME`` and ``${NAME}`` are variables of the environment, and ``$$`` is a dollar.
-Remote URLs are never expanded or decoded.
+else is the path of a local file, whatever letters it has. In a local URL ``%20`` is a space, as in
+upstream's command; in a bare path it is three letters. In both ``$NAME`` and ``${NAME}`` are variables
+of the environment, whose values are taken as they are, and ``$$`` is a dollar. Remote URLs are never
+expanded or decoded.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from pegasus_toolkit.schemes import LOCAL, SCHEMES
@@ -36,7 +38,7 @@ def parse(url: str, site: str, environ: Mapping[str, str], priority: int = 0, ty
     if "$" not in url and url.isprintable():  # nearly all there are
         if url[:1] == "/":
             return Location(url, endpoint("file", "", site), url, priority, type)
-        if url[:8] == "file:///":
+        if url[:8] == "file:///" and "%" not in url:
             return Location(url, endpoint("file", "", site), url[7:], priority, type)
     elif _CONTROL.search(url):
         raise _bad("a control character in a URL", url)
@@ -51,9 +53,12 @@ def parse(url: str, site: str, environ: Mapping[str, str], priority: int = 0, ty
         if _HALF_A_URL.match(url):
             raise _bad("neither a URL nor a path", url, hint="write scheme://..., or ./name for a local path")
         scheme, path = "file", url
+    decode = str if path is url else _decoded
     if "$" in path:
-        path = expand(path, environ, url)
+        path = expand(path, environ, url, decode)
         url = from_path(path, scheme)
+    else:
+        path = decode(path)
     if not path:
         raise _bad("an empty path", url)
     return Location(url, endpoint(scheme, "", site), path, priority, type)
@@ -72,8 +77,8 @@ def endpoint(scheme: str, authority: str, site: str) -> Endpoint:
     return Endpoint(scheme, authority, site)
 
 
-def expand(path: str, environ: Mapping[str, str], url: str = "") -> str:
-    """``path`` with its variables replaced, once; ``url`` is for the error.
+def expand(path: str, environ: Mapping[str, str], url: str = "", decode: Callable[[str], str] = str) -> str:
+    """``path`` with its variables replaced, once, and what is between them decoded; ``url`` is for the error.
 
     Raises ``BadSpecification`` for a variable that is not set or empty: a path with a part missing
     is another path. A ``$`` before anything but a name, ``{`` or ``$`` is a letter like any other.
@@ -91,7 +96,11 @@ def expand(path: str, environ: Mapping[str, str], url: str = "") -> str:
             raise _bad(f"the variable ${name} is not set or empty", url or path, hint=hint)
         return environ[name]
 
-    expanded = _VARIABLE.sub(value, path)
+    expanded, at = "", 0
+    for found in _VARIABLE.finditer(path):
+        expanded += decode(path[at : found.start()]) + value(found)
+        at = found.end()
+    expanded += decode(path[at:])
     if control(expanded):
         raise _bad("a control character in a variable's value", url or path)
     return expanded
@@ -99,7 +108,38 @@ def expand(path: str, environ: Mapping[str, str], url: str = "") -> str:
 
 def from_path(path: str, scheme: str = "file") -> str:
     """The URL of a local path, which may hold any letter; ``parse`` gives the path back."""
-    return f"{scheme}:{'//' if path[:1] == '/' else ''}{path.replace('$', '$$')}"
+    return literal(f"{scheme}:{'//' if path[:1] == '/' else ''}{path}")
+
+
+def literal(url: str) -> str:
+    """A local URL in which every letter stood for itself, as a specification has it."""
+    return url.replace("%", "%25").replace("$", "$$")
+
+
+def plain(url: str) -> str:
+    """Takes back what :func:`literal` did."""
+    return url.replace("$$", "$").replace("%25", "%")
+
+
+def meant_literally(location: Location) -> str:
+    """What to do about a local file that is missing, where one stands that is called as the URL is spelt."""
+    if location.scheme not in LOCAL or "%" not in location.url or location.url == location.path:
+        return ""
+    spelt = _local_path(location.url.partition(":")[2], location.url)
+    if spelt == location.path or not os.path.lexists(spelt):
+        return ""
+    return f"{spelt} is there: in a file: URL write %25 for a percent sign, or give the bare path"
+
+
+def _decoded(path: str) -> str:
+    if "%" not in path:
+        return path
+    from urllib.parse import unquote
+
+    found = unquote(path, errors="surrogateescape")
+    if control(found):
+        raise _bad("a control character, or what is not UTF-8, in a URL", path)
+    return found
 
 
 def text(location: Location) -> str:

@@ -82,8 +82,8 @@ def run(
 
 
 def place(pfn: Pfn) -> Location:
-    """Where a file of the plan is; in the plan ``$`` is a letter. Raises :class:`Failed`."""
-    text = pfn.url.replace("$", "$$") if pfn.url.startswith("file:") else pfn.url
+    """Where a file of the plan is; in the plan ``$`` and ``%`` are letters. Raises :class:`Failed`."""
+    text = url.literal(pfn.url) if pfn.url.startswith("file:") else pfn.url
     try:
         return url.parse(text, pfn.site, {}, pfn.priority)
     except BadSpecification as error:
@@ -96,9 +96,8 @@ def here(path: str, site: str) -> Location:
 
 
 def told(location: Location) -> str:
-    """Its URL for the record, without secrets; as in the plan, ``$`` is a letter there."""
-    plain = location.url.replace("$$", "$") if location.scheme in LOCAL else location.url
-    return redact.url(plain)
+    """Its URL for the record, without secrets; as in the plan, ``$`` and ``%`` are letters there."""
+    return redact.url(url.plain(location.url) if location.scheme in LOCAL else location.url)
 
 
 def file(lfn: str, outcome: Outcome) -> FileRecord:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.integrity.meta import Expected
@@ -24,10 +26,12 @@ def run(work: Work) -> None:
     """Enters all of the node's files, or none. Raises :class:`Failed`."""
     work.record.phase = "push"
     entries: dict[str, dict[str, Any]] = {}
+    made = _made(work)
     for one in work.node.registrations:
         told = work.told(one.lfn)
         work.record.checks.missing += told is None and work.node.verify
-        entry = entries.setdefault(one.lfn, _entry(one.lfn, told))
+        runtime = made.get(one.lfn, {})
+        entry = entries.setdefault(one.lfn, _entry(one.lfn, told, {**runtime, **one.metadata}))
         entry["pfns"].append({"site": one.pfn.site, "pfn": one.pfn.url})
         work.record.outputs.append(_file(one.lfn, told))
     try:
@@ -37,12 +41,48 @@ def run(work: Work) -> None:
         raise Failed(f"the catalog {work.node.catalog}: {error.strerror or error}", EXIT_RETRY) from None
 
 
-def _entry(lfn: str, told: Expected | None) -> dict[str, Any]:
+class _Seen(Struct):
+    """What counts of the record of a node that made files."""
+
+    site: str = ""
+    host: str = ""
+    user: str = ""
+    started: float = 0.0
+    seconds: float = 0.0
+    exit: int = 1
+    outputs: list[FileRecord] = []
+
+
+def _made(work: Work) -> dict[str, dict[str, str]]:
+    """By LFN: what the makers' records tell of when, where, by whom and how it was made."""
+    decode = msgspec.json.Decoder(_Seen).decode
+    found: dict[str, dict[str, str]] = {}
+    for name in work.node.metas:
+        try:
+            seen = decode(regular.read(f"{work.start}/{name}.json"))
+        except (OSError, msgspec.DecodeError):
+            continue  # it is metadata that is missing then, no file
+        told = {
+            "ctime": datetime.fromtimestamp(seen.started + seen.seconds)
+            .astimezone()
+            .isoformat(timespec="seconds"),
+            "seconds": f"{seen.seconds:.3f}",
+            "exit": str(seen.exit),
+            **{key: getattr(seen, key) for key in ("user", "host", "site") if getattr(seen, key)},
+            "made_by": name,
+        }
+        found.update((file.lfn, told) for file in seen.outputs)
+    return found
+
+
+def _entry(lfn: str, told: Expected | None, metadata: Mapping[str, str]) -> dict[str, Any]:
     entry: dict[str, Any] = {"lfn": lfn, "pfns": []}
+    if metadata:
+        entry["metadata"] = dict(metadata)
     if told is not None and told.algorithm == "sha256":
         entry["checksum"] = {"sha256": told.digest}
     if told is not None and told.size is not None:
-        entry["metadata"] = {"size": str(told.size)}
+        entry["metadata"] = {**metadata, "size": str(told.size)}
     return entry
 
 
@@ -87,6 +127,11 @@ def merge(path: str, entries: dict[str, dict[str, Any]]) -> None:
             kept.append(line)
     kept += _written(entries.values())
     regular.replace(path, _HEAD + b"\n".join((*kept, b"")))
+
+
+def replace(path: str, entries: Iterable[Mapping[str, Any]]) -> None:
+    """The catalog with these entries alone, whole or not at all. Raises ``OSError``."""
+    regular.replace(path, _HEAD + b"\n".join((*_written(entries), b"")))
 
 
 def _written(entries: Iterable[Any]) -> Iterator[bytes]:

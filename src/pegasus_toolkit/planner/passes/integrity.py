@@ -16,9 +16,10 @@ from pegasus_toolkit.planner.passes.plan import Plan
 
 def check_integrity(plan: Plan) -> Plan:
     """``metas`` for every node, or, where checking is off, no digests at all."""
-    if not plan.settings.integrity:
-        return replace(plan, nodes=tuple(map(_unchecked, plan.nodes)))
     silent = {node.name for node in plan.nodes if node.kind == "subworkflow"}  # their DAG knows, not they
+    if not plan.settings.integrity:  # who registers still asks the makers' records, for metadata
+        nodes = (_with_metas(plan, n, silent) if n.registrations else _unchecked(n) for n in plan.nodes)
+        return replace(plan, nodes=tuple(nodes))
     return replace(plan, nodes=tuple(_with_metas(plan, node, silent) for node in plan.nodes))
 
 

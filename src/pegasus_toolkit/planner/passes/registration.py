@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Node, Registration
+from pegasus_toolkit.planner.passes.metadata import of_files
 from pegasus_toolkit.planner.passes.plan import Plan
 
 MOST = 1000  # files in a node
@@ -19,12 +20,15 @@ def register(plan: Plan) -> Plan:
         for use in job.outputs
         if use.register and use.stage_out and use.lfn in plan.delivering
     ]
+    told = of_files(plan.workflow, plan.catalogs) if wanted else {}
     nodes: list[Node] = []
     edges: dict[str, list[str]] = {}
     for at in range(0, len(wanted), MOST):
         lfns = wanted[at : at + MOST]
         name = f"register_{len(nodes)}"
-        entries = tuple(Registration(lfn, pfn) for lfn in lfns for pfn in plan.delivered[lfn])
+        entries = tuple(
+            Registration(lfn, pfn, told.get(lfn, {})) for lfn in lfns for pfn in plan.delivered[lfn]
+        )
         nodes.append(Node(name=name, kind="register", site=LOCAL, registrations=entries))
         edges[name] = [by for lfn in lfns for by in plan.delivering.get(lfn, ())]
     return plan.add(nodes, edges)

@@ -11,7 +11,7 @@ def wrong(text: str) -> str:
     if "@" not in text or "://" not in text:
         return ""
     try:
-        url.parse(text.replace("$", "$$") if text.startswith("file:") else text, "", {})
+        url.parse(url.literal(text) if text.startswith("file:") else text, "", {})
     except BadSpecification as error:
         return str(error)
     return ""

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from pegasus_toolkit.planner.catalogs import Checksum, Hook, Path, Profiles
 from pegasus_toolkit.planner.model import Problem
@@ -188,12 +189,15 @@ def lowered(namespace: str, table: dict[str, str]) -> dict[str, str]:
 
 
 def local_url(value: str, base: str) -> str:
-    """``value``, or the ``file://`` URL of the local path that it is; ``base``: where relative ones begin."""
+    """``value``, or the ``file://`` URL of the local path that it is; ``base``: where relative ones begin.
+
+    In a plan every letter of a local URL stands for itself; in catalogs ``%20`` is a space.
+    """
     if value[:5].lower() != "file:":
         if _SCHEME.match(value):
             return value
         return "file://" + os.path.normpath(os.path.join(base, value))  # noqa: PTH118  text, no file is touched
-    path = value[5:]
+    path = unquote(value[5:], errors="surrogateescape") if "%" in value else value[5:]
     if path.startswith("//"):
         path = path[2:].removeprefix("localhost")
     return "file://" + path if path.startswith("/") else "file://" + os.path.join(base, path)  # noqa: PTH118

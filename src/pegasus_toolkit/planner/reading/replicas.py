@@ -39,13 +39,15 @@ def _replica(reader: Reader, item: Any, path: Path) -> Replica:
         pfns.append(Pfn(reader.text(place, "site", here) or "local", reader.url(place, "pfn", here)))
     if not pfns:
         reader.wrong((*path, "pfns"), "expected at least one place")
-    size = reader.table(owner, "metadata", path).get("size", "")
+    metadata = reader.table(owner, "metadata", path)
+    size = metadata.get("size", "")
     return Replica(
         lfn=reader.text(owner, "lfn", path, required=True),
         pfns=tuple(pfns),
         checksum=reader.checksum(owner, path) or _flat(reader, owner, path),
         size=int(size) if size.isdecimal() else None,
         regex=reader.flag(owner, "regex", path, False),
+        metadata=metadata,
         file=reader.file,
         at=path,
     )
@@ -69,6 +71,7 @@ def _joined(reader: Reader, first: Replica, second: Replica) -> Replica:
         pfns=tuple(dict.fromkeys((*first.pfns, *second.pfns))),
         checksum=first.checksum or second.checksum,
         size=second.size if first.size is None else first.size,
+        metadata={**second.metadata, **first.metadata},
         file=first.file,
         at=first.at,
     )

@@ -84,6 +84,7 @@ def _transformation(reader: Reader, item: Any, path: Path) -> Transformation:
         requires=tuple(requires),
         checksum=reader.checksum(owner, path),
         profiles=reader.profiles(owner, path),
+        metadata=reader.table(owner, "metadata", path),
         hooks=reader.hooks(owner, path),
         file=reader.file,
         at=path,
@@ -101,6 +102,7 @@ def _site(reader: Reader, item: Any, path: Path) -> TransformationSite:
         os=reader.text(owner, "os.type", path),
         container=reader.text(owner, "container", path),
         profiles=reader.profiles(owner, path),
+        metadata=reader.table(owner, "metadata", path),
     )
 
 

@@ -135,10 +135,9 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
         if link not in _LINKS or not lfn:
             continue
         size = reader.whole(use, "size", here)
-        metadata = use.get("metadata")
-        if size is None and isinstance(metadata, dict):
-            reader.table(use, "metadata", here)
-            size = int(metadata["size"]) if str(metadata.get("size", "")).isdecimal() else None
+        metadata = reader.table(use, "metadata", here)
+        if size is None and metadata.get("size", "").isdecimal():
+            size = int(metadata["size"])
         made = Use(
             lfn=lfn,
             link=cast(Literal["input", "output", "checkpoint"], link),
@@ -148,6 +147,7 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
             bypass=reader.flag(use, "bypass", here, False),
             optional=reader.flag(use, "optional", here, False),
             planning=reader.flag(use, "forPlanning", here, False),
+            metadata=metadata,
             size=size,
         )
         if found.setdefault((lfn, link), made) is not made:

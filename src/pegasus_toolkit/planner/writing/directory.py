@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from pegasus_toolkit.planner.model import Dag, PlanError, Problem
+from pegasus_toolkit.planner.model import Dag, Metadata, PlanError, Problem
 from pegasus_toolkit.planner.writing import jobs
 from pegasus_toolkit.planner.writing.dag import HOOKS, config, render
 from pegasus_toolkit.planner.writing.specifications import specification
@@ -107,6 +107,8 @@ def files(dag: Dag, name: str) -> Iterator[tuple[str, bytes]]:
     yield "dagman.config", config(dag).encode()
     yield "braindump.yml", braindump(dag, name)
     yield "plan.json", msgspec.json.encode(facts(dag, name)) + b"\n"
+    if dag.metadata != Metadata():
+        yield "metadata.json", msgspec.json.encode(dag.metadata) + b"\n"
     yield "pegasus.properties", _properties(dag)
 
 

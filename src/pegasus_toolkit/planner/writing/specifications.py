@@ -17,6 +17,7 @@ from pegasus_toolkit.transfer.spec.entries import (
     TransferEntry,
     UrlEntry,
 )
+from pegasus_toolkit.transfer.url import literal
 
 
 def specification(node: Node) -> bytes:
@@ -59,5 +60,5 @@ def _place(pfn: Pfn) -> UrlEntry:
 
 
 def written(url: str) -> str:
-    """In a specification ``$`` begins a variable in a local path; here it is a letter."""
-    return url.replace("$", "$$") if url.startswith("file:") else url
+    """In a specification ``$`` and ``%`` mean something in a local URL; here they are letters."""
+    return literal(url) if url.startswith("file:") else url

@@ -21,7 +21,7 @@ from pegasus_toolkit.transfer.engine.scheduler import Scheduler
 from pegasus_toolkit.transfer.engine.watch import Watch
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
-from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Ordered, Outcome, Transfer
 from pegasus_toolkit.transfer.streams.files import discard
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
@@ -146,10 +146,15 @@ class Engine:
         task = planner.task(operation)
         if isinstance(task, Outcome):
             attempt = task.attempts[-1]
+            if task.error is not None:
+                self._make_tellable(task)
             return Plan("none", "", attempt.source, attempt.destination, task.error)
         try:
             route = planner.lane(planner.key(task), task).route
         except TransferError as error:
+            from pegasus_toolkit.transfer.engine import telling
+
+            telling.mask(error, self.settings.credentials)
             return Plan("none", "", task.source, task.destination, error)
         return Plan(route.kind, route.why, task.source, task.destination, None)
 
@@ -221,6 +226,8 @@ class Engine:
         while batch := intake.take():
             for outcome in batch:
                 self.tries += len(outcome.attempts)
+                if outcome.error is not None or len(outcome.attempts) > 1:
+                    self._make_tellable(outcome)
                 if outcome.member:
                     continue
                 self.counts[outcome.status] += 1
@@ -228,6 +235,11 @@ class Engine:
                     self.exit_code = max(self.exit_code, outcome.error.exit_code)
             for observer in self.observers:
                 observer.settled(batch)
+
+    def _make_tellable(self, outcome: Outcome) -> None:
+        from pegasus_toolkit.transfer.engine import telling  # a run that goes well does not need it
+
+        telling.finish(outcome, self.settings.credentials)
 
     def _tick(self, scheduler: Scheduler, total: int) -> None:
         self.gone = scheduler.moved
@@ -269,10 +281,9 @@ def phases(operations: Sequence[Operation]) -> Iterator[Iterator[int]]:
 
 def array_of(operations: Sequence[Operation], kind: int) -> Sequence[int]:
     """The indices of one kind of operation (0 mkdir, 1 transfer, 2 remove)."""
-    counts = getattr(operations, "counts", None)
-    if counts is not None:  # a Specification is in that order already
-        start = sum(counts[:kind])
-        return range(start, start + counts[kind])
+    if isinstance(operations, Ordered):
+        start = sum(operations.counts[:kind])
+        return range(start, start + operations.counts[kind])
     return [i for i, operation in enumerate(operations) if _kind(operation) == kind]
 
 

@@ -12,7 +12,7 @@ from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError, Transient, translate
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement, ServedBy
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Outcome, Remove, Transfer
 
 if TYPE_CHECKING:
@@ -82,8 +82,7 @@ class Planner:
         if operation.verify_checksum_remote and checksum is None and operation.lfn:
             expected = self._from_meta(operation.lfn)
             if expected is not None:
-                checksum = Checksum(expected.algorithm, expected.digest)
-                size = expected.size if size is None else size
+                checksum = Checksum(expected.algorithm, expected.digest)  # which decides, whatever its size
         plain = checksum is None and operation.size is None and not operation.verify_checksum_remote
         if plain and (self.algorithm == "sha256" or not operation.generate_checksum):
             return self.default
@@ -190,7 +189,7 @@ class Planner:
         if (route is routes.SERVER_SIDE and record) or (route.verb == "copy" and through_here):
             route = routes.through_here(*borrow_backends)  # for the record's digest, or as it will not copy
         route = routes.PIPE if route is routes.RELAY and large else route
-        names = dict.fromkeys(name for end in borrow_backends if (name := getattr(end, "served_by", "")))
+        names = dict.fromkeys(end.served_by for end in borrow_backends if isinstance(end, ServedBy))
         return route._replace(kind=f"{route.kind} by {', '.join(names)}") if names else route
 
     def _open(self, endpoint: Endpoint, side: str) -> Backend:

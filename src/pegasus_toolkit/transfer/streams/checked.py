@@ -116,6 +116,9 @@ class NullSink:
     def write(self, data: Data) -> None:
         self.check.feed(data)
 
+    def passed(self, n: int) -> None:
+        self.check.control.spend(n)
+
     def commit(self) -> str:
         return self.check.finish()
 
@@ -194,6 +197,9 @@ class MemorySource:
     def __iter__(self) -> Iterator[bytes]:
         while block := self.read(BLOCK):
             yield block
+
+    def passed(self, n: int) -> None:
+        self.check.control.spend(n)
 
     def close(self) -> None:
         if not self.ended and self.error is None:  # nor may one that still reads

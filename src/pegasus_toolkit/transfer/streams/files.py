@@ -118,6 +118,9 @@ class FileSink:
             self._spoil()
             raise
 
+    def passed(self, n: int) -> None:
+        self.check.control.spend(n)
+
     def commit(self) -> str:
         try:
             if self._lent:
@@ -317,6 +320,9 @@ class FileSource:
     def __iter__(self) -> Iterator[bytes]:
         while block := self.read(BLOCK):
             yield block
+
+    def passed(self, n: int) -> None:
+        self.check.control.spend(n)
 
     def close(self) -> None:
         if self._fd >= 0:

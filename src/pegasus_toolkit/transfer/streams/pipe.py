@@ -91,6 +91,9 @@ class _PipeSink:
             pipe.held += len(block)
             pipe.changed.notify_all()
 
+    def passed(self, n: int) -> None:
+        self.pipe.control.spend(n)
+
     def commit(self) -> str:
         try:
             digest = self.pipe.check.finish()
@@ -161,6 +164,9 @@ class _PipeSource:
     def __iter__(self) -> Iterator[bytes]:
         while block := self._next(BLOCK):
             yield bytes(block)
+
+    def passed(self, n: int) -> None:
+        self.pipe.control.spend(n)
 
     def close(self) -> None:
         with self.pipe.changed:

@@ -246,9 +246,7 @@ def _size(file: str) -> int | None:
 def _progress(pairs: Sequence[Pair], pid: int, side: Side, before: int) -> int:
     """Tells the engine of bytes that passed. Raises once the run is told to stop."""
     count = sum(_size(pair.file) or 0 for pair in pairs) if side == "source" else _read_by(pid)
-    control = getattr(getattr(pairs[0].job.end, "check", None), "control", None)
-    if control is not None:
-        control.spend(max(0, count - before))
+    pairs[0].job.end.passed(max(0, count - before))
     return max(count, before)
 
 

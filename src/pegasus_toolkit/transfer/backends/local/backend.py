@@ -41,7 +41,7 @@ class Local(OneByOne):
     abilities = Abilities(threads=2)  # more gain nothing: small files are bound by the interpreter
 
     def __init__(self, home: str = "") -> None:
-        self._home = home  # never removed
+        self._home = home  # never removed, nor is the account's
         self._closed = False
 
     def load(self, path: str, sink: Sink) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Entry
@@ -61,7 +62,8 @@ def remove(path: str, recursive: bool, home: str = "") -> TransferError | None:
     """Removes a file or link, or with ``recursive`` a tree; what is not there counts as removed.
 
     A link to a directory is removed, never what it points to. Refuses the root, the home directory
-    and what is above it, and paths that end in ``.`` or ``..``.
+    (``home`` and the one in the account database) and what is above it, and paths that end in ``.``
+    or ``..``.
     """
     try:
         target = path.rstrip("/") or path
@@ -78,28 +80,55 @@ def remove(path: str, recursive: bool, home: str = "") -> TransferError | None:
     except TransferError as error:
         return error
     except (OSError, ValueError) as error:
-        return failure(error, path)
+        inner = error.filename if isinstance(error, OSError) else None
+        return failure(error, inner if isinstance(inner, str) else path)
     return None
 
 
 def _remove_tree(path: str) -> None:
-    import shutil
-
     for _ in range(8):
         try:
-            shutil.rmtree(path)
+            _rmtree(path)
             return
         except FileNotFoundError:  # someone else removes in it, too
             if not os.path.lexists(path):
                 return
-    shutil.rmtree(path)
+    _rmtree(path)
+
+
+def _rmtree(path: str) -> None:
+    """Raises ``OSError`` whose ``filename`` is the whole path of what could not be removed."""
+    import shutil
+    import sys
+
+    def told(_: object, inner: str, raised: BaseException | tuple[object, BaseException, object]) -> None:
+        error = raised[1] if isinstance(raised, tuple) else raised
+        assert isinstance(error, OSError)
+        error.filename = inner
+        raise error
+
+    shutil.rmtree(path, **{"onexc" if sys.version_info >= (3, 12) else "onerror": told})  # type: ignore[arg-type]
 
 
 def _refuse(target: str, home: str) -> None:
     """Raises ``Denied`` for what nobody means to remove."""
     if target.rpartition("/")[2] in ("", ".", ".."):
         raise Denied("refused to remove this directory", url=target or "''")
-    if home and not os.path.islink(target):  # noqa: PTH114
-        real, kept = os.path.realpath(target), os.path.realpath(home)
+    if os.path.islink(target):  # noqa: PTH114
+        return
+    real = os.path.realpath(target)
+    for kept in map(os.path.realpath, {home, *_account_homes()} - {""}):
         if real == kept or kept.startswith(real.rstrip("/") + "/"):
             raise Denied("refused to remove the home directory or what holds it", url=target)
+
+
+def _account_homes() -> set[str]:
+    """Home in the account database: jobs and cron often have no ``HOME``, or another one."""
+    import pwd
+
+    homes = set()
+    for uid in {os.getuid(), os.geteuid()}:
+        with suppress(KeyError):
+            homes.add(pwd.getpwuid(uid).pw_dir)
+    # Accounts that are no persons' have "/" or a directory that is not there: that is no home to keep.
+    return {home for home in homes if home != "/" and os.path.isdir(home)}  # noqa: PTH112

@@ -245,13 +245,12 @@ class _Watch:
     """Tells the engine of bytes that pass by its ends: that there is progress, and how much."""
 
     def __init__(self, end: Sink | Source) -> None:
-        self.control = getattr(getattr(end, "check", None), "control", None)
+        self.end = end
         self.before = 0
 
     def __call__(self, total: int) -> None:
         """``total``: bytes so far. Raises once the run is told to stop."""
-        if self.control is not None:
-            self.control.spend(max(0, total - self.before))
+        self.end.passed(max(0, total - self.before))
         self.before = max(self.before, total)
 
 
