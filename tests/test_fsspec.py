@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import tarfile
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
@@ -188,12 +190,50 @@ def test_large_file_for_an_object_store_is_verified_before_it_goes_there(
 ) -> None:
     monkeypatch.setattr("pegasus_toolkit.transfer.backends.fsspec_any.IN_MEMORY", 1000)
     fs = fsspec.filesystem("memory")
-    assert not renames(fs)
+    assert not renames(type(fs))
     backend = FsspecAny(endpoint("memory"), SETTINGS)
     path = f"/{uuid.uuid4().hex}/large"
     assert errors(backend.put(iter([store_job(path, given(content(3000)))]))) == [None]
     assert fs.cat_file(path) == content(3000)
     fs.rm_file(path)
+
+
+MOVE, LIST = LocalFileSystem.mv, LocalFileSystem.ls
+
+
+def careful(fs: LocalFileSystem, old: str, new: str) -> None:
+    """A rename replaces nothing, as over SMB."""
+    if Path(new).exists():
+        raise FileExistsError(errno.EEXIST, "exists", new)
+    MOVE(fs, old, new)
+
+
+def silent(fs: LocalFileSystem, old: str, new: str) -> None:
+    """Nor says it so, as over WebHDFS."""
+    if not Path(new).exists():
+        MOVE(fs, old, new)
+
+
+@pytest.mark.parametrize("rename", [careful, silent])
+def test_driver_whose_rename_replaces_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rename: Any
+) -> None:
+    monkeypatch.setattr(LocalFileSystem, "mv", rename)
+    backend = open_backend(endpoint("local"), SETTINGS)
+    for data in (b"old", b"new", b"newer"):
+        assert errors(backend.put(iter([store_job(f"{tmp_path}/file", given(data))]))) == [None]
+        assert (tmp_path / "file").read_bytes() == data
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_listing_that_leads_elsewhere_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def leading(fs: LocalFileSystem, path: str, detail: bool = False) -> Any:
+        return [*LIST(fs, path, detail=detail), fs.info("/etc/hostname")]
+
+    monkeypatch.setattr(LocalFileSystem, "ls", leading)
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(ServerFault, match="leads elsewhere"):
+        list(open_backend(endpoint("local"), SETTINGS).list(str(tmp_path)))
 
 
 def test_options_of_each_part_of_a_chain(tmp_path: Path) -> None:

@@ -1,27 +1,34 @@
 """Every protocol that fsspec knows and that has no module here: the open door.
 
-Files go one by one, in streams. Where the filesystem can rename, a file is written aside and renamed;
-where it cannot (an object store), the content is verified before its first byte goes there, and the size
-of what is stored is looked at afterwards. The path of a chain (``zip://inner/path::/local/archive.zip``)
-is all of it.
+Where the filesystem can rename, a file is written aside and renamed; where it cannot (an object store), the
+content is verified before its first byte goes there. The path of a chain
+(``zip://inner/path::/local/archive.zip``) is all of it.
 """
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.schemes import known
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.onebyone import OneByOne
+from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
+from pegasus_toolkit.transfer.backends.shared.files import (
+    Found,
+    Page,
+    PlainFiles,
+    Sending,
+    Stored,
+    Traits,
+    perhaps,
+)
+from pegasus_toolkit.transfer.backends.shared.runner import Last, Runner, Steps
 from pegasus_toolkit.transfer.errors import (
-    Cancelled,
-    Corrupted,
     Denied,
     IsDirectory,
     NotFound,
@@ -32,21 +39,14 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
     from_oserror,
 )
-from pegasus_toolkit.transfer.interface import (
-    Abilities,
-    Backend,
-    Endpoint,
-    Entry,
-    Job,
-    Settings,
-    Sink,
-    Source,
-)
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Endpoint, Settings, Sink
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 
 core: Any = import_module("fsspec.core")
 registry: Any = import_module("fsspec.registry")
 spec: Any = import_module("fsspec.spec")
+
+Action = Callable[[Any, str], Any]  # with the filesystem and the name there
 
 # Not storage but a layer over another, or (reference) a template of a stranger's that is evaluated.
 REFUSED = frozenset(
@@ -66,190 +66,191 @@ BY_TYPE: tuple[tuple[type[OSError], type[TransferError], str], ...] = (
 IN_MEMORY = 8 << 20  # bytes of a file that is not kept on disk before it goes to an object store
 
 
-class FsspecAny(OneByOne):
-    """One authority of one protocol, through fsspec."""
+class FsspecFiles(PlainFiles):
+    """The primitives; each is a few calls."""
 
-    abilities = Abilities()
-    served_by = "fsspec"
-
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+    def __init__(self, endpoint: Endpoint, settings: Settings, can_rename: bool) -> None:
+        super().__init__(Traits(renames=can_rename))
         self.endpoint = endpoint
+        self.noted = partial(settings.notes.aside, endpoint)
         self._credentials = settings.credentials
         self._filesystems: dict[str, Any] = {}  # by what follows "::"
-        self._closed = False
+        self._last: tuple[str, tuple[Any, str]] = ("\0", (None, ""))  # what was found for the last path
 
-    # -- verbs -------------------------------------------------------------------------------------
+    def url(self, path: str) -> str:
+        """Without secrets."""
+        return redact.url(f"{self.endpoint.scheme}://{self.endpoint.authority}{path}")
 
-    def load(self, path: str, sink: Sink) -> None:
-        """Reads the file into the sink."""
-        fs, name = self._find(path)
-        with self._translated(path):
-            info = fs.info(name)
-        if info.get("type") == "directory":
-            raise IsDirectory("a directory", url=self._url(path), side="source")
-        if info.get("size") is not None:
-            sink.announce(int(info["size"]))
-        with self._translated(path):
-            file = fs.open(name, "rb")
+    def split(self, path: str) -> tuple[str, str]:
+        """The rest of a chain is no part of the name."""
+        plain, mark, chain = path.partition("::")
+        return plain, mark + chain
+
+    def write(self, sending: Sending, name: str) -> Steps[Stored]:
+        """In blocks; a whole that was found right where the name is seen at once."""
+        if not self.traits.renames:
+            return (yield from self._write_whole(sending, name))
+        file = yield self._call(name, lambda fs, at: fs.open(at, "wb"), "parent", "name")
+
+        def finish(fs: Any, at: str) -> Found:
+            file.write(data)
+            file.close()
+            fs.invalidate_cache()
+            return _found(fs.info(at))
+
         try:
-            while True:
-                with self._translated(path):
-                    data = file.read(BLOCK)
-                if not data:
-                    return
-                self._going(path)
-                sink.write(data)
-        finally:
-            with suppress(Exception):  # whatever it says now, the bytes are here
-                file.close()
-
-    def save(self, job: Job[Source]) -> None:
-        """Writes aside and renames, or stores what was verified before."""
-        fs, name = self._find(job.path)
-        with self._translated(job.path):
-            if fs.isdir(name):
-                raise IsDirectory("a directory is there", url=self._url(job.path), side="destination")
-            self._parents(fs, name)
-        if renames(fs):
-            self._save_aside(fs, name, job)
-        else:
-            self._save_whole(fs, name, job)
-
-    def _save_aside(self, fs: Any, name: str, job: Job[Source]) -> None:
-        parent = name.rpartition("/")[0]
-        aside = f"{parent}/.{os.urandom(8).hex()}.part" if parent else f".{os.urandom(8).hex()}.part"
-        try:
-            with self._translated(job.path):
-                file = fs.open(aside, "wb")
-            try:
-                size = self._pour(job, file.write)
-            finally:
-                with self._translated(job.path):
-                    file.close()
-            self._check_size(fs, aside, size, job)
-            with self._translated(job.path):
-                fs.mv(aside, name)
-        except BaseException:
-            with suppress(Exception):  # the first error counts
-                fs.rm_file(aside)
+            data = sending.source.read(BLOCK)
+            while data:
+                sending.sent += len(data)
+                if not (following := sending.source.read(BLOCK)):
+                    break
+                yield self._call(name, partial(_write, file, data))
+                data = following
+            sending.require_whole(self.url(sending.job.path))
+            stored = yield self._call(name, finish)
+        except (TransferError, OSError):
+            yield Last(lambda: _quietly(file.close))
             raise
+        return Stored(stored.size)
 
-    def _save_whole(self, fs: Any, name: str, job: Job[Source]) -> None:
+    def _write_whole(self, sending: Sending, name: str) -> Steps[Stored]:
         """Nothing goes there before the source was read to its end and found right."""
         with tempfile.NamedTemporaryFile(prefix="pegasus-transfer-") as spool:  # 0600
-            size = self._pour(job, spool.write)
+            while data := sending.source.read(BLOCK):
+                sending.sent += len(data)
+                spool.write(data)
+            sending.require_whole(self.url(sending.job.path))
             spool.flush()
-            self._going(job.path)
-            with self._translated(job.path):
-                if size <= IN_MEMORY:
+
+            def store(fs: Any, at: str) -> None:
+                if sending.sent <= IN_MEMORY:
                     spool.seek(0)
-                    fs.pipe_file(name, spool.read())
+                    fs.pipe_file(at, spool.read())
                 else:
-                    fs.put_file(spool.name, name)
-        self._check_size(fs, name, size, job)
+                    fs.put_file(spool.name, at)
 
-    def _pour(self, job: Job[Source], write: Any) -> int:
-        size = 0
-        for block in job.end:
-            self._going(job.path)
-            with self._translated(job.path):
-                write(block)
-            size += len(block)
-        expected = job.end.size if job.end.size is not None else job.required.size
-        if expected not in (None, size):
-            raise Corrupted(f"{size} bytes came, {expected} expected", url=self._url(job.path), side="source")
-        return size
+            if (yield self._call(name, lambda fs, at: fs.isdir(at))):
+                raise IsDirectory("a directory is there", url=self.url(name), side="destination")
+            yield self._call(name, store)
+        return Stored((yield from self._fresh(name)).size)
 
-    def _check_size(self, fs: Any, name: str, size: int, job: Job[Source]) -> None:
-        with self._translated(job.path):
+    def read(self, path: str, sink: Sink) -> Steps[None]:
+        """In blocks."""
+        found = yield self._call(path, lambda fs, name: _found(fs.info(name)))
+        if found.directory:
+            raise IsDirectory("a directory", url=self.url(path), side="source")
+        if found.size is not None:
+            sink.announce(found.size)
+        file, data = yield self._call(path, _begin)
+        try:
+            while data:
+                sink.write(data)
+                data = yield self._call(path, lambda fs, name: file.read(BLOCK))
+        finally:
+            yield Last(lambda: _quietly(file.close))  # whatever it says now, the bytes are here
+
+    def stat(self, path: str) -> Steps[Found]:
+        """Links are followed by most drivers."""
+        return (yield from self._fresh(path))
+
+    def _fresh(self, path: str) -> Steps[Found]:
+        """What no cache says."""
+
+        def look(fs: Any, name: str) -> Found:
             fs.invalidate_cache()
-            found = fs.info(name).get("size")
-        if found not in (None, size):
-            message = f"{found} bytes are stored, {size} were sent"
-            raise Corrupted(message, url=self._url(job.path), side="destination")
+            return _found(fs.info(name))
 
-    def remove(
-        self, paths: Iterable[str], recursive: bool = False
-    ) -> Iterator[tuple[str, TransferError | None]]:
-        """Each path with what became of it."""
-        for path in paths:
-            error: TransferError | None = None
-            try:
-                self._remove(path, recursive)
-            except TransferError as raised:
-                error = None if isinstance(raised, NotFound) else raised
-            yield path, error
+        found: Found = yield self._call(path, look)
+        return found
 
-    def _remove(self, path: str, recursive: bool) -> None:
-        self._going(path)
-        fs, name = self._find(path)
-        with self._translated(path):
+    def rename(self, old: str, new: str, replace: bool) -> Steps[None]:
+        """Whether a rename replaces is the driver's to say: not all do, and not all tell."""
+
+        def move(fs: Any, name: str) -> None:
+            _, target = self._find(new)
+            if fs.isdir(target):  # into which some would move it
+                raise IsDirectory("a directory is there", url=self.url(new), side="destination")
+            if not replace and fs.exists(target):
+                raise Denied("a file is there", url=self.url(new), side="destination")
+            fs.mv(name, target)
             fs.invalidate_cache()
-            directory = fs.info(name).get("type") == "directory"
-            if directory and not recursive:
-                raise IsDirectory("a directory", url=self._url(path))
-            if directory:
-                fs.rm(name, recursive=True)
-            else:
-                fs.rm_file(name)
+            if fs.exists(name):
+                raise ServerFault("the rename did nothing", url=self.url(new), side="destination")
 
-    def mkdir(self, path: str) -> None:
-        """Makes the directory and its parents."""
-        fs, name = self._find(path)
-        with self._translated(path):
-            fs.makedirs(name, exist_ok=True)
+        yield self._call(old, move, "exists")
 
-    def stat(self, path: str) -> Entry:
-        """Raises ``NotFound``."""
-        fs, name = self._find(path)
-        with self._translated(path):
+    def unlink(self, path: str) -> Steps[None]:
+        """A file."""
+        yield self._call(path, lambda fs, name: fs.rm_file(name))
+
+    def make(self, path: str) -> Steps[bool]:
+        """With its parents; an object store has none."""
+
+        def make(fs: Any, name: str) -> None:
+            with suppress(NotImplementedError):
+                fs.makedirs(name, exist_ok=True)
+
+        yield self._call(path, make)
+        return True
+
+    def rmdir(self, path: str) -> Steps[None]:
+        """An empty directory."""
+        yield self._call(path, lambda fs, name: fs.rmdir(name))
+
+    def clear(self, path: str) -> Steps[bool]:
+        """The drivers know how."""
+        yield self._call(path, lambda fs, name: fs.rm(name, recursive=True))
+        return True
+
+    def scan(self, path: str, more: Any) -> Steps[Page]:
+        """All at once. A name that is not below the directory is an error."""
+
+        def look(fs: Any, name: str) -> list[Found]:
             fs.invalidate_cache()
-            info = fs.info(name)
-        directory = info.get("type") == "directory"
-        return Entry(path, None if directory else info.get("size"), directory)
+            top, found = name.strip("/"), []
+            for info in fs.ls(name, detail=True):
+                one = str(info["name"]).strip("/")
+                if one == top:  # an object that stands for the directory, or a file
+                    continue
+                if top and not one.startswith(f"{top}/"):
+                    text = f"the listing has an entry that leads elsewhere: {one!r}"
+                    raise ServerFault(text, url=self.url(path))
+                found.append(_found(info)._replace(name=one[len(top) :].lstrip("/")))
+            if not found and not fs.isdir(name):
+                raise NotFound("no such directory", url=self.url(path))
+            return found
 
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """All files below, and empty directories."""
-        fs, name = self._find(prefix)
-        plain, mark, chain = prefix.partition("::")
-        with self._translated(prefix):
-            fs.invalidate_cache()
-            if not fs.isdir(name):
-                raise NotFound("no such directory", url=self._url(prefix))
-            found: dict[str, dict[str, Any]] = fs.find(name, detail=True, withdirs=True)
-        parents = {one.rstrip("/").rpartition("/")[0] for one in found}
-        for one, info in sorted(found.items()):
-            below = one.rstrip("/")[len(name.rstrip("/")) :].lstrip("/")
-            directory = info.get("type") == "directory"
-            if below and not (directory and one.rstrip("/") in parents):
-                size = None if directory else info.get("size")
-                yield Entry(f"{plain.rstrip('/')}/{below}{mark}{chain}", size, directory)
-
-    def close(self) -> None:
-        """From any thread; what is under way ends at its next block."""
-        self._closed = True
+        return Page((yield self._call(path, look)))
 
     # -- fsspec ------------------------------------------------------------------------------------
 
+    def _call(self, path: str, action: Action, *why: str) -> Callable[[], Any]:
+        """A request. ``why``: what may be behind an error (see ``perhaps``)."""
+
+        def call() -> Any:
+            try:
+                with self._translated(path):
+                    return action(*self._find(path))
+            except TransferError as error:
+                raise perhaps(error, *why) from error.__cause__
+
+        return call
+
     def _find(self, path: str) -> tuple[Any, str]:
         """The filesystem of a path, and its name there."""
-        self._going(path)
+        if path == self._last[0]:
+            return self._last[1]
         url = f"{self.endpoint.scheme}://{self.endpoint.authority}{path}"
         chain = url.partition("::")[2]
         fs = self._filesystems.get(chain)
         if fs is None:
             for layer in chain.split("::"):
                 if layer.partition("://")[0] in REFUSED - {"file"}:
-                    raise Unsupported(f"fsspec's {layer} is not served", url=self._url(path))
-            with self._translated(path):
-                fs, _ = core.url_to_fs(url, **options(url, self.endpoint.site, self._credentials))
+                    raise Unsupported(f"fsspec's {layer} is not served", url=self.url(path))
+            fs, _ = core.url_to_fs(url, **options(url, self.endpoint.site, self._credentials))
             self._filesystems[chain] = fs
-        return fs, fs._strip_protocol(url.partition("::")[0])
-
-    def _parents(self, fs: Any, name: str) -> None:
-        if parent := name.rpartition("/")[0]:
-            with suppress(NotImplementedError):  # an object store has none
-                fs.makedirs(parent, exist_ok=True)
+        self._last = path, (fs, fs._strip_protocol(url.partition("::")[0]))
+        return self._last[1]
 
     @contextmanager
     def _translated(self, path: str) -> Iterator[None]:
@@ -262,31 +263,68 @@ class FsspecAny(OneByOne):
             raise self._from_oserror(error, path) from error
         except (NotImplementedError, ImportError) as error:
             message = f"fsspec's {self.endpoint.scheme} cannot do that: {redact.message(str(error))}"
-            raise Unsupported(message, url=self._url(path)) from error
+            raise Unsupported(message, url=self.url(path)) from error
         except Exception as error:
             text = f"{type(error).__name__}: {redact.message(str(error))}"
-            raise ServerFault(text, url=self._url(path), host=self.endpoint.host) from error
+            raise ServerFault(text, url=self.url(path), host=self.endpoint.host) from error
 
     def _from_oserror(self, error: OSError, path: str) -> TransferError:
         """Many libraries raise the right type without its number."""
         for kind, ours, text in BY_TYPE:
             if error.errno is None and isinstance(error, kind):
-                return ours(text, url=self._url(path), host=self.endpoint.host)
-        found = from_oserror(error, url=self._url(path), host=self.endpoint.host)
+                return ours(text, url=self.url(path), host=self.endpoint.host)
+        found = from_oserror(error, url=self.url(path), host=self.endpoint.host)
         found.message = redact.message(found.message)
         return found
 
-    def _going(self, path: str) -> None:
-        if self._closed:
-            raise Cancelled("the connection was closed", url=self._url(path))
 
-    def _url(self, path: str) -> str:
-        return redact.url(f"{self.endpoint.scheme}://{self.endpoint.authority}{path}")
+class FsspecAny(FilesBackend):
+    """One authority of one protocol, through fsspec, one request at a time."""
+
+    abilities = Abilities()
+    served_by = "fsspec"
+
+    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
+        kind = registry.get_filesystem_class(endpoint.scheme)
+        self.files: FsspecFiles = FsspecFiles(endpoint, settings, renames(kind))
+        self.calls = Calls(0)
+
+    def runner(self, side: bool = False) -> Runner:
+        """One request after the other."""
+        return Runner(self.calls, lambda: Calls(0, once=True))
+
+    def mkdir(self, path: str) -> None:
+        """Makes the directory and its parents; an object store may show nothing of it."""
+        self.runner().one(self.files.make(path))
+
+    def close(self) -> None:
+        """From any thread; what is under way ends when its call does."""
+        self.calls.close()
 
 
-def renames(fs: Any) -> bool:
-    """Whether a move is more than a copy and a removal there."""
-    return type(fs).mv is not spec.AbstractFileSystem.mv
+def _found(info: dict[str, Any]) -> Found:
+    kind, size = info.get("type"), info.get("size")
+    directory = {"directory": True, "file": False}.get(str(kind))
+    return Found("", directory, None if directory or size is None else int(size))
+
+
+def _begin(fs: Any, name: str) -> tuple[Any, bytes]:
+    file = fs.open(name, "rb")
+    return file, file.read(BLOCK)
+
+
+def _write(file: Any, data: bytes, fs: Any, name: str) -> None:
+    file.write(data)
+
+
+def _quietly(action: Callable[[], Any]) -> None:
+    with suppress(Exception):  # the first error counts
+        action()
+
+
+def renames(kind: Any) -> bool:
+    """Whether a move is more than a copy and a removal in that class of filesystems."""
+    return kind.mv is not spec.AbstractFileSystem.mv
 
 
 def options(url: str, site: str, credentials: Credentials) -> dict[str, dict[str, Any]]:

@@ -24,6 +24,8 @@ from pegasus_toolkit.transfer.backends.shared.upload import upload
 from pegasus_toolkit.transfer.errors import Cancelled, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Abilities, Entry, Job, Sink, Source
 
+_Came = tuple[Task, Any, Exception | None]
+
 
 class FilesBackend:
     """Verbs over ``files``. A subclass sets ``abilities`` and ``files``, gives ``runner``, and overrides
@@ -87,22 +89,29 @@ class FilesBackend:
 class Calls:
     """A client whose requests are plain callables, which ``threads`` threads run.
 
-    A call that blocks for ever holds only its thread; ``close`` does not wait for it.
+    A call that blocks for ever holds only its thread; ``close`` does not wait for it. With 0 threads the
+    caller's own runs one call after the other: that is quicker where a call takes microseconds.
     """
 
-    def __init__(self, threads: int = 1, wrong: Callable[[Exception], TransferError] | None = None) -> None:
-        """``wrong``: which error of ours an exception of the library stands for."""
+    def __init__(
+        self,
+        threads: int = 1,
+        wrong: Callable[[Exception], TransferError] | None = None,
+        once: bool = False,
+    ) -> None:
+        """``wrong``: which error of ours an exception of the library stands for; ``once``: for one batch."""
+        self._free = max(threads, 1)
+        self._once = once
         self._wrong = wrong
         self._threads = threads
-        self._free = threads
         self._started = 0
-        self._work: SimpleQueue[tuple[Task, Callable[[], Any]] | None] = SimpleQueue()
-        self._over: SimpleQueue[tuple[Task, Any, Exception | None] | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[Task | None, Callable[[], Any]]] = SimpleQueue()
+        self._over: SimpleQueue[_Came | None] = SimpleQueue()
         self._closed = threading.Event()
 
     @property
     def room(self) -> int:
-        """Threads that are free."""
+        """Calls that can be carried out at once."""
         return self._free
 
     @contextmanager
@@ -110,10 +119,14 @@ class Calls:
         """Threads are kept between batches."""
         if self._closed.is_set():
             raise Cancelled("the connection was closed")
-        yield
+        try:
+            yield
+        finally:
+            if self._once:
+                self.close()
 
     def start(self, request: Callable[[], Any], task: Task) -> None:
-        """Hands the call to a thread."""
+        """Hands the call to a thread, or keeps it for ``step``."""
         self._free -= 1
         if self._started < self._threads:
             self._started += 1
@@ -124,21 +137,27 @@ class Calls:
         """Answers the calls that are over."""
         if self._closed.is_set():
             raise Cancelled("the connection was closed")
+        if not self._threads and not self._work.empty():
+            self._settle(self._carry_out(*self._work.get()))
+            return
         try:
             came = self._over.get(timeout=patience)
         except Empty:
             return
         while came is not None:
-            task, value, error = came
-            self._free += 1
-            if error is None:
-                task.answer(value)
-            else:
-                self._fail(task, error)
+            self._settle(came)
             try:
                 came = self._over.get_nowait()
             except Empty:
                 return
+
+    def _settle(self, came: _Came) -> None:
+        task, value, error = came
+        self._free += 1
+        if error is None:
+            task.answer(value)
+        else:
+            self._fail(task, error)
 
     def _fail(self, task: Task, error: Exception) -> None:
         if isinstance(error, TransferError):
@@ -155,13 +174,16 @@ class Calls:
         """From any thread: who waits gets ``Cancelled``."""
         self._closed.set()
         for _ in range(self._started):
-            self._work.put(None)
+            self._work.put((None, bool))
         self._over.put(None)
 
     def _serve(self) -> None:
-        while (work := self._work.get()) is not None:
-            task, call = work
-            try:
-                self._over.put((task, call(), None))
-            except Exception as error:  # noqa: BLE001  raised again in the thread that asked
-                self._over.put((task, None, error))
+        while (work := self._work.get())[0] is not None:
+            self._over.put(self._carry_out(*work))
+
+    def _carry_out(self, task: Task | None, call: Callable[[], Any]) -> _Came:
+        assert task is not None
+        try:
+            return task, call(), None
+        except Exception as error:  # noqa: BLE001  raised again in the thread that asked
+            return task, None, error

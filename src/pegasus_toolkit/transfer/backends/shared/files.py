@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.transfer.backends.shared.runner import Steps, Wait
-from pegasus_toolkit.transfer.errors import TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import Corrupted, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
 
 NAME_MAX = 255  # bytes in a file's name, on every file system in use
@@ -102,6 +102,12 @@ class Sending:
     def rewind(self) -> bool:
         """Back to the start; whether that was possible."""
         return not self.sent
+
+    def require_whole(self, url: str) -> None:
+        """All was read: raises ``Corrupted`` where the source ended before its time, or after it."""
+        size = self.source.size if self.source.size is not None else self.job.required.size
+        if size is not None and size != self.sent:
+            raise Corrupted(f"{self.sent} bytes came, {size} expected", url=url, side="source")
 
     def close(self) -> None:
         """The source is not read any more. Idempotent."""
