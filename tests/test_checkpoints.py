@@ -99,6 +99,7 @@ def test_each_attempt_goes_on_from_the_last(tmp_path: Path, configuration: str) 
     assert (tmp_path / "seen").read_text().split() == ["10", "11", "12"]
     assert (tmp_path / "outputs" / "result").read_text() == "12\n"
     assert (tmp_path / "outputs" / "dir" / "state").read_text() == "13\n"
+    assert any('"lfn":"dir/state"' in path.read_text() for path in tmp_path.rglob("*.yml"))
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
@@ -108,6 +109,8 @@ def test_a_job_begins_without_one_and_need_not_leave_one(tmp_path: Path, configu
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "seen").read_text().split() == ["0", "1"]
     assert not (tmp_path / "outputs" / "dir" / "state").exists()
+    (catalog,) = [path for path in tmp_path.rglob("*.yml") if '"lfn":"result"' in path.read_text()]
+    assert '"lfn":"dir/state"' not in catalog.read_text()
     assert not any(path.is_file() for path in (tmp_path / "scratch").rglob("*"))
 
 

@@ -363,7 +363,7 @@ class Node(Struct, frozen=True, kw_only=True):
     ``directory``: where to run (sharedfs), "" for a fresh one.
     ``configuration``: of compute nodes. ``metas``: nodes whose ``.meta`` file tells
     digests that this node needs. ``profiles``: merged from all catalogs.
-    ``checkpoints``: LFNs; kept when a compute node fails, not missed by a stage-out where they are not there.
+    ``checkpoints``: LFNs; kept when a compute node fails, not missed by others where they are not there.
     """
 
     name: str

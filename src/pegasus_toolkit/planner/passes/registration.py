@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Node, Registration
 from pegasus_toolkit.planner.passes.metadata import of_files
@@ -17,10 +19,11 @@ def register(plan: Plan) -> Plan:
     wanted = [
         use.lfn
         for job in plan.workflow.jobs  # those reused, too: their files are at a new place now
-        for use in job.outputs
+        for use in (*job.outputs, *job.checkpoints)
         if use.register and use.stage_out and use.lfn in plan.delivering
     ]
     told = of_files(plan.workflow, plan.catalogs) if wanted else {}
+    optional = {use.lfn for job in plan.workflow.jobs for use in job.checkpoints}
     nodes: list[Node] = []
     edges: dict[str, list[str]] = {}
     for at in range(0, len(wanted), MOST):
@@ -29,6 +32,8 @@ def register(plan: Plan) -> Plan:
         entries = tuple(
             Registration(lfn, pfn, told.get(lfn, {})) for lfn in lfns for pfn in plan.delivered[lfn]
         )
-        nodes.append(Node(name=name, kind="register", site=LOCAL, registrations=entries))
+        node = Node(name=name, kind="register", site=LOCAL, registrations=entries)
+        kept = tuple(lfn for lfn in lfns if lfn in optional)
+        nodes.append(replace(node, checkpoints=kept) if kept else node)
         edges[name] = [by for lfn in lfns for by in plan.delivering.get(lfn, ())]
     return plan.add(nodes, edges)

@@ -142,7 +142,7 @@ class _StageOut:
 
     def _deliver(self, target: _Target, lfn: str, place: Pfn) -> None:
         """Notes where an output stays; what the workflow above takes does not."""
-        if not target.directory and lfn not in self._optional:
+        if not target.directory:
             self._delivered.setdefault(lfn, []).append(place)
 
     def _where(self, staging: str, to: _Target, batch: list[_File]) -> str:

@@ -35,11 +35,6 @@ def supported(plan: Plan) -> Plan:
     problems += _sites(plan)
     problems += mappers.wrong(plan)
     problems += _condorio(plan)
-    kept = [
-        use.lfn for job in plan.workflow.jobs for use in job.checkpoints if use.register and use.stage_out
-    ]
-    if kept:
-        warnings.append(f"{', '.join(kept[:3])}: checkpoints are staged out, but not registered")
     return plan.wrong(problems).warn(warnings)
 
 

@@ -113,8 +113,8 @@ def catalog(dag: Dag) -> str:
 
 def _final(dag: Dag) -> NodeFile:
     """It looks for what the run has to bring; an output that is there from before is nobody's work."""
-    moves = (one for node in dag.nodes for one in node.operations if isinstance(one, Move))
-    brought = {pfn for one in moves for pfn in one.destinations}
+    moves = ((node, one) for node in dag.nodes for one in node.operations if isinstance(one, Move))
+    brought = {pfn for node, one in moves if one.lfn not in node.checkpoints for pfn in one.destinations}
     wanted = ((lfn, pfn) for lfn, pfns in dag.outputs.items() for pfn in pfns if pfn in brought)
     return NodeFile(
         version=VERSION,
