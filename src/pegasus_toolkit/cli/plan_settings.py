@@ -103,7 +103,7 @@ def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str
         values[key.strip()] = value.strip()
         if not equals:
             problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
-    if arguments.output_map:
+    if getattr(arguments, "output_map", None):  # an option of planning alone
         values |= {"pegasus.dir.storage.mapper": "Replica", _MAP: arguments.output_map}
     return Found(file, reading.with_mode(values), problems)
 

@@ -103,8 +103,8 @@ def start(directory: str, console: Console, out: Out) -> int:
 
 def run(wanted: Wanted) -> int:
     """Runs or submits it, by the engine that is wanted; gives the exit code."""
-    if not wanted.dag:
-        return _refuse(f"{wanted.directory} holds no planned workflow: no .dag file, or several")
+    if problem := _unusable(wanted):
+        return _refuse(f"{wanted.directory} {problem}")
     from pegasus_toolkit.engines.choose import choose
     from pegasus_toolkit.engines.htcondor.schedd import NoPool
     from pegasus_toolkit.engines.local.records import finished
@@ -132,6 +132,16 @@ def run(wanted: Wanted) -> int:
     from pegasus_toolkit.cli.workflow_submit import submit
 
     return submit(choice.schedd, wanted.dag, wanted.console, out=wanted.out, wait=wanted.wait)
+
+
+def _unusable(wanted: Wanted) -> str:
+    """Why the directory cannot be run from; "" if it can."""
+    if not wanted.dag:
+        return "holds no planned workflow: no .dag file, or several"
+    if Path(wanted.directory, "archive.tar.gz").exists():
+        return f"is archived: pegasus-submitdir extract {wanted.directory}"
+    moved = _plan(wanted.directory).get("moved_from")
+    return f"was moved from {moved}, which its files name: plan it anew" if moved else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pegasus_toolkit.dag import dagman, events, submit
 from pegasus_toolkit.dag.model import Dag, Variable
-from pegasus_toolkit.dag.problems import DagError
+from pegasus_toolkit.dag.problems import DagError, Problem
 from pegasus_toolkit.engines.local import commands, sandbox
-from pegasus_toolkit.engines.local.nodes import NodeState
+from pegasus_toolkit.engines.local.nodes import Nodes, NodeState
 from pegasus_toolkit.engines.local.records import Records
 
 if TYPE_CHECKING:
@@ -55,6 +55,29 @@ class Descriptions:
         given = [Variable(key, value, False) for key, value in more.items()]
         own = [v if v.append is not None else v._replace(append=self._append) for v in one.node.variables]
         return self.read(one).expanded((*given, *own), self._environ)
+
+
+def check(nodes: Nodes, descriptions: Descriptions) -> None:
+    """Reads the submit files now, so that all that is wrong with them is told before anything runs.
+
+    One that is not there yet may be made by what runs before it.
+    """
+    seen: set[str] = set()
+    problems: list[Problem] = []
+    for one in nodes:
+        file = descriptions.file(one)
+        if one.node.noop or one.node.done or one.node.subdag or (file and file in seen):
+            continue
+        seen.add(file)
+        later = one.node.pre is not None or one.waits or one is nodes.final
+        if file and later and not Path(file).exists():
+            continue
+        try:
+            descriptions.read(one)
+        except DagError as error:
+            problems += error.problems
+    if problems:
+        raise DagError(problems)
 
 
 class Owner(Protocol):

@@ -14,7 +14,7 @@ from pegasus_toolkit.dag.problems import DagError, Problem
 from pegasus_toolkit.dag.read import read
 from pegasus_toolkit.engines.local import scripts
 from pegasus_toolkit.engines.local.engine import Engine, Observer, Settings, Task
-from pegasus_toolkit.engines.local.jobs import Descriptions, Jobs
+from pegasus_toolkit.engines.local.jobs import Descriptions, Jobs, check
 from pegasus_toolkit.engines.local.lock import Left, Lock, Running
 from pegasus_toolkit.engines.local.nodes import Nodes, NodeState, Ready
 from pegasus_toolkit.engines.local.records import Records, Recovered, finished, recover
@@ -36,7 +36,7 @@ class Run:
         self.base = str(Path(dag.file).parent)
         self.status = dagman.OK
         self.code: int | None = None  # where the DAG ends before its time
-        self.stopping = False
+        self.stopping = self.halted = False
         self.final_begun = False
         self.settings = dagman.settings(Path(self.base, dag.config)) if dag.config else {}
         self.nodes = Nodes(dag)
@@ -44,9 +44,11 @@ class Run:
         self.environ = {**engine.settings.environ, **dag.environment}
         append = self.settings.get("DEFAULT_APPEND_VARS", "").lower() in ("true", "yes", "1")
         descriptions = Descriptions(dag, self.base, append, engine.settings.environ)
-        _check(self.nodes, descriptions)
+        check(self.nodes, descriptions)
         self.lock = Lock(dag.file)
         left = self.lock.take()
+        self.halt = Path(f"{dag.file}.halt")
+        self.halt.unlink(missing_ok=True)  # of the run before
         try:
             self.records = Records(dag.file)
             known, done = self._known(left)
@@ -101,6 +103,8 @@ class Run:
     # What the loop calls.
 
     def dispatch(self) -> None:
+        if not self.halted and self.halt.exists():
+            self._halt()
         while not self.jobs.removing and (one := self.ready.first()) is not None:
             if self._limited():
                 return
@@ -141,6 +145,9 @@ class Run:
 
     def _start(self, one: NodeState) -> None:
         """All that ``one`` waited for is done."""
+        if self.halted and one is not self.nodes.final:
+            self.nodes.set(one, "unready")
+            return
         if one.job_returned is not None:
             returned, one.job_returned = one.job_returned, None
             self.nodes.set(one, "queued")
@@ -152,6 +159,9 @@ class Run:
             self._queue(one)
 
     def _queue(self, one: NodeState) -> None:
+        if self.halted and one is not self.nodes.final:
+            self.nodes.set(one, "unready")
+            return
         self.nodes.set(one, "ready")
         self.ready.add(one)
 
@@ -281,6 +291,13 @@ class Run:
         self.jobs.remove()
         self.scripts.remove()
 
+    def _halt(self) -> None:
+        """``pegasus-halt`` was called: what runs comes to its end, and nothing else is begun."""
+        self.records.say("DAG is halted because halt file exists", "Removing nodes from the ready queue")
+        self.halted, self.status = True, dagman.HALTED if self.status == dagman.OK else self.status
+        for one in self.ready.clear():
+            self.nodes.set(one, "unready")
+
     def _start_final(self) -> None:
         """It runs whatever has happened."""
         final = self.nodes.final
@@ -295,6 +312,7 @@ class Run:
         done = [one.node.name for one in self.nodes if one.state == "done" and one is not final]
         failed = [one.node.name for one in self.nodes if one.state == "failed"]
         whole = len(done) + (final is not None) == len(self.nodes.of) and not failed
+        self.status = dagman.OK if whole and self.status == dagman.HALTED else self.status
         code = self.code if self.code is not None else 0 if whole else _FAILED
         if code:
             path = rescue.write(self.dag.file, done, failed, len(self.nodes.of))
@@ -344,29 +362,6 @@ def _how(returned: int) -> str:
     if returned in (dagman.SUBMIT_FAILED, dagman.JOB_ABORTED):
         return "job could not be run"
     return f"job failed with status {returned}" if returned >= 0 else f"job died on signal {-returned}"
-
-
-def _check(nodes: Nodes, descriptions: Descriptions) -> None:
-    """Reads the submit files now, so that all that is wrong with them is told before anything runs.
-
-    One that is not there yet may be made by what runs before it.
-    """
-    seen: set[str] = set()
-    problems: list[Problem] = []
-    for one in nodes:
-        file = descriptions.file(one)
-        if one.node.noop or one.node.done or one.node.subdag or (file and file in seen):
-            continue
-        seen.add(file)
-        later = one.node.pre is not None or one.waits or one is nodes.final
-        if file and later and not Path(file).exists():
-            continue
-        try:
-            descriptions.read(one)
-        except DagError as error:
-            problems += error.problems
-    if problems:
-        raise DagError(problems)
 
 
 def execute(
