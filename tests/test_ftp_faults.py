@@ -11,7 +11,8 @@ import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ftp.backend import Ftp
-from pegasus_toolkit.transfer.backends.ftp.tree import Found, _facts, _listed
+from pegasus_toolkit.transfer.backends.ftp.files import _facts, _listed
+from pegasus_toolkit.transfer.backends.shared.files import Found
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -233,7 +234,7 @@ def test_connections_are_kept(ftp_plain: FtpServer, open_ftp: Opens, tmp_path: P
 
 def test_implicit_tls(pki: Pki, open_ftp: Opens, monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS from the first byte, at the port where that is what ``ftps`` means."""
-    from pegasus_toolkit.transfer.backends.ftp import core
+    from pegasus_toolkit.transfer.backends.ftp import site as core
 
     with (
         public_directory("vsftpd-tls-") as home,
@@ -271,7 +272,7 @@ def test_line_of_list(line: str, found: Found | None) -> None:
 
 def test_facts() -> None:
     assert _facts("Type=file;Size=6;Modify=20260101000000; a; b") == Found("a; b", False, 6)
-    assert _facts("type=cdir;perm=el; .") is None
+    assert _facts("type=cdir;perm=el; .") == Found(".", True)
     assert _facts("type=OS.unix=slink:/x;size=3; link") == Found("link", None, 3)
 
 

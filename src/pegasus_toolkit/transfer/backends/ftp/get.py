@@ -6,9 +6,9 @@ import time
 from datetime import datetime, timezone
 from typing import Any
 
-from pegasus_toolkit.transfer.backends.ftp.core import DATED, REST, FtpExchange
 from pegasus_toolkit.transfer.backends.http.get import Fetch, Gets
 from pegasus_toolkit.transfer.clients.curl.exchange import Again, StopReading
+from pegasus_toolkit.transfer.clients.curl.ftp import DATED, REST, FtpExchange
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.interface import Job, Sink
 

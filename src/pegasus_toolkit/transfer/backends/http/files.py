@@ -17,11 +17,11 @@ from pegasus_toolkit.transfer.backends.shared.files import (
 )
 from pegasus_toolkit.transfer.backends.shared.runner import Steps
 from pegasus_toolkit.transfer.clients.curl import errors
-from pegasus_toolkit.transfer.clients.curl.exchange import Answer, Exchange
+from pegasus_toolkit.transfer.clients.curl.exchange import Answer, Exchange, refuse
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.session import Session
-from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Data, Job, Sink, Source
+from pegasus_toolkit.transfer.errors import ServerFault, TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import Job, Sink, Source
 
 NO_HEAD = frozenset({403, 405, 500, 501})  # what servers say that know no HEAD, or signed the GET alone
 PAGE = 256 << 20  # bytes of one listing, at most
@@ -45,11 +45,7 @@ class Reading(Exchange):
 
     def hurry(self) -> None:
         """Nobody needs the rest."""
-        self.take = _refuse
-
-
-def _refuse(_: Data) -> None:
-    raise Cancelled("the batch was given up")
+        self.take = refuse
 
 
 class HttpFiles(PlainFiles):

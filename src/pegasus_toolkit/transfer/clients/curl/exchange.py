@@ -11,7 +11,7 @@ from pegasus_toolkit.transfer.clients.curl import errors, urls
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.clients.curl.upload import Upload
-from pegasus_toolkit.transfer.errors import ServerFault, TransferError
+from pegasus_toolkit.transfer.errors import Cancelled, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Data
 
 HOPS = 10  # redirects that are followed, at most
@@ -180,6 +180,11 @@ class Answer(Exchange):
         self.body += chunk
         if len(self.body) > self.most:
             raise StopReading
+
+
+def refuse(_: Data) -> None:
+    """What becomes of a body that nobody needs any more."""
+    raise Cancelled("the batch was given up")
 
 
 class Again(Exception):

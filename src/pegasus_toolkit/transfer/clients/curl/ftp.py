@@ -1,21 +1,20 @@
-"""One FTP server as one user, for the same loop of libcurl's handles that serves HTTP."""
+"""FTP on the same loop of libcurl's handles that serves HTTP: sessions, replies and requests."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes
 
 import pycurl
 
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.http import site as http_site
 from pegasus_toolkit.transfer.clients.curl import errors as curl_errors
-from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+from pegasus_toolkit.transfer.clients.curl.exchange import Exchange, refuse
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
-from pegasus_toolkit.transfer.clients.curl.session import RECEIVE, Session
+from pegasus_toolkit.transfer.clients.curl.session import RECEIVE, Access, Session
 from pegasus_toolkit.transfer.clients.curl.upload import Upload
 from pegasus_toolkit.transfer.clients.curl.urls import Origin
 from pegasus_toolkit.transfer.errors import (
@@ -28,12 +27,11 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-from pegasus_toolkit.transfer.interface import Endpoint, Settings
+from pegasus_toolkit.transfer.interface import Data, Settings, Sink
 
-IMPLICIT = 990  # the port where TLS begins at once
-ANONYMOUS = frozenset({"anonymous", "ftp"})
 REST = "REST "  # a line of ``extra`` that is no command: where a download begins
 DATED = "MDTM"  # another: the time of change is wanted
+AFTER = "AFTER "  # another: a command that is sent when the data was
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _REPLIES: dict[int, type[TransferError]] = {
@@ -63,23 +61,26 @@ class Reply(NamedTuple):
     code: int
     lines: tuple[str, ...]
 
+    @property
+    def text(self) -> str:
+        """Its last line, fit to be printed."""
+        return redact.message("FTP " + "".join(c for c in self.lines[-1][:120] if c.isprintable()))
+
+    @property
+    def size(self) -> int | None:
+        """What SIZE tells, ``None`` for any other reply."""
+        words = self.lines[-1].split()
+        told = self.code == 213 and len(words) > 1 and words[1].isascii() and words[1].isdigit()
+        return int(words[1]) if told else None
+
 
 class FtpSession(Session):
-    """URLs, login and TLS. Passwords are sent in TLS, or where the site says ``allow_plain_password = yes``.
+    """Whom an FTP server's handles talk to, and how. ``tls``: a connection must be encrypted."""
 
-    ``ftps`` without a port, or at 990, is TLS from the first byte; at another port, and ``ftp`` with a
-    password, TLS is asked for by AUTH and must be granted.
-    """
-
-    def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        self.found, access = http_site.log_in(endpoint, settings)
-        super().__init__(http_site.base(endpoint), access, settings)
+    def __init__(self, base: str, access: Access, settings: Settings, tls: bool) -> None:
+        super().__init__(base, access, settings)
         self.proxies = Proxies({})  # those of the environment speak HTTP
-        port = urlsplit(self.base).port
-        secret = access.user is not None and access.user[0] not in ANONYMOUS
-        self.tls = endpoint.scheme == "ftps" or (secret and not self.found.credential.plain_password)
-        if endpoint.scheme == "ftps" and port not in (None, IMPLICIT):
-            self.base = f"ftp://{self.host}"
+        self.tls = tls
         self.facts = True  # it knows MLST and MLSD, as far as we know
         self.entry = "/"  # where a login begins
 
@@ -121,15 +122,21 @@ class FtpSession(Session):
         return handle
 
     def aim(self, handle: Any, target: Origin, proxy: str, extra: Sequence[str]) -> None:
-        """``extra``: commands to send, or where a download begins."""
-        begin = [int(line.removeprefix(REST)) for line in extra if line.startswith(REST)]
-        others = [line for line in extra if line != DATED and not line.startswith(REST)]
-        commands = [line.encode("utf-8", "surrogateescape") for line in others]
+        """``extra``: commands to send, before or after, or where a download begins."""
+        begin, before, after = 0, [], []
+        for line in extra:
+            if line.startswith(REST):
+                begin = int(line.removeprefix(REST))
+            elif line.startswith(AFTER):
+                after.append(line.removeprefix(AFTER).encode("utf-8", "surrogateescape"))
+            elif line != DATED:
+                before.append(line.encode("utf-8", "surrogateescape"))
         handle.setopt(pycurl.OPT_FILETIME, int(DATED in extra))
-        handle.setopt(pycurl.RESUME_FROM_LARGE, begin[0] if begin else 0)
-        handle.unsetopt(pycurl.QUOTE)
-        if commands:
-            handle.setopt(pycurl.QUOTE, commands)
+        handle.setopt(pycurl.RESUME_FROM_LARGE, begin)
+        for option, commands in ((pycurl.QUOTE, before), (pycurl.POSTQUOTE, after)):
+            handle.unsetopt(option)
+            if commands:
+                handle.setopt(option, commands)
 
 
 def name(path: str) -> str:
@@ -187,11 +194,16 @@ class FtpExchange(Exchange):
         connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0 or bool(self.lines)
         if reply is not None and code == pycurl.E_LOGIN_DENIED and reply.code >= 500:
             reply = Reply(530, reply.lines)  # servers have other words for it
+        if code in _NO_DATA_CONNECTION:
+            text = f"no data connection: {reply.text if reply is not None else 'EPSV and PASV were refused'}"
+            hint = "the server must allow passive mode (EPSV or PASV): ask its administrator"
+            raise Unsupported(text, url=self.url, host=host, hint=hint)
         if reply is not None and code not in _CURLS_OWN:
             raise of_reply(reply, self.url, host, self.session.access.section)
         raise curl_errors.of_curl(code, text, self.url, host, connected=connected, own=True)
 
 
+_NO_DATA_CONNECTION = frozenset({pycurl.E_FTP_WEIRD_PASV_REPLY, pycurl.E_FTP_WEIRD_227_FORMAT})
 _CURLS_OWN = frozenset(
     {pycurl.E_OPERATION_TIMEDOUT, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CERTPROBLEM}
 )
@@ -199,56 +211,78 @@ _CURLS_OWN = frozenset(
 
 def of_reply(reply: Reply, url: str, host: str, section: str) -> TransferError:
     """The error for a reply that is none of the wanted ones."""
-    text = "".join(c for c in reply.lines[-1][:120] if c.isprintable())
     kind = _REPLIES.get(reply.code) or (ServerFault if reply.code < 500 else Unsupported)
     hint = ""
     if kind is Denied:
         known = f"the credentials of section [{section}] were used"
         hint = known if section else f"no section [{host}] was found in the credentials file"
-    return kind(redact.message(f"FTP {text}"), url=url, host=host, hint=hint)
+    return kind(reply.text, url=url, host=host, hint=hint)
 
 
 class Commands(FtpExchange):
     """Commands on the control connection. One that begins with "*" may fail; another one ends the list.
 
-    ``answers``: the replies to those that were sent.
+    ``path``: what it is about, for errors; ``answers``: the replies to those that were sent.
     """
 
     method = "HEAD"
 
-    def __init__(
-        self,
-        session: Session,
-        path: str,
-        then: Callable[[Commands], None],
-        commands: Sequence[str],
-    ) -> None:
+    def __init__(self, session: Session, path: str, *commands: str) -> None:
         super().__init__(session, session.url("/"))
         self.shown_url = session.url(path)
-        self.then = then
-        self.extra = tuple(commands)
+        self.extra = commands
         self.answers: list[Reply] = []
 
     def over(self, handle: Any, code: int, text: str) -> bool:
         """Keeps the answers: the last replies, as others were to the login."""
         self.url = self.shown_url
-        replies = self.replies
         if not code:
-            self.answers = replies[-len(self.extra) :]
+            self.answers = self.replies[-len(self.extra) :]
         return super().over(handle, code, text)
-
-    @property
-    def missing(self) -> bool:
-        """Whether there was nothing of that name, as far as one can tell."""
-        return self.code == 550
 
 
 class Store(FtpExchange):
-    """One upload."""
+    """One upload, and what the server then tells as its size."""
 
     method = "PUT"
 
-    def __init__(self, session: Session, path: str, then: Callable[[Store], None], upload: Upload) -> None:
+    def __init__(self, session: Session, path: str, upload: Upload) -> None:
         super().__init__(session, session.url(path))
-        self.then = then
+        self.extra = (f"{AFTER}*SIZE {name(path)}",)
         self.upload = upload
+
+
+class Retrieve(FtpExchange):
+    """A file's bytes into a sink."""
+
+    def __init__(self, session: Session, path: str, sink: Sink) -> None:
+        super().__init__(session, session.url(path))
+        self.sink = sink
+
+    def begin(self, head: Head) -> None:
+        """All that comes is of the file."""
+        self.take = self.sink.write
+
+    def hurry(self) -> None:
+        """Nobody needs the rest."""
+        self.take = refuse
+
+
+class Listing(FtpExchange):
+    """What is in one directory, as the server's lines: ``body``, of no more than ``most`` bytes."""
+
+    def __init__(self, session: FtpSession, folder: str, most: int) -> None:
+        super().__init__(session, session.url(folder.rstrip("/") + "/"))
+        self.method = "MLSD" if session.facts else "LIST -a"
+        self.body = bytearray()
+        self.most = most
+
+    def begin(self, head: Head) -> None:
+        """Keeps what comes."""
+        self.body.clear()
+        self.take = self._keep
+
+    def _keep(self, chunk: Data) -> None:
+        self.body += chunk
+        if len(self.body) > self.most:
+            raise ServerFault(f"a listing of more than {self.most >> 20} MiB", url=self.url)
