@@ -102,7 +102,7 @@ def test_lines_are_there_before_the_end_and_the_summary_last(tmp_path: Path) -> 
     operation = transfer(web("http://h/a"), local("/b"))
     report.settled([done(operation, b"abc"), failed(operation, NotFound("no"))])
     assert [told["type"] for told in lines(tmp_path / "r")] == ["transfer", "transfer"]
-    report.finish(SUMMARY, 2)
+    report.finish(SUMMARY, 2, {})
     last = lines(tmp_path / "r")[-1]
     assert last["type"] == "summary"
     assert (last["done"], last["failed"], last["exit_code"]) == (1, 1, 2)
@@ -113,7 +113,7 @@ def test_a_full_disk_is_remembered_and_stops_nothing() -> None:
     operation = transfer(web("http://h/a"), local("/b"))
     report.settled([done(operation, b"abc")])
     report.settled([done(operation, b"abc")])
-    report.finish(SUMMARY, 0)
+    report.finish(SUMMARY, 0, {})
     assert (
         report.file.complaint("the report") == "the report '/dev/full' is incomplete: No space left on device"
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pegasus_toolkit.transfer.records.journal import Journal
-    from pegasus_toolkit.transfer.records.receipts import Manifest, Receipts
+    from pegasus_toolkit.transfer.records.receipts import Manifest
     from pegasus_toolkit.transfer.records.report import Report
 
     Encode = Callable[[Iterable[Operation]], bytes]
@@ -57,6 +57,41 @@ class Remaining:
         return (one for one in self._operations if one.id >= len(over) or not over[one.id])
 
 
+class Verified:
+    """Files that were moved by this run: how many were compared with what was expected, and how."""
+
+    def __init__(self) -> None:
+        self.digest = self.size = self.nothing = self.stored = 0
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            if outcome.status != "done" or outcome.kind != "transfer" or outcome.route == "directory":
+                continue
+            if "digest" in outcome.verified or "remote" in outcome.verified:
+                self.digest += outcome.files
+            elif "size" in outcome.verified:
+                self.size += outcome.files
+            else:
+                self.nothing += outcome.files
+            self.stored += outcome.files if outcome.stored else 0
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def counts(self) -> dict[str, int]:
+        """For the report: files by what was compared with what was read, and those compared where stored."""
+        return {"digest": self.digest, "size": self.size, "nothing": self.nothing, "stored": self.stored}
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        if not (self.digest or self.size or self.nothing):
+            return
+        counts = {"digest": self.digest, "size": self.size}
+        good = ", ".join(f"{n} by {how}" for how, n in counts.items() if n) or "none"
+        rest = f"; {self.nothing} not, nothing was there to compare with" if self.nothing else ""
+        yield f"Files verified: {good}{rest}"
+
+
 class Outputs:
     """The one observer that the engine knows; hands on to the others, under a lock.
 
@@ -79,8 +114,7 @@ class Outputs:
         self.journal: Journal | None = None
         self.report: Report | None = None
         self.manifest: Manifest | None = None
-        self._receipts: Receipts | None = None
-        self._record_to = environ.get("KICKSTART_INTEGRITY_DATA", "")
+        self.verified = Verified()
         try:
             self._open(arguments)
         except OSError as error:
@@ -131,17 +165,11 @@ class Outputs:
         with self._lock:
             if self._closed:
                 return
-            record = False
             for outcome in outcomes:
                 self.attempts += len(outcome.attempts)
-                record = record or getattr(outcome.operation, "generate_checksum", False)
                 if not outcome.member:
                     self.counts[outcome.status] += 1
-            if record and self._receipts is None:
-                from pegasus_toolkit.transfer.records.receipts import Receipts
-
-                self._receipts = Receipts(self._record_to, self.journal)
-                self._observers.append(self._receipts)
+            self.verified.settled(outcomes)
             for observer in self._observers:
                 observer.settled(outcomes)
 
@@ -168,12 +196,14 @@ class Outputs:
         if self._closed:
             return self._code
         self._closed = True
-        problems = list(self._complete(encode, whole and not summary.abandoned))
+        problems = [*summary.problems, *self._complete(encode, whole and not summary.abandoned)]
+        if count := summary.unrecorded:
+            self.console.warning(f"KICKSTART_INTEGRITY_DATA is not set: {count} digests are recorded nowhere")
         for text in problems:
             self.console.error(text)
         code = summary.exit_code or (1 if problems else 0)
         if self.report is not None:
-            self.report.finish(summary, code)
+            self.report.finish(summary, code, self.verified.counts())
             if complaint := self.report.file.complaint("the report"):
                 self.console.error(complaint)
                 code = code or 1
@@ -183,12 +213,6 @@ class Outputs:
 
     def _complete(self, encode: Encode, whole: bool) -> Iterator[str]:
         """What could not be written, a line each."""
-        if self._receipts is not None:
-            self._receipts.finish()
-            yield from self._receipts.errors
-            if count := self._receipts.unrecorded:
-                text = f"KICKSTART_INTEGRITY_DATA is not set: {count} digests are recorded nowhere"
-                self.console.warning(text)
         if self.manifest is not None:
             self.manifest.finish()
             yield from _some(self.manifest.file.complaint("the manifest"))
@@ -208,11 +232,13 @@ class Outputs:
         console.status("")
         for line in () if console.quiet else self.statistics.lines(summary.seconds, time.time()):
             console.info(line)
+        for line in self.verified.lines():
+            console.info(line)
         parts = [f"{n} {word}" for word, n in self.counts.items() if n]
         console.info(", ".join(parts) or "nothing to do")
         if code == 0:
             console.info("All transfers completed successfully.")
-        elif summary.exit_code == 0:
+        elif not (summary.failed or summary.cancelled):
             console.critical("All transfers completed, but not all that was asked for could be written.")
         else:
             console.critical("Some transfers failed! See above, and possibly stderr.")
@@ -246,4 +272,4 @@ def _replace(path: str, content: bytes) -> str | None:
     return None
 
 
-_: tuple[type[Observer], ...] = (Outputs, Remaining)
+_: tuple[type[Observer], ...] = (Outputs, Remaining, Verified)

@@ -53,6 +53,12 @@ class Requirement(NamedTuple):
     remote: bool = False
     also: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def expectations(self) -> tuple[str, ...]:
+        """What there is to compare with what is read: "digest", "size"."""
+        digest = ("digest",) if self.digest or self.also else ()
+        return digest + (("size",) if self.size is not None else ())
+
 
 class Entry(NamedTuple):
     """What stands at a path: bytes, and whether it is a directory; digest where the server told it."""
@@ -176,11 +182,14 @@ class Job(Generic[E]):
     For the backend to read: ``path`` (at its endpoint, as in the URL), ``destination`` (path at the other
     end, for ``copy``), ``required``, ``end``. For it to fill: ``error``; for ``copy`` also ``size`` and
     ``digest``; ``proven`` when the server itself has checked the stored bytes against a digest
-    that was computed on this side; ``through`` when a copy's bytes came through this machine after all.
-    ``task`` is the engine's own.
+    that was computed on this side; ``through`` when a copy's bytes came through this machine after all;
+    ``stored``: what was compared of the stored file: "size", "digest" (the server's own), "read back";
+    ``compared``: which expectations were compared with what was read ("digest", "size"), where that is not
+    all that ``required`` names, as with a link. ``task`` is the engine's own.
     """
 
     __slots__ = (
+        "compared",
         "destination",
         "digest",
         "end",
@@ -189,6 +198,7 @@ class Job(Generic[E]):
         "proven",
         "required",
         "size",
+        "stored",
         "task",
         "through",
     )
@@ -204,6 +214,8 @@ class Job(Generic[E]):
         self.digest: str = ""
         self.proven: bool = False
         self.through: bool = False
+        self.stored: tuple[str, ...] = ()
+        self.compared: tuple[str, ...] | None = None
 
 
 class Backend(Protocol):
@@ -238,7 +250,10 @@ class Backend(Protocol):
 
 @runtime_checkable
 class Passive(Protocol):
-    """Storage that another backend can read and write through ends (local files, memory)."""
+    """Storage that another backend can read and write through ends (local files, memory).
+
+    Where ``required.remote``, a sink reads back what it stored before it is seen, or raises.
+    """
 
     def source(self, path: str, required: Requirement, control: Control) -> Source: ...
     def sink(self, path: str, required: Requirement, control: Control) -> Sink: ...

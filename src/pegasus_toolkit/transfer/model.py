@@ -102,7 +102,10 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     """What became of one operation.
 
     ``size`` and ``digest`` (hex, by ``algorithm``) are of the bytes that were moved;
-    ``verified`` says against what: any of "digest", "size", "remote" (in that order), or nothing.
+    ``verified`` says which expectations were compared, and held: any of "digest", "size", "remote" (the
+    demanded proof of what is stored), in that order, or nothing; of a directory, what held for all of its
+    files. ``stored``: what was compared of the file at the destination: any of "size", "digest" (the
+    server's own), "read back".
     ``files``: 1, or the number of files in a directory; ``member``: one of those files, told for
     itself and counted within its directory's outcome (same ``operation.id``). ``detail``: one line for
     people, such as why an operation was skipped.
@@ -115,6 +118,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     digest: str = ""
     route: str = ""
     verified: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
     files: int = 1
     member: bool = False
     attempts: tuple[Attempt, ...] = ()

@@ -10,7 +10,11 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from pegasus_toolkit.transfer.interface import Endpoint
+    from pegasus_toolkit.transfer.model import Operation
+    from pegasus_toolkit.transfer.records.journal import Record
 
 
 class Notes:
@@ -33,6 +37,10 @@ class Notes:
     def marked(self, *fact: str | int) -> bool:
         """Whether this run, or an earlier one with the same journal, has noted that fact."""
         return key(*fact) in self._marks
+
+    def recall(self, operations: Iterable[Operation]) -> Iterator[Record]:
+        """What is known of each of the ``operations`` that an earlier run has done and that has a digest."""
+        return iter(())
 
     def aside(self, endpoint: Endpoint, path: str, name: str) -> None:
         """A temporary ``name`` for ``path`` may exist at ``endpoint`` from now on.

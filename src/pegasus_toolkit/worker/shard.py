@@ -55,6 +55,7 @@ class Tally:
             if outcome.status == "done":
                 self._work.record.bytes_out += outcome.size
                 self._done(outcome.operation, outcome.files)
+                self.sums["verified"] += bool(outcome.verified)
                 self._content(outcome.operation, outcome.size, outcome.algorithm, outcome.digest)
                 self._work.record.checks.made += bool({"digest", "remote"} & set(outcome.verified))
             elif outcome.status == "skipped":
@@ -80,9 +81,7 @@ class Tally:
         if not isinstance(operation, Transfer):
             self.sums[f"{type(operation).__name__.lower()}s"] += 1
             return
-        checked = operation.checksum is not None or operation.size is not None
         self.sums.update(transfers=1, files=files)
-        self.sums["verified"] += checked or operation.verify_checksum_remote
 
     def _content(self, operation: Operation, size: int, algorithm: str, digest: str) -> None:
         if isinstance(operation, Transfer):

@@ -5,6 +5,7 @@ Behaves as an object store: no directories, a path is just a key, whole files re
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
@@ -22,7 +23,7 @@ from pegasus_toolkit.transfer.interface import (
     Sink,
     Source,
 )
-from pegasus_toolkit.transfer.streams.checked import BLOCK, MemorySink, MemorySource
+from pegasus_toolkit.transfer.streams.checked import BLOCK, MemorySink, MemorySource, StreamVerifier
 
 
 class Memory(OneByOne):
@@ -50,6 +51,9 @@ class Memory(OneByOne):
         size = job.end.size if job.end.size is not None else job.required.size
         if size is not None and len(content) != size:
             raise Corrupted(f"{len(content)} bytes came, {size} expected", url=job.path)
+        if job.required.remote:
+            _prove(self._store, job.path, content, Requirement(job.required.algorithm, job.end.digest))
+            job.proven, job.stored = True, ("read back",)
         self._store[job.path] = content
 
     def remove(
@@ -109,7 +113,24 @@ class _StoredSink(MemorySink):
         self._store = store
 
     def publish(self, content: bytes) -> None:
+        required = self.check.required
+        if required.remote and self.check.hasher is not None:
+            digest = self.check.hasher.hexdigest()
+            _prove(self._store, self.check.name, content, Requirement(required.algorithm, digest))
         self._store[self.check.name] = content
+
+
+def _prove(store: dict[str, bytes], path: str, content: bytes, required: Requirement) -> None:
+    """Stores it aside and reads it back, before it is seen. Raises ``Corrupted``."""
+    aside = f"{path}.{os.urandom(8).hex()}.part"
+    store[aside] = content
+    check = StreamVerifier(path, required, Control())
+    check.take(store.pop(aside))
+    try:
+        check.finish()
+    except Corrupted as error:
+        error.side = "destination"
+        raise
 
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> Memory:

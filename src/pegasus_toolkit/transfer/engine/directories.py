@@ -40,6 +40,10 @@ def list_trees(worker: Worker) -> None:
 
 def _list(worker: Worker, backend: Backend, parent: Parent) -> None:
     task = parent.task
+    if task.required.digest or task.required.also:
+        text = "a checksum is that of a file, and the source is a directory"
+        url = task.source.url if task.source is not None else ""
+        raise BadSpecification(text, url=url, hint="give a manifest", side="source")
     quoted = worker.scheduler.pool.sample(task.destination.endpoint).abilities.quoted
     for child, error in members(backend, parent, quoted):
         if worker.control.stop is not None:

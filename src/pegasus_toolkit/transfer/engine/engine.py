@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from msgspec import Struct, field
 
@@ -23,6 +23,9 @@ from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Ordered, Outcome, Transfer
 from pegasus_toolkit.transfer.streams.files import discard
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.records.receipts import Receipts
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
@@ -73,7 +76,8 @@ class Summary(NamedTuple):
     """A run that is over. ``exit_code``: 0 all done, 1 another run may mend what failed, 2 it can't.
 
     ``abandoned``: threads that did not come back from a blocking call; the process should end by
-    ``os._exit`` once all is written.
+    ``os._exit`` once all is written. ``problems``: why digests that ``generate_checksum`` asked for could
+    not be recorded, a line each; ``unrecorded``: how many, as no file for them is named.
     """
 
     done: int
@@ -85,6 +89,8 @@ class Summary(NamedTuple):
     attempts: int
     exit_code: int
     abandoned: int = 0
+    problems: tuple[str, ...] = ()
+    unrecorded: int = 0
 
 
 class Plan(NamedTuple):
@@ -131,6 +137,7 @@ class Engine:
         self.cancelled: Cancelled | None = None
         self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
         self.exit_code = 0
+        self.receipts: Receipts | None = None  # made when the first operation asks for one
         self.tries = 0
         self.gone = 0  # bytes of workers that ended
         self.abandoned = 0
@@ -185,6 +192,8 @@ class Engine:
             if self.cancelled is None and not scheduler.intake.over:  # an observer raised
                 scheduler.cancel(Cancelled("the run was broken off"))
             self.abandoned = watch.abandoned
+            if self.receipts is not None:
+                self.receipts.finish()
             self.pool.close()
             discard(self.partials)
         return self._summary()
@@ -228,13 +237,22 @@ class Engine:
                 self.tries += len(outcome.attempts)
                 if outcome.error is not None or len(outcome.attempts) > 1:
                     self._make_tellable(outcome)
+                if self.receipts is None and getattr(outcome.operation, "generate_checksum", False):
+                    self.receipts = self._receipts()
                 if outcome.member:
                     continue
                 self.counts[outcome.status] += 1
                 if outcome.error is not None:
                     self.exit_code = max(self.exit_code, outcome.error.exit_code)
+            if self.receipts is not None:
+                self.receipts.settled(batch)
             for observer in self.observers:
                 observer.settled(batch)
+
+    def _receipts(self) -> Receipts:
+        from pegasus_toolkit.transfer.records.receipts import Receipts
+
+        return Receipts(self.settings.environ.get("KICKSTART_INTEGRITY_DATA", ""), self.settings.notes)
 
     def _make_tellable(self, outcome: Outcome) -> None:
         from pegasus_toolkit.transfer.engine import telling  # a run that goes well does not need it
@@ -258,7 +276,8 @@ class Engine:
             observer.tick(progress)
 
     def _summary(self) -> Summary:
-        counts = self.counts
+        counts, receipts = self.counts, self.receipts
+        problems = tuple(receipts.errors) if receipts is not None else ()
         return Summary(
             counts["done"],
             counts["skipped"],
@@ -267,8 +286,10 @@ class Engine:
             self.gone,
             self.runtime.monotonic() - self.began,
             self.tries,
-            max(self.exit_code, 1 if counts["cancelled"] or self.cancelled else 0),
+            max(self.exit_code, 1 if counts["cancelled"] or self.cancelled or problems else 0),
             self.abandoned,
+            problems,
+            receipts.unrecorded if receipts is not None else 0,
         )
 
 

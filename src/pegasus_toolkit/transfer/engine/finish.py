@@ -19,7 +19,10 @@ def finish_get(job: Job[Sink]) -> str:
     """Commits what came, or drops it; the digest. An error of the commit becomes the job's."""
     if job.error is None:
         try:
-            return job.end.commit()
+            digest = job.end.commit()
+            if job.required.remote:  # a passive end has read back what it stored
+                job.proven, job.stored = True, ("read back",)
+            return digest
         except TransferError as error:
             job.error = error
         except OSError as error:
@@ -52,6 +55,7 @@ def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
         entry = backend.inspect(job.path, algorithm)
         if entry.digest is not None and entry.digest[0] == algorithm:
             found = entry.digest[1]
+    job.stored += ("digest" if found else "read back",)
     try:
         if not found:
             found = read_back(backend, worker, job)
@@ -62,6 +66,7 @@ def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
         for _ in backend.remove([job.path]):
             pass
         raise
+    job.proven = True
 
 
 def read_back(backend: Backend, worker: Worker, job: Job[Source]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.errors import NotFound, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Copies, Job, Links, Passive, Renames, Sink, Source
 
 
@@ -34,7 +34,7 @@ def get(worker: Worker) -> None:
 
     for job in reader.get(worker.jobs(prepare)):
         digest = finish_get(job)
-        worker.over(job, job.end.size, digest, remote=job.required.remote)
+        worker.over(job, job.end.size, digest)
 
 
 def put(worker: Worker) -> None:
@@ -45,6 +45,10 @@ def put(worker: Worker) -> None:
 
     def prepare(task: Task) -> Job[Source]:
         end = source(_source_path(task), task.required, worker.control)
+        expected, size = task.required.size, end.size
+        if expected is not None and size is not None and size != expected:
+            end.close()
+            raise Corrupted(f"{size} bytes there, {expected} expected", url=_source_path(task), side="source")
         if task.required.algorithm and not writer.abilities.streams:
             for _ in end:  # a native tool reads the file by itself, unseen: verify it before
                 pass
@@ -52,7 +56,7 @@ def put(worker: Worker) -> None:
 
     for job in writer.put(worker.jobs(prepare)):
         finish_put(worker, job)
-        worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
+        worker.over(job, job.end.size or 0, job.digest)
 
 
 def copy(worker: Worker) -> None:
@@ -60,7 +64,10 @@ def copy(worker: Worker) -> None:
     reader, writer = borrow_backends(worker)
     assert isinstance(reader, Copies)
     for job in reader.copy(worker.jobs(_bare), writer, worker.control):
-        worker.over(job, job.size, job.digest, remote=job.required.remote and job.proven)
+        if job.error is None and job.required.remote and not job.proven:
+            text = "copied, but what the storage holds now was not proven"
+            job.error = ServerFault(text, url=job.destination, side="destination")
+        worker.over(job, job.size, job.digest)
 
 
 def link(worker: Worker) -> None:
@@ -69,7 +76,7 @@ def link(worker: Worker) -> None:
     assert isinstance(reader, Links)
     verify = worker.lane.key.flags[0]
     for job in reader.link(worker.jobs(_bare), worker.control, verify):
-        worker.over(job, 0, "")
+        worker.over(job, 0, job.digest)
 
 
 def rename(worker: Worker) -> None:

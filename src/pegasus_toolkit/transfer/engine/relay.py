@@ -217,7 +217,7 @@ def _store(worker: Worker, writer: Backend, ready: queue.Queue[Job[Source] | Non
             finish_put(worker, job)
             _blame(job.error, "destination")
             room.give(job.end.size or 0)
-            worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
+            worker.over(job, job.end.size or 0, job.digest)
 
 
 def pipe(worker: Worker) -> None:
@@ -237,7 +237,7 @@ def pipe(worker: Worker) -> None:
         for job in writer.put(iter([waiting])):
             finish_put(worker, job)
             _blame(job.error, "destination")
-            worker.over(job, job.end.size or 0, job.digest, remote=job.required.remote)
+            worker.over(job, job.end.size or 0, job.digest)
         pumps.pop().join()
 
 

@@ -178,16 +178,22 @@ class Task:
             member=self.parent is not None,
         )
 
-    def done(self, route: str, size: int, digest: str, remote: bool = False, files: int = 1) -> Outcome:
-        """The outcome of success; ``remote``: the destination proved what it stores."""
+    def done(
+        self,
+        route: str,
+        size: int,
+        digest: str,
+        *,
+        proven: bool = False,
+        stored: tuple[str, ...] = (),
+        compared: tuple[str, ...] | None = None,
+    ) -> Outcome:
+        """The outcome of success; ``proven``, ``stored``, ``compared`` as in ``Job``."""
         required = self.required
-        checked: tuple[str, ...] = ()
-        if required.digest or required.also:
-            checked += ("digest",)
-        if required.size is not None:
-            checked += ("size",)
-        if remote:
-            checked += ("remote",)
+        checked = required.expectations if compared is None else compared
+        if proven:
+            stored = stored if {"digest", "read back"} & set(stored) else (*stored, "digest")
+            checked += ("remote",) if required.remote else ()
         return Outcome(
             operation=self.operation,
             status="done",
@@ -196,7 +202,7 @@ class Task:
             digest=digest,
             route=route,
             verified=checked,
-            files=files,
+            stored=stored,
             attempts=self.attempts,
             member=self.parent is not None,
         )
@@ -214,6 +220,7 @@ class Parent:
         self.errors: list[TransferError] = []
         self.failures = 0
         self.unlisted = 0  # files that a manifest did not name
+        self.held: tuple[set[str], set[str]] | None = None  # what was verified, and of what is stored, of all
 
     def settle(self, outcome: Outcome) -> None:
         """Counts one file's outcome."""
@@ -225,6 +232,10 @@ class Parent:
         elif outcome.kind == "transfer":
             self.files += 1
             self.size += outcome.size
+            verified, stored = set(outcome.verified), set(outcome.stored)
+            if self.held is not None:
+                verified, stored = verified & self.held[0], stored & self.held[1]
+            self.held = verified, stored
 
     @property
     def begun(self) -> bool:
@@ -238,7 +249,12 @@ class Parent:
 
     def outcome(self) -> Outcome:
         """The directory's own outcome."""
-        task = self.task
+        task, expected = self.task, self.task.required.size
+        if expected is not None and expected != self.size and not self.failures:
+            text = f"its files have {self.size} bytes, {expected} expected"
+            wrong = Corrupted(text, url=task.source.url if task.source is not None else "", side="source")
+            task.tried("directory", self.size, wrong)
+            return _with(task.failed(wrong), files=self.files, size=self.size)
         if self.failures:
             worst = max(self.errors, key=lambda e: (isinstance(e, Cancelled), e.exit_code))
             task.tried("directory", self.size, worst)
@@ -246,7 +262,12 @@ class Parent:
             return _with(task.failed(worst), files=self.files, size=self.size, detail=detail)
         task.tried("directory", self.size, None)
         detail = f"{self.unlisted} files are not in the manifest" if self.unlisted else ""
-        return _with(task.done("directory", self.size, "", files=self.files), detail=detail)
+        verified, stored = self.held or (set(), set())
+        held = [word for word in ("digest", "size", "remote") if word in verified]
+        if expected is not None and "size" not in held:
+            held.insert(held.count("digest"), "size")
+        done = task.done("directory", self.size, "", stored=tuple(sorted(stored)), compared=tuple(held))
+        return _with(done, files=self.files, detail=detail)
 
 
 def _with(outcome: Outcome, **changes: object) -> Outcome:

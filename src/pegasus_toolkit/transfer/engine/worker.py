@@ -137,7 +137,7 @@ class Worker:
         """Takes nothing more."""
         self._halted = True
 
-    def over(self, job: Job[Any], size: int, digest: str, remote: bool = False) -> None:
+    def over(self, job: Job[Any], size: int, digest: str) -> None:
         """Settles a job that is over, well or not."""
         if not self.release(job):
             return
@@ -155,7 +155,8 @@ class Worker:
             self.scheduler.succeeded(lane)
         route = "relay" if job.through else lane.route.kind
         task.tried(route, size, None)
-        self.scheduler.settle(task, task.done(route, size, digest, remote))
+        done = task.done(route, size, digest, proven=job.proven, stored=job.stored, compared=job.compared)
+        self.scheduler.settle(task, done)
 
     def release(self, job: Job[Any]) -> bool:
         """Takes a job off this worker, to be settled otherwise. ``False``: it has been already."""

@@ -14,7 +14,7 @@ from pegasus_toolkit.integrity import kickstart, manifest
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
-from pegasus_toolkit.transfer.records.journal import Journal
+from pegasus_toolkit.transfer.notes import Notes
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ class Receipts:
     ``path`` "": no file; those who ask are counted in ``unrecorded``. ``errors``: one line each.
     """
 
-    def __init__(self, path: str, journal: Journal | None = None) -> None:
+    def __init__(self, path: str, notes: Notes | None = None) -> None:
         self.path = path
         self.errors: list[str] = []
         self.unrecorded = 0
-        self._journal = journal
+        self._notes = notes
         self._skipped: list[Transfer] = []
-        self._told: set[str] = set()
+        self._told: dict[str, Moved] = {}  # by lfn
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         fresh: list[Moved] = []
@@ -62,17 +62,16 @@ class Receipts:
 
     def finish(self) -> None:
         """Records what earlier runs have moved, too."""
-        self._record(list(_recalled(self._journal, self._skipped)))
+        self._record(list(_recalled(self._notes, self._skipped)))
         for operation in self._skipped:
             if self.path and operation.lfn not in self._told:
                 self.errors.append(f"no digest to record of {operation.lfn!r}: its transfer was skipped")
 
     def _record(self, files: Sequence[Moved]) -> None:
-        fresh = [moved for moved in files if moved.operation.lfn not in self._told]
         if not self.path:
-            self.unrecorded += len(fresh)
+            self.unrecorded += len(files)
             return
-        text = "".join(self._texts(fresh))
+        text = "".join(self._texts(files))
         if not text:
             return
         try:
@@ -83,9 +82,11 @@ class Receipts:
     def _texts(self, files: Sequence[Moved]) -> Iterator[str]:
         for moved in files:
             lfn = moved.operation.lfn
-            if lfn in self._told:
+            known = self._told.setdefault(lfn, moved)
+            if known is not moved:
+                if (known.algorithm, known.digest, known.size) != (moved.algorithm, moved.digest, moved.size):
+                    self.errors.append(_contradiction(known, moved))
                 continue
-            self._told.add(lfn)
             if moved.algorithm != "sha256":
                 self.errors.append(f"no sha256 to record of {lfn!r}")
                 continue
@@ -103,12 +104,12 @@ class Manifest:
     files that have no digest (links, renamed files), and so no line.
     """
 
-    def __init__(self, path: str, journal: Journal | None = None) -> None:
+    def __init__(self, path: str, notes: Notes | None = None) -> None:
         """Raises ``OSError``."""
         self.file = OutFile(path)
         self.without = 0
         self._parent = os.path.realpath(path).rpartition("/")[0] + "/"
-        self._journal = journal
+        self._notes = notes
         self._skipped: list[Transfer] = []
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
@@ -122,7 +123,7 @@ class Manifest:
 
     def finish(self) -> None:
         """Adds what earlier runs have moved, and closes the file."""
-        self._write(list(_recalled(self._journal, self._skipped)))
+        self._write(list(_recalled(self._notes, self._skipped)))
         self.file.close()
 
     def _write(self, files: Sequence[Moved]) -> None:
@@ -140,6 +141,12 @@ if TYPE_CHECKING:
     _: tuple[type[Observer], type[Observer]] = (Receipts, Manifest)
 
 
+def _contradiction(one: Moved, other: Moved) -> str:
+    """One LFN cannot be two contents; only the first was recorded."""
+    first, second = (f"{moved.digest} at {redact.url(moved.destination.url)}" for moved in (one, other))
+    return f"the LFN {one.operation.lfn!r} has two contents: {first} (recorded), and {second}"
+
+
 def _moved(outcome: Outcome) -> Moved | None:
     """A file moved by this run; ``None`` for anything else, a directory as a whole included."""
     operation = outcome.operation
@@ -151,11 +158,11 @@ def _moved(outcome: Outcome) -> Moved | None:
     return Moved(operation, source, destination, outcome.size, outcome.algorithm, outcome.digest)
 
 
-def _recalled(journal: Journal | None, operations: Sequence[Transfer]) -> Iterator[Moved]:
+def _recalled(notes: Notes | None, operations: Sequence[Transfer]) -> Iterator[Moved]:
     """Files moved by an earlier run."""
-    if journal is None:
+    if notes is None:
         return
-    for record in journal.recall(operations):
+    for record in notes.recall(operations):
         if isinstance(record.operation, Transfer):
             source = record.operation.sources[0]
             yield Moved(

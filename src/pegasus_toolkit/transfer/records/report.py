@@ -36,9 +36,9 @@ class Report:
         """One line of a dry run."""
         self.file.write(encode(plan_fields(operation, plan)))
 
-    def finish(self, summary: Summary, exit_code: int) -> None:
+    def finish(self, summary: Summary, exit_code: int, verified: Mapping[str, int]) -> None:
         """The last line. ``exit_code`` is the command's, which may be worse than the engine's."""
-        self.end({**summary._asdict(), "exit_code": exit_code})
+        self.end({**summary._asdict(), "exit_code": exit_code, "verified": verified})
 
     def end(self, totals: Mapping[str, Any]) -> None:
         """Writes the summary object and closes the file."""
@@ -82,6 +82,7 @@ def outcome_fields(outcome: Outcome) -> dict[str, Any]:
         "member": outcome.member,
         "digest": digest,
         "verified": outcome.verified,
+        "stored": outcome.stored,
         "started": started,
         "seconds": round(seconds, 6),
         "rate": round(outcome.size / last.seconds) if done and last and last.seconds > 0 else None,

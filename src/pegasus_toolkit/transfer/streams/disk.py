@@ -77,6 +77,12 @@ def standing(path: str, dir_fd: int | None = None, name: str = "") -> os.stat_re
     raise Unsupported("is neither a file nor a directory", url=name or path, side="destination")
 
 
+def no_proof(path: str) -> Unsupported:
+    """The error for a device whose content is to be verified."""
+    text = "is a device: what it got cannot be read back to verify it"
+    return Unsupported(text, url=path, side="destination")
+
+
 def open_source(path: str, dir_fd: int | None = None, name: str = "") -> tuple[int, os.stat_result]:
     """A descriptor of a regular file and what it is; a FIFO is refused, never waited for.
 

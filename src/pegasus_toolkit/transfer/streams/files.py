@@ -16,6 +16,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     create_aside,
     failure,
     make_parent,
+    no_proof,
     open_source,
     room,
     standing,
@@ -159,6 +160,8 @@ class FileSink:
         if found is None:
             return None
         if stat.S_ISCHR(found.st_mode):
+            if self.check.required.remote:
+                raise no_proof(self.path)
             return self.path
         self._mode = stat.S_IMODE(found.st_mode) & 0o777
         return None

@@ -73,6 +73,7 @@ class Local(OneByOne):
         finally:
             sink.abort()
         job.proven = required.remote
+        job.stored = ("read back",) if required.remote else ()
 
     def copies(self, other: Backend, required: Requirement) -> bool:
         """Between local files, always."""

@@ -20,6 +20,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     create_aside,
     failure,
     make_parent,
+    no_proof,
     open_source,
     room,
     standing,
@@ -180,9 +181,11 @@ class Copier:
         check.announce(info.st_size)
         found = standing(job.destination)
         if found is not None and same(found, info):
-            self._pass(fd, -1, info, check)
-            job.digest = check.finish()
+            job.digest = self._pass(fd, -1, info, check)
+            self._proven(job)
         elif found is not None and stat.S_ISCHR(found.st_mode):
+            if job.required.remote:
+                raise no_proof(job.destination)
             out = open_device(job.destination)
             try:
                 job.digest = self._pass(fd, out, info, check)
@@ -217,12 +220,18 @@ class Copier:
                 os.close(out)
             if job.required.remote:
                 prove(temporary, job.required, job.digest, check.count, job.destination)
-                job.proven = True
+                self._proven(job)
             os.rename(temporary, job.destination)  # noqa: PTH104
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary)  # noqa: PTH108
             raise
+
+    @staticmethod
+    def _proven(job: Job[None]) -> None:
+        """What is stored was read, and has the digest that is told."""
+        if job.required.remote:
+            job.proven, job.stored = True, ("read back",)
 
     def _pass(self, fd: int, out: int, info: os.stat_result, check: StreamVerifier) -> str:
         """Moves and checks it all; ``out`` -1: checks only. The digest."""

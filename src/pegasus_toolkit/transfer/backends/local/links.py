@@ -8,7 +8,13 @@ import stat
 from contextlib import suppress
 
 from pegasus_toolkit.transfer.backends.local.copy import Copier, same
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Corrupted,
+    IsDirectory,
+    TransferError,
+    Unsupported,
+)
 from pegasus_toolkit.transfer.interface import Control, Job
 from pegasus_toolkit.transfer.streams.checked import StreamVerifier
 from pegasus_toolkit.transfer.streams.disk import aside, failure, make_parent, open_source, standing
@@ -18,11 +24,14 @@ from pegasus_toolkit.transfer.streams.files import read_back
 def link(job: Job[None], control: Control, verify: bool) -> None:
     """Makes ``job.destination`` a link to ``job.path``, absolute, replacing a file or a link in one step.
 
-    ``verify``: the source must be there and readable. Raises ``TransferError``.
+    ``verify``: the source must be there and readable, and be what is expected of its content; else
+    nothing was compared. Raises ``TransferError``.
     """
     control.spend(0)
+    job.compared = ()
     if verify:
         _readable(job.path)
+        _compare(job, control)
     try:
         target = os.path.join(os.getcwd(), job.path)  # noqa: PTH118, PTH109
         if _same_name(job.path, job.destination):
@@ -37,6 +46,18 @@ def link(job: Job[None], control: Control, verify: bool) -> None:
         _rename(temporary, job.destination)
     except (OSError, ValueError) as error:
         raise failure(error, job.destination, "destination") from None
+
+
+def _compare(job: Job[None], control: Control) -> None:
+    """The source with what is expected; reads it where that is a digest."""
+    required = job.required
+    if not (required.digest or required.also):
+        required = required._replace(algorithm="")
+    job.compared = required.expectations
+    if job.compared:
+        plain = Job[None](job.path, job.destination, required, None)
+        _check(plain, control, job.path)
+        job.digest, job.proven, job.stored = plain.digest, plain.proven, plain.stored
 
 
 def _readable(path: str) -> None:
@@ -183,6 +204,8 @@ def _check(job: Job[None], control: Control, path: str) -> None:
         if check.hasher is not None or check.extra:
             read_back(fd, check)
             job.digest = check.finish()
+            if job.required.remote:  # a rename or a link leads to the very bytes that were read
+                job.proven, job.stored = True, ("read back",)
     except TransferError as error:
         error.side = error.side or "source"
         raise
@@ -192,6 +215,9 @@ def _check(job: Job[None], control: Control, path: str) -> None:
 
 
 def _move_directory(job: Job[None], control: Control, info: os.stat_result) -> None:
+    if job.required.expectations:
+        text = "checksum and size are those of a file, and the source is a directory"
+        raise BadSpecification(text, url=job.path, side="source")
     if control.notes.lasting:
         control.notes.mark(*_moved(job.destination, info))
     try:

@@ -181,12 +181,15 @@ def prove(files: Files, sending: Sending, stored: Stored, name: str) -> Steps[No
     if size is not None and size != sending.sent:
         text = f"{size} bytes were stored, {sending.sent} sent"
         raise Corrupted(text, url=files.url(job.path), side="destination")
+    if size is not None:
+        job.stored += ("size",)
     if stored.proven:
         job.proven = True
     if job.proven or not job.required.remote:
         return
     algorithm, expected = job.required.algorithm, job.end.digest
     found = yield from files.digest(name, algorithm)
+    job.stored += ("digest" if found else "read back",)
     if not found:
         found = yield from read_back(files, job, name)
     if found != expected:
