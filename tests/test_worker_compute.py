@@ -280,6 +280,19 @@ def test_a_program_that_cannot_be_run(
     assert "exit" not in done.record["tasks"][0] and "signal" not in done.record["tasks"][0]
 
 
+def test_a_program_that_other_jobs_have_too_is_not_changed(tmp_path: Path) -> None:
+    """HTCondor's common files are links to one copy, whose mode has to stay as it is."""
+    (tmp_path / "start").mkdir()
+    (tmp_path / "shared").write_text("#!/bin/sh\necho 1 > out\n")
+    (tmp_path / "shared").chmod(0o444)
+    (tmp_path / "start/program").hardlink_to(tmp_path / "shared")
+    given = [{"lfn": "program", "delivered": "program", "executable": True}]
+    task = {**sh(""), "program": "program", "staged": True, "arguments": []}
+    done = one_node(tmp_path, inputs=given, tasks=[task], outputs=["out"])
+    assert done.code == 0 and done.file("out") == b"1\n"
+    assert (tmp_path / "shared").stat().st_mode & 0o777 == 0o444
+
+
 @pytest.mark.parametrize(("content", "code"), [(b"no program", 2), (b"#!/none/sh\n", 1)])
 def test_a_program_that_came_with_the_job(content: bytes, code: int, tmp_path: Path) -> None:
     given = {"inputs": {"program": content}, "executable": ("program",)}

@@ -138,6 +138,7 @@ def settings(
         integrity=integrity != "none",
         register=values.get("pegasus.register", "true").lower() in _YES,
         bypass=values.get("pegasus.transfer.bypass.input.staging", "").lower() in _YES,
+        common=configuration == "condorio" and _catalogs(values, environ),
         properties=_absolute(values, above),
         profiles=reading.profiles(values),
         environ={"UID": str(os.getuid()), **environ},
@@ -152,6 +153,14 @@ def settings(
         options=plan_options.given,
     )
     return settings, [*check.problems, *wrong]
+
+
+def _catalogs(values: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+    """Whether the pool carries files that jobs share once; asking HTCondor takes 10 ms."""
+    from pegasus_toolkit.engines.htcondor import schedd
+
+    wanted = values.get("pegasus.condor.common.files", "").lower()
+    return wanted in _YES if wanted else schedd.version(environ) >= schedd.COMMON_FILES
 
 
 class _Choices:

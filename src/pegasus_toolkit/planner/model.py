@@ -171,6 +171,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     other run has. ``relative``: the submit directory below the one that holds those of all runs.
     ``prefix``: before the names of jobs. ``output_directory``: a local path, in place of the output site's
     storage.
+    ``common``: HTCondor knows catalogs of files that jobs share.
     ``submit``: the absolute path of the submit directory. ``worker``: the program ``pegasus-worker``
     of the submit host; ``workers``: that of each site ("" for all others: a file that goes with the jobs).
     ``environ``: of the submit host, for jobs that run there. ``exists``: asked of replicas, where they are
@@ -198,6 +199,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     integrity: bool = True
     register: bool = True
     bypass: bool = False
+    common: bool = False
     properties: Mapping[str, str] = {}
     profiles: Profiles = {}  # that stand in the properties
     environ: Mapping[str, str] = {}

@@ -159,8 +159,12 @@ def _fetch(work: Work, directory: str, expected: dict[str, Expected | None]) -> 
 
 def _linked(work: Work, one: Input, directory: str) -> bool:
     """Gives a delivered file its name where the programs run; false where it has to be copied."""
+    path = os.path.realpath(f"{work.start}/{one.delivered}")
     try:
-        os.link(os.path.realpath(f"{work.start}/{one.delivered}"), _parents(directory, one.lfn))
+        # Other jobs may have it, too (HTCondor's common files): then its mode has to stay as it is.
+        if one.executable and os.stat(path).st_nlink > 1:
+            return False
+        os.link(path, _parents(directory, one.lfn))
     except OSError:
         return False
     return True

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -74,17 +75,32 @@ def installed(environ: Mapping[str, str]) -> bool:
     return bool(shutil.which(SUBMIT, path=environ.get("PATH"))) or any(_configurations(environ))
 
 
+COMMON_FILES = (25, 13, 2)  # the version from which on DAGMan bears catalogs of files that jobs share
+
+
+def version(environ: Mapping[str, str]) -> tuple[int, ...]:
+    """Of the HTCondor whose commands are on PATH; ``(0,)`` where there is none."""
+    found = re.search(r"\$CondorVersion: ([0-9.]+)", _told(("condor_version",), environ))
+    return tuple(int(one) for one in found[1].split(".")) if found else (0,)
+
+
 def strict(environ: Mapping[str, str]) -> bool:
     """Whether DAGMan is here, and takes its warnings for errors, as it does where nobody changed that."""
-    asked = shutil.which("condor_config_val", path=environ.get("PATH"))
-    if asked is None or not shutil.which(SUBMIT, path=environ.get("PATH")):
-        return False
-    words = [asked, "DAGMAN_USE_STRICT"]
+    return _told(("condor_config_val", "DAGMAN_USE_STRICT"), environ).strip() not in ("", "0")
+
+
+def _told(words: Sequence[str], environ: Mapping[str, str]) -> str:
+    """What a command of HTCondor's prints; "" where DAGMan is not here, or it fails."""
+    path = environ.get("PATH")
+    program = shutil.which(words[0], path=path)
+    if program is None or not shutil.which(SUBMIT, path=path):
+        return ""
+    words = (program, *words[1:])
     try:
         done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.stdout.strip() != "0"
+        return ""
+    return done.stdout
 
 
 def _configurations(environ: Mapping[str, str]) -> Iterator[bool]:

@@ -149,7 +149,7 @@ def _carried(commands: Mapping[str, str], base: str, home: str) -> Carried | Non
     inputs, outputs = commands.get("transfer_input_files", ""), commands.get("transfer_output_files")
     if should == "NO" or (should == "IF_NEEDED" and not inputs and outputs is None):
         return None
-    files = [_path(home, one) for one in quoting.listed(inputs)]
+    files = [_path(home, one) for one in (*quoting.listed(inputs), *_common(commands))]
     if proxy := commands.get("x509userproxy"):
         files.append(_path(home, proxy))
     transfer = commands.get("transfer_executable", "true").lower() in _TRUE
@@ -162,6 +162,18 @@ def _carried(commands: Mapping[str, str], base: str, home: str) -> Carried | Non
         only_success=commands.get("when_to_transfer_output", "").upper() == "ON_SUCCESS",
         also_removed=commands.get("when_to_transfer_output", "").upper() == "ON_EXIT_OR_EVICT",
     )
+
+
+def _common(commands: Mapping[str, str]) -> Iterator[str]:
+    """Files that jobs share, which HTCondor carries to each machine once: here they go with each job."""
+    for name in quoting.listed(_text(commands, "my.commoninputcatalogs")):
+        yield from quoting.listed(_text(commands, f"my._x_catalog_{name}"))
+    yield from quoting.listed(_text(commands, "my.commoninputfiles"))
+
+
+def _text(commands: Mapping[str, str], key: str) -> str:
+    """The value of an attribute that is a string."""
+    return re.sub(r"\\(.)", r"\1", commands.get(key.lower(), "").strip()[1:-1])
 
 
 def _remaps(value: str, home: str) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from pegasus_toolkit.planner.model import Dag, Node
 from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
+from pegasus_toolkit.planner.writing.common import Common, common
 
 _LONGEST = 4096  # of a node's VARS; a node with more gets a submit file of its own
 # Held by anything but the user's own hand, or while its input is spooled: a failure, to be tried again.
@@ -49,7 +50,7 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
 
     ``name``: of the DAG; ``bundle_of``: the bundle that holds a node's line.
     """
-    known = _known(dag, name)
+    known = _Known(_known(dag, name), common(dag))
     groups: dict[tuple[object, ...], list[tuple[str, dict[str, str], dict[str, str]]]] = {}
     for node in dag.nodes:
         if node.subdag is None:
@@ -117,9 +118,14 @@ def _known(dag: Dag, name: str) -> dict[str, str]:
     }
 
 
-def _described(
-    dag: Dag, node: Node, bundle: str, known: Mapping[str, str]
-) -> tuple[dict[str, str], dict[str, str]]:
+class _Known(NamedTuple):
+    """What is worked out once: ``attributes`` of every job, files that jobs share."""
+
+    attributes: Mapping[str, str]
+    shared: Common
+
+
+def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[str, str], dict[str, str]]:
     """Commands and variables of one node."""
     site = dag.sites[node.site]
     submit = dag.settings.submit
@@ -144,10 +150,10 @@ def _described(
     elif jobs.in_place(site):
         _in_place(dag, node, commands)
     else:
-        _remote(dag, node, commands, variables)
+        _remote(dag, node, known.shared, commands, variables)
     if node.kind in ("compute", "transfer"):
         commands |= _wishes(node.profiles, site)
-    commands |= known
+    commands |= known.attributes
     commands["MY.pegasus_site"] = quoting.string(node.site)
     if node.tasks:  # of several, the first
         commands["MY.pegasus_wf_xformation"] = quoting.string(node.tasks[0].transformation)
@@ -177,7 +183,9 @@ def _worker(dag: Dag, node: Node) -> str:
     return quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
 
 
-def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str, str]) -> None:
+def _remote(
+    dag: Dag, node: Node, shared: Common, commands: dict[str, str], variables: dict[str, str]
+) -> None:
     """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
@@ -190,7 +198,9 @@ def _remote(dag: Dag, node: Node, commands: dict[str, str], variables: dict[str,
     back = ",".join(own)
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
-        files += [quoting.macro(path) for path in paths if path]
+        once = shared.paths(node.name)
+        files += [quoting.macro(path) for path in paths if path and path not in once]
+        commands |= shared.commands(node.name)
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
