@@ -44,7 +44,8 @@ def batch_of(site: Site) -> Batch | None:
         named.insert(0, "batch")
     if len(named) > 1 and named[0].lower() == "batch":
         return Batch(named[1].lower(), _host(" ".join(named[2:])))
-    grid = next((one for one in site.grids if one.type == "batch"), None)
+    grids = [one for one in site.grids if one.type == "batch"]
+    grid = next((one for one in grids if one.jobtype != "auxillary"), *grids[:1] or (None,))
     if named or grid is None:
         return None
     meant = style == "ssh" or "@" in grid.contact
