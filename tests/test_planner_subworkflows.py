@@ -132,6 +132,28 @@ def test_files_that_are_for_planning(tmp_path: Path) -> None:
     assert counted(tmp_path) == "2"
 
 
+def test_an_output_map_that_only_the_replica_catalog_knows(tmp_path: Path) -> None:
+    """As PyCBC writes hierarchies: the map is an input, its name stands in a property."""
+    (tmp_path / "kept").mkdir()
+    other = {**counting("extra.txt", out="more.txt"), "id": "two"}
+    (tmp_path / "kept" / "it.map").write_text(f'more.txt {tmp_path}/mine/more.txt pool="local"\n')
+    (tmp_path / "cache.txt").write_text(f'extra.txt {extra(tmp_path)} pool="local"\n')
+    start = "pegasus.dir.storage.mapper"
+    arguments = [f"-D{start}=Replica", f"-D{start}.replica=File", f"-D{start}.replica.file=it.map"]
+    arguments += ["--cache", "cache.txt", "--basename", "it", "--relative-submit-dir", "it", "-s", "pool"]
+    outer(
+        tmp_path,
+        [*arguments, "--cluster", "label,horizontal", "--output-site", "local", "-v"],
+        {"jobs": [counting("extra.txt"), other]},
+        [use("it.map")],
+        replicas=[replica("it.map", str(tmp_path / "kept" / "it.map"))],
+    )
+    done, submit = run(tmp_path)
+    assert done.returncode == 0, done.stderr + (submit / "logs/subworkflow_sub.pre.log").read_text()
+    assert counted(tmp_path) == "2" and (tmp_path / "mine" / "more.txt").exists()
+    assert (submit / "subworkflow_sub" / "it" / "it.dag").exists()
+
+
 def test_what_the_outer_one_waits_for_is_handed_over_whatever_the_inner_one_says(tmp_path: Path) -> None:
     extra(tmp_path)
     one = counting("extra.txt")

@@ -62,7 +62,7 @@ def _run(directory: str, arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -> str:
     """Plans, and gives the submit directory."""
-    from pegasus_toolkit.cli import plan_settings, plan_worker
+    from pegasus_toolkit.cli import plan_catalog, plan_settings, plan_worker
     from pegasus_toolkit.planner.compile import compile
     from pegasus_toolkit.planner.reading.load import load
     from pegasus_toolkit.planner.writing import directory
@@ -79,11 +79,12 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
             return str(planned)
     found = plan_settings.properties(arguments, above, environ)
     given, wrong = plan_settings.given(arguments, above)
+    missing, told = plan_catalog.fetch(found.values, environ, cwd)
     loaded = load(arguments.dax or arguments.workflow, found.values, environ, cwd, given)
     settings, problems = plan_settings.settings(arguments, found, environ, above, loaded.workflow.name)
     loaded = loaded._replace(
-        problems=(*found.problems, *wrong, *problems, *loaded.problems),
-        warnings=(*plan_options.notes(arguments), *loaded.warnings),
+        problems=(*found.problems, *missing, *wrong, *problems, *loaded.problems),
+        warnings=(*plan_options.notes(arguments), *told, *loaded.warnings),
     )
     dag = compile(loaded, settings)
     name = arguments.basename or f"{plan_settings.plain(loaded.workflow.name)}-0"

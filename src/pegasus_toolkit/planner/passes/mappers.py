@@ -65,7 +65,8 @@ def wrong(plan: Plan) -> Iterator[Problem]:
         return
     for job in plan.jobs:
         for use in job.outputs:
-            if use.stage_out and not _catalogued(plan, "", use.lfn).url:
+            kept = use.stage_out and plan.settings.above.wanted.get(use.lfn, True)
+            if kept and not _catalogued(plan, "", use.lfn).url:
                 where = ("uses", use.at, "lfn") if use.at >= 0 else ()
                 message = f"the output map ({_START}.mapper.replica.file) does not say where {use.lfn!r} goes"
                 yield plan.problem(job, message, *where)

@@ -34,7 +34,9 @@ def sub_dag(plan: Plan, places: Places, job: Job, name: str) -> tuple[SubDag | N
             return None, [plan.problem(job, f"DAGMan takes no spaces or quotes in {scratch}/{job.file}")]
         return SubDag(f"{scratch}/{job.file}", scratch), []
     given, wrong = settings.options(job.arguments)
-    planning = {use.lfn: f"{scratch}/{use.lfn}" for use in job.inputs if use.planning}
+    # Many write names of inputs without saying that they are for planning.
+    names = [use.lfn for use in job.inputs if use.planning or not settings.here(f"{settings.base}/{use.lfn}")]
+    planning = {lfn: f"{scratch}/{lfn}" for lfn in names}
     submit, dag = _directory(settings, given, name), str(given.get("basename") or DAG)
     messages = [wrong] if wrong else list(_wrong(settings, given, planning, f"{submit}/{dag}"))
     if messages:

@@ -101,6 +101,9 @@ class _Loading:
         flow = self._read("workflow", main, workflow.read)
         places = self._both("site", main, sites.read)
         known = {name: site for found in reversed(places) for name, site in found.items()}
+        central = self.properties.get("pegasus.catalog.site.repo.file", "")
+        if central and os.path.lexists(self._path(central)) and (found := self._document("site", central)):
+            known = sites.above(self._read("site", found, sites.read), known)
         replica = self._replicas(main)
         programs = self._both("transformation", main, transformations.read)
         programs += [(found, {}) for found in map(self._programs, self.given.programs)]

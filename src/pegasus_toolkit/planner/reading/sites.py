@@ -90,6 +90,27 @@ def _grid(reader: Reader, item: Any, path: Path) -> Grid:
     )
 
 
+def above(lower: dict[str, Site], upper: dict[str, Site]) -> dict[str, Site]:
+    """Sites of both; of one in both, what ``upper`` says goes before. An empty profile removes one."""
+    found = {**lower, **upper}
+    for name in lower.keys() & upper.keys():
+        low, high = lower[name], upper[name]
+        profiles = {}
+        for space in {**low.profiles, **high.profiles}:
+            table = {**low.profiles.get(space, {}), **high.profiles.get(space, {})}
+            profiles[space] = {key: value for key, value in table.items() if value}
+        found[name] = replace(
+            high,
+            arch=high.arch or low.arch,
+            os=high.os or low.os,
+            directories=high.directories or low.directories,
+            grids=high.grids or low.grids,
+            profiles=profiles,
+            problems=(*high.problems, *low.problems),
+        )
+    return found
+
+
 _PROFILE = re.compile(r"pegasus\.catalog\.site\.sites\.(.+)\.profiles\.([a-z]+)\.(.+)")
 
 
