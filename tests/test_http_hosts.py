@@ -25,7 +25,7 @@ Start = Callable[[Answer], Odd]
 SECRETS = {
     "header": "header.X-Token = s3cret-9",
     "bearer": "token = s3cret-9",
-    "basic": "username = u\npassword = s3cret-9",
+    "basic": "username = u\npassword = s3cret-9\nallow_plain_password = yes",
     "authorization": "header.Authorization = Custom s3cret-9",
 }
 

@@ -79,7 +79,7 @@ class TestBasic(Area):
     """A user and password; the credentials file doubles no percent sign."""
 
     prefix = "private"
-    section = f"username = {USER}\npassword = {PASSWORD}"
+    section = f"username = {USER}\npassword = {PASSWORD}\nallow_plain_password = yes"
 
 
 class TestBearer(Area):
@@ -187,7 +187,12 @@ def test_busy_server_says_how_long(nginx: Nginx, world: World) -> None:
 def test_denied_says_where_credentials_were_looked_for(nginx: Nginx, world: World) -> None:
     error = failure(world.open(nginx.authority), "/private/x")
     assert f"no section [{nginx.authority}]" in str(error)
-    wrong = world.open(nginx.authority, section="username = u\npassword = wrong-secret")
+    login = "username = u\npassword = wrong-secret"
+    kept = world.open(nginx.authority, section=login)
+    error = failure(kept, "/private/x")
+    assert isinstance(error, Denied)
+    assert f"only where section [http://{nginx.authority}] says allow_plain_password = yes" in str(error)
+    wrong = world.open(nginx.authority, section=f"{login}\nallow_plain_password = yes")
     error = failure(wrong, "/private/x")
     assert f"section [http://{nginx.authority}] were used" in str(error)
     assert "wrong-secret" not in str(error) + repr(error) + repr(vars(error))
@@ -204,8 +209,10 @@ def test_directory_is_no_file(nginx: Nginx, world: World, files: Path) -> None:
 def test_user_in_the_url(nginx: Nginx, world: World, files: Path) -> None:
     (files / "file").write_bytes(b"abc")
     path = f"/private/{files.name}/file"
-    assert get(world.open(f"{USER}:{quote(PASSWORD)}@{nginx.authority}"), path) == b"abc"
-    error = failure(world.open(f"{USER}:wrong-secret@{nginx.authority}"), path)
+    named, allowed = f"{USER}:{quote(PASSWORD)}@{nginx.authority}", "allow_plain_password = yes"
+    assert isinstance(failure(world.open(named), path), Denied)
+    assert get(world.open(named, section=allowed), path) == b"abc"
+    error = failure(world.open(f"{USER}:wrong-secret@{nginx.authority}", section=allowed), path)
     assert isinstance(error, Denied)
     assert "wrong-secret" not in f"{error} {vars(error)}"
 
@@ -255,7 +262,8 @@ class TestCertificates:
     def test_unknown_authority_is_denied(self, world: World, section: str) -> None:
         error = failure(self.open(world, section.format(other=self.pki.other_ca)), self.path)
         assert isinstance(error, Denied)
-        assert "ca_file" in str(error) and f"[{self.authority}]" in str(error)
+        counts = f"https://{self.authority}" if section else self.authority
+        assert f"ca_file in section [{counts}]" in str(error)
 
     def test_name_that_is_not_in_the_certificate_is_denied(self, world: World) -> None:
         port = self.authority.rpartition(":")[2]

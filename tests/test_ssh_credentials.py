@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,13 @@ def load(directory: Path, text: str, **environ: str) -> Credentials:
     return Credentials.load({"PEGASUS_CREDENTIALS": str(file), **environ}, home=str(directory))
 
 
-def private(path: Path) -> Path:
+# The smallest file that may be a key: an empty sequence.
+PLAIN = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n"
+
+
+def private(path: Path, text: str = "") -> Path:
     path.touch(mode=0o600)
+    path.write_text(text)
     return path
 
 
@@ -54,7 +61,7 @@ def test_a_site_that_is_for_another_protocol_is_left_alone(tmp_path: Path) -> No
 
 
 def test_all_that_a_section_may_say(tmp_path: Path) -> None:
-    key, known = private(tmp_path / "key"), private(tmp_path / "hosts")
+    key, known = private(tmp_path / "key", PLAIN), private(tmp_path / "hosts")
     text = f"[box]\nuser = me\nport = 2222\nprivate_key = ~/key\npassphrase = p%1\nknown_hosts = {known}\n"
     found = load(tmp_path, text).ssh("scp", "box")
     assert (found.user, found.port, found.private_key, found.known_hosts) == (
@@ -69,7 +76,7 @@ def test_all_that_a_section_may_say(tmp_path: Path) -> None:
 
 
 def test_a_section_goes_before_the_environment_and_the_site_before_all(tmp_path: Path) -> None:
-    one, two, three = (private(tmp_path / name) for name in ("one", "two", "three"))
+    one, two, three = (private(tmp_path / name, PLAIN) for name in ("one", "two", "three"))
     environ = {"SSH_PRIVATE_KEY": str(one), "SSH_PRIVATE_KEY_my_site": str(two)}
     known = load(tmp_path, f"[box]\nprivate_key = {three}\n", **environ)
     assert known.ssh("scp", "box", "my-site").private_key == str(three)
@@ -119,3 +126,51 @@ def test_a_key_named_by_a_variable_must_be_there_and_private(tmp_path: Path) -> 
         with pytest.raises(CredentialError, match=words) as caught:
             load(tmp_path, "", SSH_PRIVATE_KEY=str(path)).ssh("scp", "box")
         assert "private key" in str(caught.value) and "SSH_PRIVATE_KEY" in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Real ones, as ssh-keygen makes them: plain and locked, in its own form and as PEM."""
+    place = tmp_path_factory.mktemp("keys")
+    for name, options in (("plain", ["-N", ""]), ("locked", ["-N", "secret words"])):
+        for form in ("", "pem"):
+            pem = ["-m", "PEM", "-t", "rsa", "-b", "2048"] if form else ["-t", "ed25519"]
+            command = ["ssh-keygen", "-q", *pem, *options, "-f", str(place / (name + form))]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return place
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+class TestKeyFiles:
+    def ask(self, tmp_path: Path, key: Path, section: str = "", **environ: str) -> SshCredential:
+        text = f"[box]\nprivate_key = {key}\n{section}\n"
+        return load(tmp_path, text, **environ).ssh("sftp", "box")
+
+    def test_good_ones(self, tmp_path: Path, keys: Path) -> None:
+        for name in ("plain", "plainpem"):
+            assert self.ask(tmp_path, keys / name).private_key == str(keys / name)
+        for name in ("locked", "lockedpem"):
+            self.ask(tmp_path, keys / name, "passphrase = secret words")
+            self.ask(tmp_path, keys / name, SSH_AUTH_SOCK="/run/agent")
+
+    @pytest.mark.parametrize("name", ["locked", "lockedpem"])
+    def test_locked(self, tmp_path: Path, keys: Path, name: str) -> None:
+        with pytest.raises(CredentialError, match="has a passphrase; write it as passphrase into"):
+            self.ask(tmp_path, keys / name)
+        with pytest.raises(CredentialError, match="has a passphrase"):
+            load(tmp_path, "", SSH_PRIVATE_KEY=str(keys / name)).ssh("sftp", "box")
+
+    @pytest.mark.parametrize("name", ["plain", "plainpem"])
+    def test_damaged(self, tmp_path: Path, keys: Path, name: str) -> None:
+        lines = (keys / name).read_text().splitlines()
+        cut = [*lines[:2], *lines[3:]] if len(lines) < 10 else [*lines[:3], lines[-1]]
+        for text in ("\n".join(lines[:-1]), "\n".join(cut), "\n".join([lines[0], "@@@@", *lines[2:]])):
+            with pytest.raises(CredentialError, match="is damaged"):
+                self.ask(tmp_path, private(tmp_path / "key", text + "\n"))
+
+    def test_what_is_no_private_key(self, tmp_path: Path, keys: Path) -> None:
+        (keys / "plain.pub").chmod(0o600)
+        with pytest.raises(CredentialError, match="is a public key"):
+            self.ask(tmp_path, keys / "plain.pub")
+        with pytest.raises(CredentialError, match="is no private key"):
+            self.ask(tmp_path, private(tmp_path / "key", "my thesis"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import string
+import time
+from pathlib import Path
 
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.files import Sections
@@ -62,19 +64,34 @@ def build(values: dict[str, Secret], name: str, file: NamedFile, home: str) -> H
         if secret is not None:
             section.one_line(key, secret)
     client_key = section.file("client_key", private=True)
+    certificate = section.file("client_certificate", private=not client_key)
+    if certificate:
+        _valid_now(section, certificate)
     return HttpCredential(
         headers=headers,
         username=username,
         password=password,
         token=token,
         ca_file=section.file("ca_file"),
-        client_certificate=section.file("client_certificate", private=not client_key),
+        client_certificate=certificate,
         client_key=client_key,
         insecure=section.insecure(),
         section=name,
         webdav=section.flag("webdav"),
         plain_password=section.flag("allow_plain_password"),
     )
+
+
+def _valid_now(section: Section, certificate: str) -> None:
+    """Raises with its date for a certificate that is over: a server would only say that it is not wanted."""
+    from pegasus_toolkit.credentials import x509
+
+    try:
+        found = x509.dates(Path(certificate).read_bytes())
+    except OSError:
+        return  # told by whoever wants to use it
+    if found and (expires := min(end for _, end in found)) <= time.time():
+        raise section.error(f"client_certificate {certificate} expired at {x509.moment(expires)}")
 
 
 def _headers(section: Section) -> list[tuple[str, Secret]]:

@@ -120,9 +120,13 @@ class Credentials:
             if section is not None:
                 found = ssh.build(sections[section], section, site, file, self._home)
                 break
+        agent = bool(self._environ.get("SSH_AUTH_SOCK"))
         if not found.private_key:
             for file in self._named("SSH_PRIVATE_KEY", site):
-                return found._replace(private_key=ssh.from_key(file))
+                found = found._replace(private_key=ssh.from_key(file))
+                break
+        if found.private_key:
+            ssh.check_key(found, agent)
         return found
 
     def proxy(self, site: str = "", scheme: str = "", needed: bool = True) -> X509Credential | None:

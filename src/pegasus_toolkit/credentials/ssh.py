@@ -19,6 +19,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from pathlib import Path
 
 from pegasus_toolkit.credentials import http
 from pegasus_toolkit.credentials.errors import CredentialError
@@ -93,8 +94,6 @@ def _port(section: Section) -> int:
 def _known_hosts(section: Section, check: str) -> str:
     """Its path; it need not exist yet where new hosts are written to it."""
     if check == "accept-new" and (text := section.text("known_hosts")):
-        from pathlib import Path
-
         path = (
             Path(section.home, text[2:]) if text.startswith("~/") else section.path.absolute().parent / text
         )
@@ -132,3 +131,15 @@ def from_key(file: NamedFile) -> str:
             error.message.replace("credentials file", "private key", 1), error.hint
         ) from None
     return str(path)
+
+
+def check_key(credential: SshCredential, agent: bool) -> None:
+    """Raises for a key that no login can work with: damaged, or locked with nothing to unlock it."""
+    from pegasus_toolkit.credentials import ssh_keys
+    from pegasus_toolkit.credentials.files import read_private
+
+    path = Path(credential.private_key)
+    wrong = ssh_keys.problem(read_private(path, ""), agent or credential.passphrase is not None)
+    if wrong:
+        locked = "write it as passphrase into the host's section, beside private_key, or start ssh-agent"
+        raise CredentialError(f"SSH key {path} {wrong}", locked if "passphrase" in wrong else "")

@@ -118,14 +118,14 @@ def _checked(candidate: _Candidate) -> X509Credential:
             content = candidate.certificate.read_bytes()
         except OSError as error:
             raise CredentialError(f"{candidate.name} cannot be read: {error.strerror}") from None
-    dates = _dates(content)
-    if not dates:
+    found = dates(content)
+    if not found:
         raise CredentialError(f"{candidate.name} holds no certificate that can be read")
     return X509Credential(
         certificate=str(candidate.certificate),
         key=str(candidate.key),
-        starts=max(starts for starts, _ in dates),
-        expires=min(expires for _, expires in dates),  # a proxy is worth nothing without its chain
+        starts=max(starts for starts, _ in found),
+        expires=min(expires for _, expires in found),  # a proxy is worth nothing without its chain
         origin=candidate.origin,
     )
 
@@ -155,17 +155,17 @@ def moment(epoch: float) -> str:
         return f"{epoch:.0f} s after 1970"
 
 
-def _dates(content: bytes) -> list[tuple[int, int]]:
+def dates(content: bytes) -> list[tuple[int, int]]:
     """First and last second of each certificate; nothing where one cannot be read."""
-    dates = []
+    found = []
     for block in content.split(_BEGIN)[1:]:
         try:
-            dates.append(
+            found.append(
                 _validity(base64.b64decode(b"".join(block.partition(_END)[0].split()), validate=True))
             )
         except (ValueError, IndexError, binascii.Error):
             return []
-    return dates
+    return found
 
 
 def _validity(der: bytes) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pegasus_toolkit.credentials import CredentialError, HttpCredential, Token, X509Credential
+from pegasus_toolkit.schemes import SCHEMES
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.clients.curl.session import Access
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied
@@ -67,7 +68,7 @@ def log_in(endpoint: Endpoint, settings: Settings) -> tuple[Login, Access]:
     return login, Access(
         user=login.user,
         headers=login.headers,
-        plain_password=endpoint.scheme not in ("dav", "webdav") or credential.plain_password,
+        plain_password=SCHEMES[endpoint.scheme].encrypted or credential.plain_password,
         client_certificate=credential.client_certificate,
         client_key=credential.client_key,
         ca_file=file,

@@ -6,6 +6,8 @@ import time
 
 import pycurl
 
+from pegasus_toolkit.credentials import presigned
+from pegasus_toolkit.credentials.x509 import moment
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.errors import (
@@ -86,7 +88,7 @@ def of_status(
     kind = _STATUS.get(status)
     if kind is None:
         kind = Unsupported if 400 <= status < 500 else ServerFault
-    hint = PLAIN.format(host=host) if only_basic else _hint(status, host, section)
+    hint = PLAIN.format(host=section or host) if only_basic else _hint(status, url, host, section)
     return kind(text, url=url, host=host, hint=hint)
 
 
@@ -107,9 +109,12 @@ def require_file(head: Head, url: str, host: str) -> None:
         raise ServerFault(f"HTTP {head.status} is no answer with a file", url=url, host=host)
 
 
-def _hint(status: int, host: str, section: str | None) -> str:
+def _hint(status: int, url: str, host: str, section: str | None) -> str:
     if status == 407:
         return "the proxy wants a user and password: http_proxy=http://user:password@host:port"
+    until = presigned.expiry(url) if status in (400, 401, 403) else None
+    if until is not None and until < time.time():
+        return f"the signed URL expired at {moment(until)}: get a new one"
     if status not in (401, 403):
         return ""
     if section is None:
@@ -119,12 +124,15 @@ def _hint(status: int, host: str, section: str | None) -> str:
     return f"no section [{host}] was found in the credentials file"
 
 
-def of_curl(code: int, text: str, url: str, host: str, *, connected: bool, own: bool) -> TransferError:
+def of_curl(
+    code: int, text: str, url: str, host: str, *, connected: bool, own: bool, section: str = ""
+) -> TransferError:
     """The error for libcurl's ``code``; ``text`` is its own explanation.
 
     ``connected``: whether a request could be sent at all (tells an end that is silent from one that
     is not there). ``own``: whether ``host`` is the endpoint's; what cannot be reached is otherwise
-    only where one file was redirected to, and says nothing about the others.
+    only where one file was redirected to, and says nothing about the others. ``section``: the one of the
+    credentials file that counts there.
     """
     unreachable = Unreachable if own else ServerFault
     explained = redact.message(text) or f"libcurl error {code}"
@@ -132,7 +140,7 @@ def of_curl(code: int, text: str, url: str, host: str, *, connected: bool, own: 
         kind = TimedOut if connected else unreachable
         return kind("no answer for too long" if connected else "no connection in time", url=url, host=host)
     if code in _CERTIFICATE:
-        hint = f"to trust its certificate authority, name its file as ca_file in section [{host}]"
+        hint = f"to trust its certificate authority, name its file as ca_file in section [{section or host}]"
         return Denied(f"certificate not accepted: {explained}", url=url, host=host, hint=hint)
     if code in _UNREACHABLE:
         return unreachable(explained, url=url, host=host)

@@ -186,7 +186,8 @@ class FtpExchange(Exchange):
             return True
         host = self.session.host
         if code == pycurl.E_USE_SSL_FAILED:
-            hint = f"section [{host}] may say allow_plain_password = yes"
+            section = self.session.access.section or host
+            hint = f"section [{section}] may say allow_plain_password = yes"
             raise Denied(
                 "no TLS there, and a password is not sent without", url=self.url, host=host, hint=hint
             )
@@ -200,7 +201,8 @@ class FtpExchange(Exchange):
             raise Unsupported(text, url=self.url, host=host, hint=hint)
         if reply is not None and code not in _CURLS_OWN:
             raise of_reply(reply, self.url, host, self.session.access.section)
-        raise curl_errors.of_curl(code, text, self.url, host, connected=connected, own=True)
+        section = self.session.access.section
+        raise curl_errors.of_curl(code, text, self.url, host, connected=connected, own=True, section=section)
 
 
 _NO_DATA_CONNECTION = frozenset({pycurl.E_FTP_WEIRD_PASV_REPLY, pycurl.E_FTP_WEIRD_227_FORMAT})
