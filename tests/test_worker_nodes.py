@@ -16,6 +16,7 @@ import yaml
 from pegasus_toolkit.planner.reading.load import load
 from pegasus_toolkit.worker import registration
 from pegasus_toolkit.worker.failure import Failed
+from tests.servers.ftp import FtpServer
 from tests.test_worker_compute import ABC, meta
 from tests.worker_world import Done, bundle, ended, node, plan, started
 from tests.workflows import shapes
@@ -63,6 +64,32 @@ def test_stage_out_verifies_what_it_takes(tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"abd")
     again = auxiliary(tmp_path, "stage_out", entry, metas=["maker"])
     assert again.code == 1 and (tmp_path / "kept/out").read_bytes() == b"abc"
+
+
+def test_what_a_killed_attempt_left_at_a_server_is_removed_by_the_next(
+    tmp_path: Path, ftp_plain: FtpServer
+) -> None:
+    with (tmp_path / "out").open("wb") as file:
+        file.truncate(1 << 30)
+    kept = ftp_plain.data / "left-by-a-node"
+    entry = transfer("out", tmp_path / "out", tmp_path / "out")
+    url = f"ftp://{ftp_plain.authority}{ftp_plain.prefix}/{kept.name}/out"
+    entry["dest_urls"] = [{"site_label": "far", "url": url}]
+    (tmp_path / "n.spec.json").write_text(json.dumps([entry]))
+    line = {"kind": "stage_out", "site": "local", "specification": "n.spec.json", "verify": False}
+    path = bundle(tmp_path, {**node(tmp_path), **line})
+    process = started(tmp_path, path, {})
+    while process.poll() is None and not list(kept.glob(".out*")):
+        pass
+    process.kill()
+    assert ended(tmp_path, process).code == -9
+    assert len(list(kept.iterdir())) == 1 and (tmp_path / "start/n.notes").exists()
+    with (tmp_path / "out").open("r+b") as file:
+        file.truncate(1000)
+    again = ended(tmp_path, started(tmp_path, path, {}))
+    assert again.code == 0, again.error
+    assert [one.name for one in kept.iterdir()] == ["out"]
+    assert not (tmp_path / "start/n.notes").exists()
 
 
 def test_what_one_transfer_lacks_does_not_stop_the_others(tmp_path: Path) -> None:

@@ -64,9 +64,10 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
         others.append(Live(console))
     outputs.begin(operations, others)
     if notes is not None and (notes.previous_runs or notes.asides or notes.damaged):
-        from pegasus_toolkit.cli.leftovers import clean
+        from pegasus_toolkit.transfer.records.leftovers import clean
 
-        clean(operations, notes, engine.settings, console)
+        if removed := clean(operations, notes, engine.settings, console.warning):
+            console.info(f"{removed} temporary file{'s' * (removed > 1)} of a killed run removed")
     try:
         summary = engine.run(operations, notes.done if notes is not None else None)
     except BaseException:  # what is known so far must not be lost with it

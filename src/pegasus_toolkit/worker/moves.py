@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.planner.catalogs import Pfn
@@ -13,6 +18,8 @@ from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.records.journal import Journal, JournalError
+from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.worker import machine
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord, TransferRecord
@@ -58,17 +65,18 @@ def run(
     except CredentialError as error:
         raise Failed(str(error), EXIT_PERMANENT) from None
     gather = _Gather()
-    options = Options(
-        concurrency=threads(work.environ),
-        algorithm=work.algorithm,
-        directory=work.start,
-        patience=patience(work.environ),
-    )
-    engine = Engine(options, settings, [gather])
-    with work.stop.by(engine.cancel):
-        summary = engine.run(operations)
-        work.abandoned += summary.abandoned
-        _tell(work, gather.outcomes, direction, catalogued)
+    with _noted(work, operations, settings) as noted:
+        options = Options(
+            concurrency=threads(work.environ),
+            algorithm=work.algorithm,
+            directory=work.start,
+            patience=patience(work.environ),
+        )
+        engine = Engine(options, noted, [gather])
+        with work.stop.by(engine.cancel):
+            summary = engine.run(operations)
+            work.abandoned += summary.abandoned
+            _tell(work, gather.outcomes, direction, catalogued)
     gone = [
         one for one in gather.outcomes if isinstance(one.error, NotFound) and one.operation.id in optional
     ]
@@ -79,6 +87,39 @@ def run(
     if summary.exit_code and not gone:
         raise Failed("the transfer was broken off", summary.exit_code)
     return gather.outcomes
+
+
+@contextmanager
+def _noted(work: Work, operations: Sequence[Operation], settings: Settings) -> Iterator[Settings]:
+    """With notes of what may be left at servers, for the next attempt, which removes it first.
+
+    Only where that attempt finds them: among the records, not in a sandbox that goes with the job.
+    """
+    if not work.shared or not any(map(_sends, operations)):
+        yield settings
+        return
+    path = f"{work.start}/{work.node.node}.notes"
+    try:
+        journal = Journal(path, os.urandom(6).hex())
+    except JournalError as error:
+        raise Failed(str(error), EXIT_RETRY) from None
+    try:
+        if journal.asides:
+            clean((), journal, settings, warn)
+        yield replace(settings, notes=journal)
+        if not journal.asides and not work.abandoned:
+            os.unlink(path)  # noqa: PTH108  whatever was aside is under its name, or was removed
+    finally:
+        journal.close()
+
+
+def _sends(operation: Operation) -> bool:
+    return isinstance(operation, Transfer) and any(one.scheme not in LOCAL for one in operation.destinations)
+
+
+def warn(text: str) -> None:
+    """Into the job's error output."""
+    print(f"pegasus-worker: {text}", file=sys.stderr)
 
 
 def place(pfn: Pfn) -> Location:

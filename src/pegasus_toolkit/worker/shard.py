@@ -6,16 +6,15 @@ which entries are left, by their indices in the shard's specification.
 """
 
 # pathlib would cost start-up time
-# ruff: noqa: PTH107, PTH112, PTH118, PTH120
+# ruff: noqa: PTH118, PTH120
 
 from __future__ import annotations
 
-import contextlib
 import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+
+from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.integrity.meta import Expected
@@ -25,7 +24,8 @@ from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import Corrupted, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
-from pegasus_toolkit.transfer.records.journal import Journal, JournalError, leftovers
+from pegasus_toolkit.transfer.records.journal import Journal, JournalError
+from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.transfer.spec.specification import Specification, load
 from pegasus_toolkit.worker import moves
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
@@ -140,8 +140,9 @@ def read(path: str, work: Work) -> Specification:
 
 
 def _move(work: Work, operations: Specification, settings: Settings, journal: Journal) -> Tally:
+    settings = replace(settings, notes=journal)
     tally = Tally(work, operations, journal)
-    _clean(operations, journal)
+    clean(operations, journal, settings, moves.warn)
     options = Options(
         concurrency=moves.threads(work.environ),
         algorithm=work.algorithm,
@@ -161,15 +162,3 @@ def _move(work: Work, operations: Specification, settings: Settings, journal: Jo
     if not summary.abandoned:
         journal.finish()
     return tally
-
-
-def _clean(operations: Specification, journal: Journal) -> None:
-    """Removes what attempts that were killed have left on this machine's disks."""
-    for path in _left_behind(operations, journal) if journal.previous_runs else ():
-        with contextlib.suppress(OSError):
-            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
-
-
-def _left_behind(operations: Specification, journal: Journal) -> Iterator[str]:
-    unfinished = (one for one in operations if not journal.done(one))
-    return leftovers(unfinished, journal.previous_runs, tempfile.gettempdir())

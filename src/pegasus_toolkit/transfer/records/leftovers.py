@@ -1,10 +1,13 @@
 """What killed runs of the same journal have left, here and at servers: found and removed before the run."""
 
+# pathlib would cost start-up time
+# ruff: noqa: PTH107, PTH112
+
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from shutil import rmtree
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
 from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
@@ -14,34 +17,32 @@ from pegasus_toolkit.transfer.interface import Endpoint, Settings
 from pegasus_toolkit.transfer.records.journal import leftovers
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.cli.console import Console
     from pegasus_toolkit.transfer.model import Operation
     from pegasus_toolkit.transfer.records.journal import Journal
 
+Warn = Callable[[str], None]
 
-def clean(operations: Sequence[Operation], journal: Journal, settings: Settings, console: Console) -> None:
-    """Removes it and says so. What cannot be removed is told and stays noted."""
+
+def clean(operations: Iterable[Operation], journal: Journal, settings: Settings, warn: Warn) -> int:
+    """Removes it; how many files. What cannot be removed is told to ``warn`` and stays noted."""
     if journal.damaged:
-        text = f"{journal.damaged} lines of the journal cannot be read; what they noted is done again"
-        console.warning(text)
-    removed = _here(operations, journal, console) if journal.previous_runs else 0
-    removed += sum(
-        _there(endpoint, numbers, journal, settings, console)
+        warn(f"{journal.damaged} lines of the journal cannot be read; what they noted is done again")
+    removed = _here(operations, journal, warn) if journal.previous_runs else 0
+    return removed + sum(
+        _there(endpoint, numbers, journal, settings, warn)
         for endpoint, numbers in _by_endpoint(journal).items()
     )
-    if removed:
-        console.info(f"{removed} temporary file{'s' * (removed > 1)} of a killed run removed")
 
 
-def _here(operations: Sequence[Operation], journal: Journal, console: Console) -> int:
+def _here(operations: Iterable[Operation], journal: Journal, warn: Warn) -> int:
     unfinished = (operation for operation in operations if not journal.done(operation))
     removed = 0
     for path in leftovers(unfinished, journal.previous_runs, gettempdir()):
         try:
-            rmtree(path) if Path(path).is_dir() else Path(path).unlink()
+            shutil.rmtree(path) if os.path.isdir(path) else os.remove(path)
             removed += 1
         except OSError as error:
-            console.warning(f"cannot remove {path}, left by a killed run: {error.strerror}")
+            warn(f"cannot remove {path}, left by a killed run: {error.strerror}")
     return removed
 
 
@@ -53,7 +54,7 @@ def _by_endpoint(journal: Journal) -> dict[Endpoint, list[int]]:
 
 
 def _there(
-    endpoint: Endpoint, numbers: Sequence[int], journal: Journal, settings: Settings, console: Console
+    endpoint: Endpoint, numbers: Sequence[int], journal: Journal, settings: Settings, warn: Warn
 ) -> int:
     """Removes one endpoint's; how many were asked for and are gone now."""
     from pegasus_toolkit.transfer.backends import open_backend
@@ -76,5 +77,5 @@ def _there(
     if problem is not None:
         count = len(names) - len(gone)
         text = f"{count} temporary name{'s' * (count > 1)} of a killed run cannot be removed now: {problem}"
-        console.warning(redact.message(text))
+        warn(redact.message(text))
     return len(gone)
