@@ -11,11 +11,10 @@ from urllib.parse import quote
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.s3.keys import Keys
-from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.url import from_path
 from tests.servers.grid_pki import Grid
 from tests.servers.nginx import PASSWORD, USER
+from tests.servers.s3_client import Client
 
 LOGIN = f"username = {USER}\npassword = {PASSWORD}"
 
@@ -67,25 +66,23 @@ class Directory:
 class Bucket:
     """A bucket of its own; unfinished uploads count as files."""
 
-    def __init__(self, wire: Wire, name: str) -> None:
-        self.wire, self.name, self.keys = wire, name, Keys(wire)
-        self.keys.make_bucket(name)
+    def __init__(self, client: Client, name: str) -> None:
+        self.client, self.name = client, name
+        client.make_bucket(name)
 
     def url(self, name: str) -> str:
         return f"s3://admin@weed/{self.name}/{name}"
 
     def write(self, name: str, content: bytes) -> None:
-        self.wire.send(Request("PUT", self.name, name, body=content)).read()
+        self.client.write(self.name, name, content)
 
     def held(self) -> dict[str, bytes]:
-        keys = [one.key for one in self.keys.list(self.name, "")]
-        found = {key: self.wire.send(Request("GET", self.name, key)).read() for key in keys}
-        uploads = self.wire.call(Request("GET", self.name, query=(("uploads", ""),)))
-        return found | ({"an unfinished upload": uploads} if b"<Upload>" in uploads else {})
+        found = {key: self.client.read(self.name, key) for key in self.client.list(self.name)}
+        return found | {f"an unfinished upload of {key}": b"" for key in self.client.uploads(self.name)}
 
     def clear(self) -> None:
-        self.keys.delete(self.name, [one.key for one in self.keys.list(self.name, "")])
-        self.wire.close()
+        self.client.delete(self.name, self.client.list(self.name))
+        self.client.close()
 
 
 Fixture = Callable[[str], Any]
@@ -127,7 +124,7 @@ def _sftp(use: Fixture, tmp_path: Path, area: str) -> Way:
 def _s3(use: Fixture, tmp_path: Path, area: str) -> Way:
     server = use("seaweed")
     section = server.credentials(tmp_path).read_text()
-    return Way(Bucket(server.wire(), area), section)
+    return Way(Bucket(server.client(), area), section)
 
 
 def _root(use: Fixture, tmp_path: Path, area: str) -> Way:

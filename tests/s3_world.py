@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,13 +12,10 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.s3.backend import S3
-from pegasus_toolkit.transfer.backends.s3.keys import Keys
-from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Settings
 from tests.material import (
     content,
     fetch_job,
-    sha256,
     store_job,
 )
 from tests.servers.seaweed import Seaweed
@@ -35,11 +31,10 @@ class Service:
     def __init__(self, server: Seaweed, directory: Path) -> None:
         self.server = server
         self.directory = directory
-        self.wire: Wire = server.wire()
-        self.keys = Keys(self.wire)
+        self.client = server.client()
         self.backends: list[S3] = []
-        self.keys.make_bucket("test")
-        self.keys.delete("test", [one.key for one in self.keys.list("test", "")])
+        self.client.make_bucket("test")
+        self.client.delete("test", self.client.list("test"))
 
     def open(self, user: str = "admin", scheme: str = "s3", **options: str) -> S3:
         environ = {"PEGASUS_CREDENTIALS": str(self.server.credentials(self.directory, **options))}
@@ -58,19 +53,18 @@ class Service:
 
     def uploads(self) -> list[str]:
         """Keys of uploads that were neither finished nor given up."""
-        body = self.wire.call(Request("GET", "test", query=(("uploads", ""),)))
-        return re.findall(r"<Upload>.*?<Key>(.*?)</Key>", body.decode())
+        return self.client.uploads("test")
 
     def read(self, key: str) -> bytes:
-        return self.wire.send(Request("GET", "test", key)).read()
+        return self.client.read("test", key)
 
     def write(self, key: str, data: bytes) -> None:
-        self.keys.put("test", key, memoryview(data), sha256(data))
+        self.client.write("test", key, data)
 
     def close(self) -> None:
         for backend in self.backends:
             backend.close()
-        self.wire.close()
+        self.client.close()
 
 
 @pytest.fixture

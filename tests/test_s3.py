@@ -10,8 +10,6 @@ import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.s3.keys import Keys
-from pegasus_toolkit.transfer.backends.s3.wire import Request
 from pegasus_toolkit.transfer.errors import NotFound
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from tests.conformance import ListingSuite, WritableSuite
@@ -26,9 +24,8 @@ class S3Suite(WritableSuite, ListingSuite):
     def use(self, server: Seaweed, directory: Path) -> None:
         environ = {"PEGASUS_CREDENTIALS": str(server.credentials(directory, **self.options))}
         self.settings = Settings(Credentials.load(environ), environ)
-        self.wire = server.wire()
-        self.keys = Keys(self.wire)
-        self.keys.make_bucket("suite")
+        self.client = server.client()
+        self.client.make_bucket("suite")
         self.prefix = uuid.uuid4().hex
 
     def open(self) -> Backend:
@@ -39,15 +36,15 @@ class S3Suite(WritableSuite, ListingSuite):
 
     def read(self, path: str) -> bytes | None:
         try:
-            return self.wire.send(Request("GET", "suite", path[7:])).read()
+            return self.client.read("suite", path[7:])
         except NotFound:
             return None
 
     def write(self, path: str, content: bytes) -> None:
-        self.wire.send(Request("PUT", "suite", path[7:], body=content)).read()
+        self.client.write("suite", path[7:], content)
 
     def stored(self) -> set[str]:
-        return {f"/suite/{one.key}" for one in self.keys.list("suite", f"{self.prefix}/")}
+        return {f"/suite/{key}" for key in self.client.list("suite", f"{self.prefix}/")}
 
 
 class TestS3(S3Suite):
@@ -63,9 +60,7 @@ class TestS3InParts(S3Suite):
 
     @pytest.fixture(autouse=True)
     def area(self, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.parts.GET_PART", 300_000)
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.backend.WHOLE", 100_000)
-        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.backend.SMALL", 50_000)
+        monkeypatch.setattr("pegasus_toolkit.transfer.backends.s3.files.WHOLE", 100_000)
         self.use(seaweed, tmp_path)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
+from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -25,13 +27,18 @@ def test_deletes_go_in_batches(service: Service, monkeypatch: pytest.MonkeyPatch
     for name in names:
         service.write(name, b"")
     asked: list[str] = []
-    send = Wire.send
-    monkeypatch.setattr(Wire, "send", lambda w, r, last=False: (asked.append(r.method), send(w, r, last))[1])
+    start = Loop.start
+
+    def noted(loop: Loop, exchange: Any, task: Any) -> None:
+        asked.append(exchange.method)
+        start(loop, exchange, task)
+
+    monkeypatch.setattr(Loop, "start", noted)
     backend = service.open(batch_delete=batch)
     over = dict(backend.remove(f"/test/{name}" for name in names))
     assert over == {f"/test/{name}": None for name in names}
     assert asked == (["POST"] * 2 if batch == "true" else ["DELETE"] * 20)
-    assert list(service.keys.list("test", "many/")) == []
+    assert service.client.list("test", "many/") == []
 
 
 def test_delete_that_is_refused_fails_each_key(service: Service) -> None:
@@ -59,7 +66,7 @@ def test_put_makes_the_bucket(service: Service) -> None:
     for size, bucket in ((10, "made-by-put"), (len(BIG), "made-by-parts")):
         job = put(service.open(), f"/{bucket}/file", given(BIG[:size]))
         assert job.error is None
-        assert service.keys.has_bucket(bucket)
+        assert service.client.has_bucket(bucket)
 
 
 def test_missing_bucket_on_get(service: Service) -> None:
@@ -77,12 +84,12 @@ def test_mkdir_makes_the_bucket_only(service: Service) -> None:
     backend.mkdir("/made-by-mkdir/a/b")
     assert backend.stat("/made-by-mkdir").directory
     assert list(backend.list("/made-by-mkdir")) == []
-    service.wire.send(Request("DELETE", "made-by-mkdir")).read()
+    service.client.drop_bucket("made-by-mkdir")
 
 
 def test_markers_of_directories(service: Service) -> None:
     service.write("top/file", b"x")
-    service.wire.send(Request("PUT", "test", "top/empty/")).read()
+    service.write("top/empty/", b"")
     backend = service.open()
     found = {(entry.path, entry.directory) for entry in backend.list("/test/top")}
     assert found == {("/test/top/file", False), ("/test/top/empty", True)}

@@ -12,13 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
-from pegasus_toolkit.credentials import Secret
-from pegasus_toolkit.transfer.backends.s3.keys import Keys
-from pegasus_toolkit.transfer.backends.s3.site import Options, Site
-from pegasus_toolkit.transfer.backends.s3.wire import Request, Wire
-from pegasus_toolkit.transfer.errors import TransferError
 from tests.servers.common import free_port, program, running
 from tests.servers.pki import Pki
+from tests.servers.s3_client import Client
 
 IDENTITIES = {
     "admin": ("testkey", "testsecret123", ["Admin", "Read", "List", "Tagging", "Write"]),
@@ -44,33 +40,25 @@ class Seaweed(NamedTuple):
         path.chmod(0o600)
         return path
 
-    def wire(self) -> Wire:
-        """A client of its own for what a test looks at behind the backend's back."""
+    def client(self) -> Client:
+        """Another client, for what a test looks at behind the backend's back."""
         access, secret, _ = IDENTITIES["admin"]
-        keys = (Secret(access), Secret(secret), None)
-        return Wire(
-            Site(
-                self.endpoint, "us-east-1", *keys, self.ca_file, False, Options(), "", "weed", "", "the test"
-            ),
-            connect_timeout=5,
-            stall_timeout=30,
-        )
+        return Client(self.endpoint, access, secret, self.ca_file)
 
 
 def _ready(server: Seaweed) -> Callable[[], bool]:
     """The first PUT works a little after the port answers."""
 
     def ready() -> bool:
-        wire = server.wire()
+        client = server.client()
         try:
-            keys = Keys(wire)
-            keys.make_bucket("ready")
-            wire.send(Request("PUT", "ready", "ready", body=b"x")).read()
+            client.make_bucket("ready")
+            client.write("ready", "ready", b"x")
             return True
-        except TransferError:
+        except Client.wrong:
             return False
         finally:
-            wire.close()
+            client.close()
 
     return ready
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -16,8 +14,6 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unsupported,
 )
-
-_CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,64})</Code>")
 
 _BY_CODE: dict[str, type[TransferError]] = {
     "AccessDenied": Denied,
@@ -70,12 +66,6 @@ _HINTS = {
     "InvalidObjectState": "the object is in an archive and must be restored first",
     "BucketAlreadyExists": "bucket names are shared by all users: choose another",
 }
-
-
-def code_in(body: str) -> str:
-    """The S3 code in an error's XML, "" for none (answers to HEAD have no body)."""
-    found = _CODE.search(body)
-    return found[1] if found else ""
 
 
 def failure(

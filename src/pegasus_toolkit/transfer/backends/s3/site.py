@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pegasus_toolkit.credentials import Secret
 from pegasus_toolkit.transfer import units
-from pegasus_toolkit.transfer.errors import BadSpecification
+from pegasus_toolkit.transfer.backends.s3.errors import failure
+from pegasus_toolkit.transfer.backends.shared.trust import authorities
+from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
+from pegasus_toolkit.transfer.clients.curl.session import Access
+from pegasus_toolkit.transfer.clients.s3 import S3Session, Signer
+from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 
 MIB = 1 << 20
@@ -35,8 +41,7 @@ class Site(NamedTuple):
     """One S3 service and one identity at it.
 
     ``endpoint``: base URL; ``bucket``: set where the URL's authority names it (``s3://bucket/key``);
-    ``access_key`` is ``None`` for anonymous requests; ``proxy``: URL, "" for none;
-    ``who`` names the credential in errors.
+    ``access_key`` is ``None`` for anonymous requests; ``who`` names the credential in errors.
     """
 
     endpoint: str
@@ -49,7 +54,6 @@ class Site(NamedTuple):
     options: Options
     bucket: str
     host: str
-    proxy: str
     who: str
 
     def split(self, path: str) -> tuple[str, str]:
@@ -60,6 +64,13 @@ class Site(NamedTuple):
         bucket, _, key = rest.partition("/")
         if not bucket:
             raise BadSpecification("no bucket in this URL", url=path, host=self.host)
+        return bucket, key
+
+    def object(self, path: str) -> tuple[str, str]:
+        """Bucket and key. Raises ``BadSpecification`` where there is no key."""
+        bucket, key = self.split(path)
+        if not key:
+            raise BadSpecification("a bucket, where an object is needed", url=path, host=self.host)
         return bucket, key
 
     def path(self, bucket: str, key: str) -> str:
@@ -77,7 +88,31 @@ def find(endpoint: Endpoint, settings: Settings) -> Site:
             host=endpoint.host,
             hint=f"mend the endpoint of {site.who}, or use s3:",
         )
-    return site._replace(proxy=_proxy(site.endpoint, settings.environ))
+    return site
+
+
+def session(site: Site, settings: Settings) -> S3Session:
+    """What talks to the service. Only https endpoints go through a proxy, as in upstream."""
+    file, directory = authorities(settings.environ)
+    if site.ca_file:
+        if not os.access(site.ca_file, os.R_OK):
+            raise BadSpecification(f"ca_file {site.ca_file} cannot be read", host=site.host)
+        file, directory = site.ca_file, ""
+
+    def refused(status: int, code: str, url: str, after: float | None) -> TransferError:
+        return failure(status, code, url=url, host=site.host, who=site.who, retry_after=after)
+
+    found = S3Session(
+        site.endpoint,
+        Signer(site.region, site.access_key, site.secret_key, site.session_token),
+        Access(ca_file=file, ca_directory=directory, insecure=site.insecure, section=site.who),
+        settings,
+        split=site.object,
+        refused=refused,
+    )
+    if found.origin.scheme != "https":
+        found.proxies = Proxies({})
+    return found
 
 
 def _from_file(user: str, name: str, endpoint: Endpoint, settings: Settings) -> Site:
@@ -93,7 +128,6 @@ def _from_file(user: str, name: str, endpoint: Endpoint, settings: Settings) -> 
         options=_options(found.options, name),
         bucket="",
         host=endpoint.host,
-        proxy="",
         who=f"section [{found.section}] of the credentials file",
     )
 
@@ -134,7 +168,6 @@ def _from_environment(bucket: str, endpoint: Endpoint, settings: Settings) -> Si
         options=Options(),
         bucket=bucket,
         host=endpoint.host,
-        proxy="",
         who=who if identity else "AWS_ACCESS_KEY_ID, which is not set",
     )
 
@@ -171,16 +204,3 @@ def _options(told: Mapping[str, str], section: str) -> Options:
     if 0 < found.get("part_size", 0) < 5 * MIB:
         raise BadSpecification(f"credentials file, [{section}]: part_size must be 5MiB or more")
     return Options()._replace(**found)
-
-
-def _proxy(url: str, env: Mapping[str, str]) -> str:
-    """Only https endpoints go through a proxy, as in upstream, and those of ``no_proxy`` don't."""
-    proxy = env.get("https_proxy") or env.get("HTTPS_PROXY") or ""
-    if not url.startswith("https:") or not proxy:
-        return ""
-    host = (urlsplit(url).hostname or "").lower()
-    for name in (env.get("no_proxy") or env.get("NO_PROXY") or "").lower().split(","):
-        bare = name.strip().lstrip(".")
-        if bare == "*" or (bare and (host == bare or host.endswith(f".{bare}"))):
-            return ""
-    return proxy if "://" in proxy else f"http://{proxy}"

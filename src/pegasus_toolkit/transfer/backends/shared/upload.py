@@ -33,10 +33,10 @@ from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
 def upload(files: Files, job: Job[Source]) -> Steps[None]:
     """All of it, from reading the source to the file's name."""
+    files.check(job.path)
     plain, _ = files.split(job.path)
     if not plain or plain.endswith("/"):
         raise IsDirectory("names a directory", url=files.url(job.path), side="destination")
-    files.check(job.path)
     try:
         sending = files.sending(job)
     except OSError as error:

@@ -48,7 +48,7 @@ class Exchange:
             raise ServerFault("asked to send again what was sent already", url=self.shown())
         self.head: Head | None = None
         self.error: BaseException | None = None
-        self.dropped = 0
+        self.told = bytearray()  # the beginning of an error's page
         self.take: Callable[[Data], object] = self.drop
 
     def answered(self, lines: list[bytes]) -> None:
@@ -75,8 +75,8 @@ class Exchange:
 
     def drop(self, chunk: Data) -> None:
         """A piece of a body that nobody wants."""
-        self.dropped += len(chunk)
-        if self.dropped > DROPPED:
+        self.told += chunk
+        if len(self.told) > DROPPED:
             raise StopReading
 
     def shown(self) -> str:
@@ -125,20 +125,13 @@ class Exchange:
             self.reset()
             return False
         if not 200 <= status < 300:
-            section = self.session.access.section if own else None
-            raise errors.of_status(self.head, self.shown(), host, section, self._only_basic(own))
+            raise self.session.refusal(self, own)
         return True
 
     def _may_digest(self, head: Head) -> bool:
         """Whether the server that refused the password wants it by Digest, which was not tried yet."""
         offered = "digest" in head.get("www-authenticate").lower()
         return offered and not self.digested and self.session.access.user is not None
-
-    def _only_basic(self, own: bool) -> bool:
-        """Whether the password was kept back, since the server only takes it as it is."""
-        assert self.head is not None
-        kept = own and self.session.access.user is not None and not self.session.access.plain_password
-        return kept and self.head.status == 401 and "digest" not in self.head.get("www-authenticate").lower()
 
     def follow(self, location: str) -> None:
         """Turns to where the server sends us."""
@@ -175,7 +168,8 @@ class Answer(Exchange):
 
     def begin(self, head: Head) -> None:
         self.body.clear()
-        self.take = self._keep
+        if 200 <= head.status < 300:
+            self.take = self._keep
 
     def _keep(self, chunk: Data) -> None:
         self.body += chunk

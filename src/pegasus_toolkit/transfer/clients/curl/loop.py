@@ -53,12 +53,13 @@ class Easy:
         if exchange.session is not self.session:  # what was set for one server is not for another
             self.handle.close()
             self._renew(exchange.session)
-        aim = (exchange.target, exchange.proxy, exchange.extra, exchange.method, exchange.session.digest)
+        lines = exchange.session.lines(exchange)
+        aim = (exchange.target, exchange.proxy, lines, exchange.method, exchange.session.digest)
         if aim != self.aim:
             if self.aim is not None and exchange.session.holds_secret_from(self.aim[0], exchange.target):
                 self.handle.close()
                 self._renew(exchange.session)
-            exchange.session.aim(self.handle, exchange.target, exchange.proxy, exchange.extra)
+            exchange.session.aim(self.handle, exchange.target, exchange.proxy, lines)
             self._method(exchange.method)
             self.aim = aim
         upload = exchange.upload
@@ -203,6 +204,9 @@ class Loop:
         finished = exchange.over(easy.handle, code, text)
         self._retire(easy)
         if finished:
+            exchange.take = (
+                _nowhere  # its own method would keep it, and what it sent, for the garbage collector
+            )
             task.answer(exchange)
         else:
             self.start(exchange, task)
@@ -248,6 +252,10 @@ class Loop:
         os.close(self._awake)
         os.close(self._waker)
         self._waker = -1
+
+
+def _nowhere(chunk: object) -> None:
+    """What comes of an exchange that is over: nothing."""
 
 
 class _Ended(list[Exchange]):

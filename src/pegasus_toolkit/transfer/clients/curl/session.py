@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pycurl
 
 from pegasus_toolkit import __version__
-from pegasus_toolkit.transfer.clients.curl import urls
+from pegasus_toolkit.transfer.clients.curl import errors, urls
 from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
 from pegasus_toolkit.transfer.clients.curl.urls import Origin
-from pegasus_toolkit.transfer.errors import BadSpecification, Denied
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, TransferError
 from pegasus_toolkit.transfer.interface import Settings
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
+    from pegasus_toolkit.transfer.clients.curl.headers import Head
 
 RECEIVE = 1 << 20  # bytes that libcurl reads at once; its own 16 KiB cost a fifth more processor time
 SEND = 512 << 10  # bytes that libcurl sends at once; 64 KiB, its own, cost a sixth more
@@ -83,6 +87,19 @@ class Session:
             handle.setopt(option, value)
         return handle
 
+    def lines(self, exchange: Exchange) -> Sequence[str]:
+        """The header lines of one round of a request, beside those of the session."""
+        return exchange.extra
+
+    def refusal(self, exchange: Exchange, own: bool) -> TransferError:
+        """The error for an answer that is no success; ``own``: of this server, not of one we were sent to."""
+        assert exchange.head is not None
+        host = self.host if own else exchange.target.host
+        section = self.access.section if own else None
+        kept = own and self.access.user is not None and not self.access.plain_password
+        only_basic = kept and exchange.head.status == 401 and "digest" not in _offered(exchange.head)
+        return errors.of_status(exchange.head, exchange.shown(), host, section, only_basic)
+
     def aim(self, handle: Any, target: Origin, proxy: str, extra: Sequence[str]) -> None:
         """Sets what depends on whom the handle talks to; ``extra`` are lines of this request alone.
 
@@ -135,3 +152,7 @@ class Session:
                 host=self.host,
                 hint="use the http URL where that is wanted",
             )
+
+
+def _offered(head: Head) -> str:
+    return head.get("www-authenticate").lower()
