@@ -132,7 +132,7 @@ def test_thousand_small_files_in_one_batch(nginx: Nginx, world: World, files: Pa
 
 
 def test_slow_file_comes_over_several_connections(nginx: Nginx, world: World, files: Path) -> None:
-    data = content(4 << 20)
+    data = content(12 << 20)
     (files / "file").write_bytes(data)
     tuning = Tuning(several=2 << 20, part=1 << 18, trial=0.05, rate=1e9)
     backend = world.open(nginx.authority, tuning=tuning)

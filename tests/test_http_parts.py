@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,7 +14,7 @@ from pegasus_toolkit.transfer.errors import NotFound, ServerFault
 from pegasus_toolkit.transfer.interface import Job, Sink
 from tests.http_world import World, failure, get
 from tests.material import Calling, content, fetch_job
-from tests.servers.odd_http import Answer, Odd, Reply, Request, file
+from tests.servers.odd_http import Answer, Odd, Reply, Request, file, slowly
 
 Start = Callable[[Answer], Odd]
 MIB = 1 << 20
@@ -30,7 +32,7 @@ class TestParts:
     data = content(24 * MIB + 17)  # more than libcurl takes at one go, however slow this machine is
 
     def test_parts_make_the_whole(self, odd: Start, world: World) -> None:
-        server = odd(file(self.data))
+        server = odd(slowly(file(self.data), 6))
         assert get(world.open(server.authority, tuning=self.slow)) == self.data
         asked = [request for request in server.requests if request.range is not None]
         assert len(asked) > 4
@@ -45,7 +47,7 @@ class TestParts:
             reply.headers["Last-Modified"] = when
             return reply
 
-        server = odd(answer)
+        server = odd(slowly(answer, 3))
         assert get(world.open(server.authority, tuning=self.slow)) == self.data
         assert server.requests[-1].headers["if-unmodified-since"] == when
 
@@ -71,7 +73,7 @@ class TestParts:
     )
     def test_part_that_goes_wrong_fails_the_file(self, odd: Start, world: World, bad: Reply) -> None:
         good = file(self.data)
-        server = odd(lambda request: bad if request.number == 4 else good(request))
+        server = odd(slowly(lambda request: bad if request.number == 4 else good(request), 5))
         backend = world.open(server.authority, tuning=self.slow)
         error = failure(backend, end=world.sink())
         assert isinstance(error, ServerFault | NotFound)
@@ -85,9 +87,60 @@ class TestParts:
             headers = {name: value for name, value in request.headers.items() if not name.startswith("if-")}
             return (after if request.number > 4 else before)(replace(request, headers=headers))
 
-        error = failure(world.open(odd(answer).authority, tuning=self.slow), end=world.sink())
+        error = failure(world.open(odd(slowly(answer, 6)).authority, tuning=self.slow), end=world.sink())
         assert isinstance(error, ServerFault) and "changed" in str(error)
         assert world.file is None
+
+    @pytest.mark.parametrize("status", [403, 429, 503])
+    @pytest.mark.parametrize("most", [1, 2, 3])
+    def test_connections_that_are_refused_cost_only_speed(
+        self, odd: Start, world: World, status: int, most: int
+    ) -> None:
+        """A server that allows one client so many at once; the file comes in one attempt."""
+        good, busy = file(self.data), [0]
+        lock = threading.Lock()
+
+        class Counted(bytes):
+            """A body that tells when it was sent."""
+
+            def __getitem__(self, at: Any) -> bytes:
+                if at.start and at.stop is None:
+                    with lock:
+                        busy[0] -= 1
+                return super().__getitem__(at)
+
+        def answer(request: Request) -> Reply:
+            with lock:
+                if busy[0] >= most:
+                    return Reply(b"too many", status)
+                busy[0] += 1
+            reply = slowly(good, 2 if most == 1 else most + 2)(request)
+            return replace(reply, body=Counted(reply.body), hold=max(1, reply.hold))
+
+        server = odd(answer)
+        backend = world.open(server.authority, tuning=self.slow)
+        assert get(backend) == self.data
+        if most == 1:  # it was told once, and is not asked again
+            assert len(server.requests) == 2
+            assert get(backend) == self.data
+            assert len(server.requests) == 3
+
+    @pytest.mark.parametrize(
+        "refused",
+        [
+            Reply(b"changed", 412),
+            Reply(b"no such range", 416),
+            Reply(content(24 * MIB + 17), 200, HALF),
+            Reply(b"abc", 206, {"Content-Range": "bytes 0-2/3", "ETag": '"one"'}),
+            Reply(b"", 206, {"Content-Range": "bytes 0-0/1", "ETag": '"of another backend"'}),
+        ],
+    )
+    def test_ranges_that_are_refused_cost_only_speed(self, odd: Start, world: World, refused: Reply) -> None:
+        good = file(self.data)
+        server = odd(slowly(lambda request: good(request) if request.range is None else refused, 2))
+        backend = world.open(server.authority, tuning=self.slow)
+        assert get(backend) == self.data
+        assert len(server.requests) == 2
 
     def test_part_that_breaks_off_is_resumed_by_the_next_attempt(self, odd: Start, world: World) -> None:
         good = file(self.data)
@@ -101,7 +154,7 @@ class TestParts:
             cut.append(request.number)
             return Reply(reply.body, reply.status, reply.headers, cut=1000)
 
-        server = odd(answer)
+        server = odd(slowly(answer, 4))
         backend = world.open(server.authority, tuning=self.slow)
         assert isinstance(failure(backend, end=world.sink()), ServerFault)
         before = len(server.requests)

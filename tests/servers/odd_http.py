@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -40,7 +40,8 @@ class Reply:
     """What goes back. ``length``: a Content-Length other than the body's; "" for none.
 
     ``cut``: the connection dies after so many bytes of the body; ``stall``: it goes silent after so
-    many, until the test ends. ``silent``: no answer at all.
+    many, until the test ends. ``silent``: no answer at all. ``requests``: after ``hold`` bytes it waits until
+    so many requests came.
     """
 
     body: bytes = b""
@@ -50,6 +51,8 @@ class Reply:
     cut: int | None = None
     stall: int | None = None
     silent: bool = False
+    hold: int = 0
+    requests: int = 0
 
 
 Answer = Callable[[Request], Reply]
@@ -72,6 +75,17 @@ def file(content: bytes, etag: str = '"one"') -> Answer:
         return Reply(content[first:end], 206, headers)
 
     return answer
+
+
+def slowly(answer: Answer, requests: int) -> Answer:
+    """The same, but the rest of a whole file comes when so many requests came."""
+
+    def slow(request: Request) -> Reply:
+        reply = answer(request)
+        small = request.range is not None or len(reply.body) < 4 << 20
+        return reply if small else replace(reply, hold=2 << 20, requests=requests)
+
+    return slow
 
 
 class Odd(ThreadingHTTPServer):
@@ -143,7 +157,12 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command == "HEAD":
             return
         ends = [n for n in (reply.cut, reply.stall) if n is not None]
-        self.wfile.write(reply.body[: min(ends, default=None)])
+        self.wfile.write(reply.body[: reply.hold])
+        if reply.requests:
+            self.wfile.flush()
+        while len(self.server.requests) < reply.requests and not self.server.ending.wait(0.005):
+            pass
+        self.wfile.write(reply.body[reply.hold : min(ends, default=None)])
         self.wfile.flush()
         if reply.stall is not None:
             self.server.ending.wait()

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pegasus_toolkit.integrity import digests
+from pegasus_toolkit.transfer.clients.curl import errors
 from pegasus_toolkit.transfer.clients.curl.exchange import Again, Exchange, StopReading
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.loop import PATIENCE, Loop
 from pegasus_toolkit.transfer.clients.curl.parts import Part, Parts
 from pegasus_toolkit.transfer.clients.curl.write_behind import BLOCK, Behind, Writer
 from pegasus_toolkit.transfer.errors import IsDirectory, ServerFault, TransferError
-from pegasus_toolkit.transfer.interface import Job, Sink
+from pegasus_toolkit.transfer.interface import Data, Job, Sink
 
 
 class Tuning(NamedTuple):
@@ -45,30 +46,30 @@ class Fetch(Exchange):
         self.validator = ""  # of the content that is being fetched
         self.ranges = False  # the server gives parts of it
         self.started = 0.0
+        self._until = 0
         self._told = False  # the sink knows what is to come, and has told what it kept
         self.batch = batch
 
     def begin(self, head: Head) -> None:
         """Tells the sink what the headers say, and where to put the body."""
+        if not 200 <= head.status < 300:
+            return  # an error's page, a redirect's
         if head.status == 206 and self.kept:
             self._rest(head)
-        elif head.status == 206:
-            raise ServerFault("a part came that was not asked for", url=self.shown())
-        elif 200 <= head.status < 300:
-            self._whole(head)
         else:
-            return  # an error's page, a redirect's
+            errors.require_file(head, self.shown(), self.session.host)
+            self._whole(head)
         self.receive()
 
     def _whole(self, head: Head) -> None:
         sink = self.job.end
         if self._told:  # a part was asked for: the server gives none, or the content has changed
             if head.validator != self.validator:
-                raise ServerFault("the file changed while it was fetched", url=self.shown())
+                raise self._another()
             if self.kept:
                 self._restart()
             return
-        self.size = 0 if head.status in (204, 205) else head.length
+        self.size = head.length
         if self.size is not None:
             sink.announce(self.size)
         self._expect(head)
@@ -76,7 +77,7 @@ class Fetch(Exchange):
         accepts = head.get("accept-ranges").lower()
         self.ranges = bool(self.validator) and accepts == "bytes"
         large = self.size is not None and self.size >= self.batch.tuning.resumable
-        if large and self.validator and accepts != "none":
+        if large and self.validator and accepts != "none" and not self.batch.known("whole", self.first):
             self.resume()
 
     def _expect(self, head: Head) -> None:
@@ -108,9 +109,19 @@ class Fetch(Exchange):
         self.extra = ()
 
     def _rest(self, head: Head) -> None:
-        came = head.range
+        """Only the rest of the same content is joined to what was kept: some servers and caches do not heed
+        ``If-Range``."""
+        came, theirs = head.range, head.tag if self.validator.startswith('"') else head.get("last-modified")
+        if (head.get("etag") or theirs) and theirs != self.validator:
+            raise self._another()
         if came is None or came[0] != self.kept or came[1:] != (self.size, self.size):
+            self.batch.learn("whole", self.first)
             raise ServerFault("another part came than was asked for", url=self.shown())
+
+    def _another(self) -> ServerFault:
+        """It changed, or another server behind the same name has it: the next attempt asks for all of it."""
+        self.batch.learn("whole", self.first)
+        return ServerFault("the file changed while it was fetched", url=self.shown())
 
     def receive(self) -> None:
         """Says where the body goes."""
@@ -122,13 +133,32 @@ class Fetch(Exchange):
             self.take = self.behind.take
             self.batch.large.add(self)
 
+    @property
+    def position(self) -> int:
+        """Bytes from the start of the file that it has received."""
+        return self.kept + (self.behind.total if self.behind is not None else 0)
+
+    def end_at(self, position: int) -> None:
+        """What follows comes otherwise."""
+        self._until = position
+        self.take = self._take_some
+
+    def _take_some(self, chunk: Data) -> None:
+        assert self.behind is not None
+        left = self._until - self.position
+        if len(chunk) < left:
+            return self.behind.take(chunk)
+        if left > 0:
+            self.behind.take(memoryview(chunk)[:left])
+        raise StopReading
+
     def slow(self) -> bool:
         """Whether the rest of it is worth several connections, as far as one can say by now."""
         tuning, behind = self.batch.tuning, self.behind
         if not self.ranges or self.size is None or behind is None:
             return False
         age = time.monotonic() - self.started
-        left = self.size - self.kept - behind.total
+        left = self.size - self.position
         return age >= tuning.trial and left >= tuning.several and behind.total < tuning.rate * age
 
     def _judge(self, handle: Any, code: int, text: str) -> bool:
@@ -159,6 +189,7 @@ class Gets:
         self._loop = loop
         self._ready: deque[Job[Sink]] = deque()
         self._parts: Parts | None = None
+        self._alone = self.known("one connection", self.session.base)  # it gives no parts, or not at once
 
     def run(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Yields each job when it is over."""
@@ -193,18 +224,58 @@ class Gets:
         return bool(loop.active or self.writer.pending or self._parts or self._ready)
 
     def answer(self, exchange: Exchange) -> None:
-        """By the loop: takes over what the loop has ended."""
+        """By the loop: takes over what it has ended."""
+        parts = self._parts
         if isinstance(exchange, Part):
-            assert self._parts is not None
-            self._parts.settle(exchange, self._loop)
+            if parts is not None:
+                parts.settle(exchange, self._loop)
+                self._go_on(parts)
             return
         assert isinstance(exchange, Fetch)
-        if exchange.behind is not None:
-            self.large.discard(exchange)
-            exchange.behind.finish()
+        if parts is not None and parts.fetch is exchange:
+            if exchange.error is not None:
+                parts.give_up(exchange.error, self._loop)
+            elif parts.accepted:
+                parts.head_over()
+            else:  # it was over before the server had answered
+                parts.abandon(self._loop)
+                self._parts = None
+                self._finish(exchange)
+                return
+            self._go_on(parts)
+        elif exchange.behind is not None:
+            self._finish(exchange)
         else:
             exchange.job.error = _of_ours(exchange.error)
             self._ready.append(exchange.job)
+
+    def _go_on(self, parts: Parts) -> None:
+        """After the end of a part, or of the request before them."""
+        fetch = parts.fetch
+        assert isinstance(fetch, Fetch)
+        if parts.given_up or parts.refused:
+            self._alone = True
+            self.learn("one connection", self.session.base)
+        if parts.given_up:
+            self._parts = None
+        elif parts.error is not None or parts.done:
+            self._loop.stop(fetch)
+            fetch.error = fetch.error or parts.error
+            self._parts = None
+            self._finish(fetch)
+
+    def _finish(self, fetch: Fetch) -> None:
+        self.large.discard(fetch)
+        assert fetch.behind is not None
+        fetch.behind.finish()
+
+    def learn(self, what: str, of: str) -> None:
+        """Notes for this run what a server does not do."""
+        self.session.settings.notes.mark("http", what, of)
+
+    def known(self, what: str, of: str) -> bool:
+        """Whether that was noted."""
+        return self.session.settings.notes.marked("http", what, of)
 
     def _written(self) -> None:
         """Files whose last block was written are over."""
@@ -214,31 +285,19 @@ class Gets:
             self.writer.pending -= 1
             fetch = behind.owner
             assert isinstance(fetch, Fetch)
-            error = fetch.error or behind.error
-            if self._parts is not None and self._parts.fetch is fetch:
-                error = error or self._parts.error
-                self._parts = None
-            fetch.job.error = _of_ours(error)
+            fetch.job.error = _of_ours(fetch.error or behind.error)
             self._ready.append(fetch.job)
 
     def _speed_up(self) -> None:
         """A large file that comes slowly gets the connections that nobody else uses."""
         streams = min(self.session.settings.streams, self._loop.room + 1)
-        if not self.large or self._parts is not None or streams < 2:
+        if not self.large or self._alone or self._parts is not None or streams < 2:
             return
         fetch = next((fetch for fetch in self.large if fetch.slow()), None)
         if fetch is None:
             return
         assert fetch.behind is not None
-        self._loop.stop(fetch)
-        self.large.discard(fetch)
-        try:
-            fetch.behind.flush()
-        except TransferError as error:
-            fetch.error = error
-            fetch.behind.finish()
-        else:
-            self._parts = Parts(fetch, fetch.behind, self.tuning.part, streams)
+        self._parts = Parts(fetch, fetch.behind, self.tuning.part, streams)
 
 
 def _of_ours(error: BaseException | None) -> TransferError | None:

@@ -111,7 +111,7 @@ class Exchange:
             if self.proxy:  # not known whose fault it was: the next attempt goes straight to the source
                 self.session.proxies.bad.add(self.proxy)
             connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
-            counts = self.session.access.section if own else ""
+            counts = self.session.access.section or self.session.host  # also for where it redirects
             raise errors.of_curl(code, text, self.shown(), host, connected=connected, own=own, section=counts)
         assert self.head is not None
         if self.shunned and status < 500:  # it was not the server's fault
