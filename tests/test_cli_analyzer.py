@@ -14,11 +14,8 @@ from tests.worker_world import plan
 from tests.workflows.shapes import make
 
 CAUSE = Cause(
-    phase="fetch",
-    text="",
-    began=True,
-    removed=False,
-    attempts=1,
+    kind="program",
+    said="",
     status=1,
     memory=0,
     job_file="",
@@ -62,6 +59,7 @@ def test_the_same_as_json(stuck: Path) -> None:
     (failure,) = workflow["failures"]
     assert workflow["state"] == "Failure" and workflow["jobs"]["failed"] == 2  # the receipt fails, too
     assert failure["phase"] == "run" and failure["tasks"][0]["exit"] == 1 and failure["hints"]
+    assert failure["failure"] == "program"
 
 
 def test_every_attempt_has_its_record(stuck: Path) -> None:
@@ -81,6 +79,7 @@ def test_a_file_that_was_spoilt(tmp_path: Path) -> None:
     assert run(submitted) == 1
     (failure,) = told("analyzer", submitted.path)["workflows"][0]["failures"]
     assert failure["node"].startswith("keg_use") and failure["phase"] in ("fetch", "verify")
+    assert failure["failure"] == "corrupted"
     assert any("differs from what is expected" in hint for hint in failure["hints"])
 
 
@@ -94,6 +93,7 @@ def test_an_input_that_is_gone(tmp_path: Path) -> None:
     assert "try: the file is not at that place: check the replica catalog" in done.stdout
     (failure,) = told("analyzer", submitted.path)["workflows"][0]["failures"]
     assert failure["transfers"] and all(one["error"] for one in failure["transfers"])
+    assert failure["failure"] == failure["transfers"][0]["failure"] == "not found"
     assert f"pegasus-transfer -f {submitted.path}/jobs/{failure['node']}.spec.json" in failure["hints"][-1]
 
 
@@ -135,28 +135,33 @@ def test_what_a_job_said_cannot_disturb_the_terminal(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cause", "said"),
     [
-        ({"phase": "run", "status": -9, "memory": 3 * 2**30}, "it had 3072 MiB"),
-        ({"phase": "run", "text": "std::bad_alloc"}, "out of memory"),
-        ({"phase": "run", "text": "ID1 was ended after its walltime of 5 s"}, "pegasus.maxwalltime"),
-        ({"phase": "run", "text": "ModuleNotFoundError: No module named 'numpy'"}, "numpy is not installed"),
-        ({"phase": "run", "text": "libfoo.so.3: cannot open shared object file"}, "libfoo.so.3 is not on"),
-        ({"phase": "run", "text": "x: /bin/x cannot be run: Exec format error"}, "transformation catalog"),
-        ({"phase": "run", "text": "docker: manifest unknown"}, "can its image be had"),
-        ({"phase": "run", "status": 139}, "crashed"),
-        ({"phase": "run", "text": "write failed: No space left on device"}, "disk is full"),
-        ({"phase": "push", "text": "the program did not make 'f.b'"}, "left no 'f.b'"),
-        ({"text": "'f.a': HTTP 403 Forbidden"}, "credentials file"),
-        ({"text": "'f.a': No such file or directory"}, "replica catalog"),
-        ({"text": "'f.a': timed out"}, "could not be reached"),
-        (
-            {"began": False, "removed": True, "text": "Transfer input files failure (code 13)"},
-            "could not carry",
-        ),
-        ({"began": False, "status": 127}, "a Python of 3.10"),
-        ({"began": False, "attempts": 0}, "never submitted"),
-        ({"began": False, "text": "HTCondor did not take the job"}, "refused the job"),
-        ({"phase": "run"}, "run the program by hand"),
-        ({"phase": "push", "text": "'f.a': Not a directory: /x/f.a"}, "look at the file"),
+        ({"status": -9, "memory": 3 * 2**30}, "it had 3072 MiB"),
+        ({"said": "std::bad_alloc"}, "out of memory"),
+        ({"kind": "walltime"}, "pegasus.maxwalltime"),
+        ({"said": "ModuleNotFoundError: No module named 'numpy'"}, "numpy is not installed"),
+        ({"said": "libfoo.so.3: cannot open shared object file"}, "libfoo.so.3 is not on"),
+        ({"kind": "not started"}, "transformation catalog"),
+        ({"kind": "container"}, "can its image be had"),
+        ({"kind": "checkpoint"}, "dagman.retry"),
+        ({"status": 139}, "crashed"),
+        ({"said": "write failed: No space left on device"}, "disk is full"),
+        ({"kind": "no space"}, "disk is full"),
+        ({"kind": "no output"}, "left not all outputs"),
+        ({"kind": "denied"}, "credentials file"),
+        ({"kind": "not found"}, "replica catalog"),
+        ({"kind": "corrupted"}, "differs from what is expected"),
+        ({"kind": "timed out"}, "could not be reached"),
+        ({"kind": "server fault"}, "could not be reached"),
+        ({"kind": "removed", "said": "Transfer input files failure (code 13)"}, "could not carry"),
+        ({"kind": "removed"}, "was removed"),
+        ({"kind": "no record", "status": 127}, "a Python of 3.10"),
+        ({"kind": "no record"}, "without a record"),
+        ({"kind": "never"}, "never submitted"),
+        ({"kind": "not submitted"}, "refused the job"),
+        ({"kind": "PRE script"}, "run the script by hand"),
+        ({"kind": "killed"}, "before it could tell"),
+        ({}, "run the program by hand"),
+        ({"kind": "is a directory"}, "look at the file"),
     ],
 )
 def test_what_to_try(cause: dict[str, object], said: str) -> None:
@@ -164,5 +169,5 @@ def test_what_to_try(cause: dict[str, object], said: str) -> None:
 
 
 def test_what_ran_too_long_was_not_short_of_memory() -> None:
-    cause = CAUSE._replace(phase="run", text="j was ended after its walltime of 5 s", status=-9, memory=2**20)
+    cause = CAUSE._replace(kind="walltime", status=-9, memory=2**20)
     assert [hint for hint in hints(cause) if "memory" in hint] == []

@@ -114,6 +114,7 @@ def _failure(options: argparse.Namespace, one: Failure, directory: str) -> Itera
 
     facts = {
         "what": f"{one.state}, {one.kind}" + (f", in phase {one.phase}" if one.phase else ""),
+        "kind": one.failure,
         "why": one.why or one.error,
         "error": one.error if one.why and one.error not in one.why else "",
         "reason": one.reason,

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pegasus_toolkit.dag import dagman
 from pegasus_toolkit.monitor import fill_records
-from pegasus_toolkit.monitor.fill_records import Record, Task, Transfer
-from pegasus_toolkit.monitor.hints import Cause, hints
+from pegasus_toolkit.monitor.hints import NEVER, NO_RECORD, NOT_SUBMITTED, PRE_SCRIPT, REMOVED, Cause, hints
 from pegasus_toolkit.monitor.locate import Run
+from pegasus_toolkit.planner.record import Record, TaskRecord, TransferRecord
 
 _TAIL = 16 * 1024  # bytes of an output file that are read
 _COLUMNS = (
@@ -26,10 +27,11 @@ _COLUMNS = (
 class Failure(NamedTuple):
     """A node that ``failed`` or is ``held``, and its last attempt.
 
-    ``status``: of the job, negative for a signal, None where it did not end by itself. ``why``: what the
-    check of its record said; ``reason``: why it was held or removed. ``tasks``: programs that were run or
-    were to be. ``files``: what to look at, by what it is. ``output``: ends of what was said, by whom.
-    ``subworkflow``: the submit directory of the DAG that the node is.
+    ``failure``: why, by kind, as records have it, or of an attempt without one. ``status``: of the job,
+    negative for a signal, None where it did not end by itself. ``why``: what the check of its record said;
+    ``reason``: why it was held or removed. ``tasks``: programs that were run or were to be. ``files``: what
+    to look at, by what it is. ``output``: ends of what was said, by whom. ``subworkflow``: the submit
+    directory of the DAG that the node is.
     """
 
     node: str
@@ -42,11 +44,12 @@ class Failure(NamedTuple):
     seconds: float | None
     status: int | None
     phase: str
+    failure: str
     error: str
     why: str
     reason: str
-    tasks: list[Task]
-    transfers: list[Transfer]
+    tasks: list[TaskRecord]
+    transfers: list[TransferRecord]
     files: dict[str, str]
     output: dict[str, str]
     hints: list[str]
@@ -96,8 +99,8 @@ def _failure(connection: sqlite3.Connection, run: Run, row: tuple[object, ...]) 
     id, name, kind, state, submit, bundle, dag, attempt, job = row[:9]
     status, signal, verdict, host, reason, removed, started, ended = row[9:]
     told = _told(connection, int(str(id)), attempt)
-    record = (fill_records.read(run, told[1], told[2]) if told else None) or Record()
-    began = bool(told) and record.exit is not None
+    found = fill_records.read(run, told[1], told[2]) if told else None
+    record = found or Record(node=str(name))
     code = -int(str(signal)) if signal is not None else _whole(status)
     if code is None and told:
         code = told[3]
@@ -105,7 +108,8 @@ def _failure(connection: sqlite3.Connection, run: Run, row: tuple[object, ...]) 
     tasks = record.tasks or _planned(run, str(bundle), str(name))
     wrong = [one for one in record.transfers if one.error]
     output = _output(record, files)
-    if "PRE script" not in str(reason):
+    before = str(job).startswith("pre.")  # its PRE script ended the attempt
+    if not before:
         output.pop("PRE script", None)
     count = connection.execute("SELECT count(*) FROM attempts WHERE node = ?", (id,)).fetchone()[0]
     failure = Failure(
@@ -119,7 +123,8 @@ def _failure(connection: sqlite3.Connection, run: Run, row: tuple[object, ...]) 
         seconds=_span(started, ended),
         status=code,
         phase=record.phase,
-        error=record.error,
+        failure=record.failure if found else _without(code, before, bool(removed), str(job or "")),
+        error=record.error if found else "",
         why=told[0] if told else _verdict(verdict),
         reason=str(reason or ""),
         tasks=tasks,
@@ -129,7 +134,18 @@ def _failure(connection: sqlite3.Connection, run: Run, row: tuple[object, ...]) 
         hints=[],
         subworkflow=os.path.dirname(str(dag)),
     )
-    return failure._replace(hints=_hints(failure, run, began, bool(removed)))
+    return failure._replace(hints=_hints(failure, run))
+
+
+def _without(code: int | None, before: bool, removed: bool, job: str) -> str:
+    """The kind of a failure that left no record, by DAGMan's numbers."""
+    if before or code == dagman.JOB_SKIPPED:
+        return PRE_SCRIPT
+    if code == dagman.SUBMIT_FAILED:
+        return NOT_SUBMITTED
+    if removed or code == dagman.JOB_ABORTED:
+        return REMOVED
+    return NO_RECORD if job else NEVER
 
 
 def _told(
@@ -156,10 +172,15 @@ def _verdict(verdict: object) -> str:
     return f"the POST script ended with {verdict}" if verdict not in (None, 0) else ""
 
 
-def _planned(run: Run, bundle: str, node: str) -> list[Task]:
+def _planned(run: Run, bundle: str, node: str) -> list[TaskRecord]:
     """What the node was to run; nothing where another program planned it."""
     return [
-        Task(one["id"], one["transformation"], one["program"], list(one.get("arguments", ())))
+        TaskRecord(
+            id=one["id"],
+            transformation=one["transformation"],
+            program=one["program"],
+            arguments=tuple(one.get("arguments", ())),
+        )
         for one in run.planned(bundle, node).get("tasks", ())
     ]
 
@@ -209,8 +230,8 @@ def _tail(path: str) -> str:
         return ""
 
 
-def _hints(failure: Failure, run: Run, began: bool, removed: bool) -> list[str]:
-    if failure.kind == "subworkflow" and "PRE script" in failure.reason:
+def _hints(failure: Failure, run: Run) -> list[str]:
+    if failure.kind == "subworkflow" and failure.failure == PRE_SCRIPT:
         again = "pegasus-run plans it anew" if "PRE script" in failure.output else "run the script by hand"
         return [f"it could not be planned: mend what its PRE script says; then {again}"]
     if failure.kind == "subworkflow":
@@ -220,25 +241,21 @@ def _hints(failure: Failure, run: Run, began: bool, removed: bool) -> list[str]:
     if failure.state == "held":
         return [
             "mend what the reason names, then: condor_release " + failure.job.partition(".")[0],
-            *hints(_cause(failure, run, began=False, removed=True)),
+            *hints(_cause(failure._replace(failure=REMOVED), run)),
         ]
-    return hints(_cause(failure, run, began, removed))
+    return hints(_cause(failure, run))
 
 
-def _cause(failure: Failure, run: Run, began: bool, removed: bool) -> Cause:
+def _cause(failure: Failure, run: Run) -> Cause:
     ours = bool(failure.tasks) or failure.kind != "job"
     program = failure.tasks[-1] if failure.tasks and failure.phase == "run" else None
     status = failure.status
     if program is not None:
         status = -program.signal if program.signal is not None else program.exit
-    said = [failure.error, failure.why, failure.reason, *(one.error for one in failure.transfers)]
-    said += failure.output.values() if failure.phase == "run" or not began else ()
+    of_files = failure.phase not in ("", "run")  # then no program has anything to say of it
     return Cause(
-        phase=failure.phase if ours else "run",
-        text="\n".join(said),
-        began=began or not (ours or removed or not failure.job.partition(".")[0].isdecimal()),
-        removed=removed,
-        attempts=failure.attempts,
+        kind="job" if failure.failure == NO_RECORD and not ours else failure.failure,
+        said="\n".join((failure.reason, *(() if of_files else failure.output.values()))),
         status=status,
         memory=max((one.max_rss for one in failure.tasks), default=0),
         job_file=failure.files.get("operations", ""),

@@ -10,93 +10,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct, field
 
 from pegasus_toolkit.monitor import sources
 from pegasus_toolkit.monitor.locate import Run
+from pegasus_toolkit.planner.record import Attempt, FileRecord, Record, TaskRecord, TransferRecord
 
 LOG = "provenance.jsonl"
 _SLACK = 2.0  # seconds by which the clocks that wrote the two logs may differ
-
-
-class Task(Struct):
-    """As the worker writes it; ``stdout`` and ``stderr`` are the ends of what the program said."""
-
-    id: str = ""
-    transformation: str = ""
-    program: str = ""
-    arguments: list[str] = []
-    started: float = 0.0
-    seconds: float = 0.0
-    exit: int | None = None
-    signal: int | None = None
-    user_seconds: float = 0.0
-    system_seconds: float = 0.0
-    max_rss: int = 0
-    container: str = ""
-    stdout: str = ""
-    stderr: str = ""
-
-
-class Transfer(Struct):
-    """As the worker writes it."""
-
-    lfn: str = ""
-    kind: str = ""
-    source: str = ""
-    destination: str = ""
-    bytes: int = 0
-    seconds: float = 0.0
-    route: str = ""
-    attempts: int = 0
-    error: str = ""
-
-
-class _File(Struct):
-    lfn: str = ""
-    size: int | None = None
-    algorithm: str = ""
-    digest: str = ""
-    destinations: list[str] = []
-
-
-class _Checks(Struct):
-    made: int = 0
-    failed: int = 0
-    missing: int = 0
-    seconds: float | None = None
-
-
-class Record(Struct):
-    """What became of a node, as far as it is told on."""
-
-    kind: str = ""
-    site: str = ""
-    host: str = ""
-    started: float | None = None
-    seconds: float = 0.0
-    exit: int | None = None
-    phase: str = ""
-    error: str = ""
-    tasks: list[Task] = []
-    transfers: list[Transfer] = []
-    bytes_in: int = 0
-    bytes_out: int = 0
-    checks: _Checks = field(default_factory=_Checks)
-    inputs: list[_File] = []
-    outputs: list[_File] = []
-
-
-class Line(Struct):
-    """One attempt at a node. ``returned``: as DAGMan tells how the job ended."""
-
-    node: str
-    at: float
-    returned: int | None = field(default=None, name="return")
-    verdict: int | None = None
-    why: str = ""
-    attempt: int = 0
-    record: Record | None = None
 
 
 def read(run: Run, offset: int, length: int) -> Record | None:
@@ -104,7 +24,7 @@ def read(run: Run, offset: int, length: int) -> Record | None:
     try:
         with open(f"{run.directory}/{LOG}", "rb") as stream:
             stream.seek(offset)
-            return msgspec.json.decode(stream.read(length), type=Line).record
+            return msgspec.json.decode(stream.read(length), type=Attempt).record
     except (OSError, msgspec.DecodeError):
         return None
 
@@ -150,7 +70,7 @@ class _Open(NamedTuple):
 class _Filling:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
-        self.decode = msgspec.json.Decoder(Line).decode
+        self.decode = msgspec.json.Decoder(Attempt).decode
         self.nodes = dict(connection.execute("SELECT name, id FROM nodes"))
         self.next = 1 + (connection.execute("SELECT max(id) FROM records").fetchone()[0] or 0)
         self.open: dict[int, list[_Open]] = {}
@@ -185,10 +105,12 @@ class _Filling:
         if node is None:
             return  # of another DAG in the same directory
         number, self.next = self.next, self.next + 1
-        record = line.record or Record()
+        record = line.record
         attempt = self._attempt(node, line.at)
         place = (offset, len(text))
-        self.records.append(_record((number, attempt, node), line, record, place))
+        self.records.append(_record((number, attempt, node), line, place))
+        if record is None:
+            return
         self.tasks += _tasks(number, record.tasks)
         self.transfers += _transfers(number, record.transfers)
         for made, files in ((0, record.inputs), (1, record.outputs)):
@@ -216,19 +138,19 @@ class _Filling:
                 self.connection.executemany(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", rows)
 
 
-def _record(
-    ids: tuple[int, int | None, int], line: Line, record: Record, place: tuple[int, int]
-) -> tuple[object, ...]:
-    checks = record.checks
+def _record(ids: tuple[int, int | None, int], line: Attempt, place: tuple[int, int]) -> tuple[object, ...]:
+    record, missing = line.record, line.record is None
+    told = record or Record(node=line.node, started=0.0)
+    checks = told.checks
     return (
         *(*ids, line.at, line.attempt, line.returned, line.verdict, line.why, *place),
-        *(record.kind, record.site, record.host, record.started, record.seconds, record.exit),
-        *(record.phase, record.error, record.bytes_in, record.bytes_out),
-        *(checks.made, checks.failed, checks.missing, checks.seconds),
+        *(told.kind, told.site, told.host, None if missing else told.started, told.seconds),
+        *(None if missing else told.exit, told.phase, told.error, told.failure),
+        *(told.bytes_in, told.bytes_out, checks.made, checks.failed, checks.missing, None),
     )
 
 
-def _tasks(number: int, tasks: Sequence[Task]) -> Iterator[tuple[object, ...]]:
+def _tasks(number: int, tasks: Sequence[TaskRecord]) -> Iterator[tuple[object, ...]]:
     encode = msgspec.json.encode
     for at, one in enumerate(tasks):
         yield (
@@ -238,7 +160,7 @@ def _tasks(number: int, tasks: Sequence[Task]) -> Iterator[tuple[object, ...]]:
         )
 
 
-def _transfers(number: int, transfers: Sequence[Transfer]) -> Iterator[tuple[object, ...]]:
+def _transfers(number: int, transfers: Sequence[TransferRecord]) -> Iterator[tuple[object, ...]]:
     for at, one in enumerate(transfers):
         yield (
             *(number, at, one.lfn, one.kind, one.source, one.destination, one.bytes, one.seconds),
@@ -246,7 +168,7 @@ def _transfers(number: int, transfers: Sequence[Transfer]) -> Iterator[tuple[obj
         )
 
 
-def _files(number: int, made: int, files: Sequence[_File]) -> Iterator[tuple[object, ...]]:
+def _files(number: int, made: int, files: Sequence[FileRecord]) -> Iterator[tuple[object, ...]]:
     encode = msgspec.json.encode
     for one in files:
         places = encode(one.destinations).decode()

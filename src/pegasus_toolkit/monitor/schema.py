@@ -5,7 +5,7 @@ Times are seconds since 1970, sizes bytes, durations seconds; NULL: not known (y
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
 
 TABLES = """
 CREATE TABLE sources (
@@ -33,8 +33,9 @@ CREATE TABLE records (
     id INTEGER PRIMARY KEY, attempt INTEGER, node INTEGER NOT NULL, at REAL NOT NULL, number INTEGER NOT NULL,
     status INTEGER, verdict INTEGER, why TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
     kind TEXT NOT NULL, site TEXT NOT NULL, host TEXT NOT NULL, started REAL, seconds REAL, "exit" INTEGER,
-    phase TEXT NOT NULL, error TEXT NOT NULL, bytes_in INTEGER NOT NULL, bytes_out INTEGER NOT NULL,
-    checks INTEGER NOT NULL, mismatches INTEGER NOT NULL, unchecked INTEGER NOT NULL, check_seconds REAL
+    phase TEXT NOT NULL, error TEXT NOT NULL, failure TEXT NOT NULL, bytes_in INTEGER NOT NULL,
+    bytes_out INTEGER NOT NULL, checks INTEGER NOT NULL, mismatches INTEGER NOT NULL,
+    unchecked INTEGER NOT NULL, check_seconds REAL
 );
 CREATE TABLE tasks (
     record INTEGER NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, transformation TEXT NOT NULL,

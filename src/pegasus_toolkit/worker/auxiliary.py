@@ -39,13 +39,13 @@ def _operations(work: Work) -> Sequence[Operation]:
     try:
         return list(load(path, work.environ))
     except SpecificationError as error:
-        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT) from None
+        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT, "plan") from None
     except TransferError as error:
         raise Failed(
-            str(error), EXIT_PERMANENT if error.exit_code == EXIT_PERMANENT else EXIT_RETRY
+            str(error), EXIT_PERMANENT if error.exit_code == EXIT_PERMANENT else EXIT_RETRY, moves.kind(error)
         ) from None
     except OSError as error:
-        raise Failed(f"{path} cannot be read: {error.strerror}", EXIT_PERMANENT) from None
+        raise Failed(f"{path} cannot be read: {error.strerror}", EXIT_PERMANENT, "plan") from None
 
 
 def _left_out(work: Work, one: Operation) -> bool:

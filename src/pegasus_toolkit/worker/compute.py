@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
+from pegasus_toolkit.planner.record import Failure
 from pegasus_toolkit.worker import checkpoints, machine, tasks
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord
@@ -62,7 +63,9 @@ def _directory(work: Work) -> Iterator[str]:
     if work.node.directory:
         if not os.path.isdir(work.node.directory):
             path = work.node.directory
-            raise Failed(f"the directory {path} is not there {machine.here(work, path)}", EXIT_RETRY)
+            raise Failed(
+                f"the directory {path} is not there {machine.here(work, path)}", EXIT_RETRY, "machine"
+            )
         yield work.node.directory
         return
     environ = work.environ
@@ -107,7 +110,9 @@ def _check_names(work: Work) -> None:
     named = ([one.lfn for one in node.inputs], [one.lfn for one in node.outputs], node.checkpoints)
     for lfn in (lfn for some in named for lfn in some):
         if lfn.startswith("/") or ".." in lfn.split("/") or not lfn or "\0" in lfn:
-            raise Failed(f"the name {lfn!r} leads out of the directory that the job runs in", EXIT_PERMANENT)
+            raise Failed(
+                f"the name {lfn!r} leads out of the directory that the job runs in", EXIT_PERMANENT, "plan"
+            )
 
 
 def _expected(work: Work, one: Input) -> Expected | None:
@@ -120,7 +125,9 @@ def _expected(work: Work, one: Input) -> Expected | None:
     if told is None and one.produced:
         work.record.checks.missing += 1
         raise Failed(
-            f"no digest of {one.lfn!r}, which a job of this run has made{work.unknown()}", EXIT_PERMANENT
+            f"no digest of {one.lfn!r}, which a job of this run has made{work.unknown()}",
+            EXIT_PERMANENT,
+            "no digest",
         )
     return told
 
@@ -190,7 +197,7 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
             checks.made += 1
             checks.failed += 1
             _damaged(work, one)
-            raise Failed(f"{one.lfn!r} has {size} bytes, {one.size} expected", _wrong(one))
+            raise Failed(f"{one.lfn!r} has {size} bytes, {one.size} expected", _wrong(one), "corrupted")
         if want is None:
             checks.missing += work.node.verify
             work.record.inputs.append(FileRecord(lfn=one.lfn, size=size))
@@ -200,7 +207,9 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
         if isinstance(error, FileNotFoundError):
             work.record.lost.append(one.lfn)
         text = f"the input {one.lfn!r} cannot be read: {error.strerror}: {path}"
-        raise Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work)) from None
+        denied = isinstance(error, PermissionError)
+        kind: Failure = "denied" if denied else "not found"
+        raise Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work), kind) from None
     checks.made += 1
     record = FileRecord(lfn=one.lfn, size=found.size, algorithm=want.algorithm, digest=found.digest)
     work.record.inputs.append(record)
@@ -208,7 +217,7 @@ def _check(work: Work, one: Input, path: str, want: Expected | None) -> None:
         checks.failed += 1
         _damaged(work, one)
         text = f"{want.algorithm} is {found.digest}, expected {want.digest} ({found.size} bytes)"
-        raise Failed(f"{one.lfn!r} is not what it should be: {text}: {path}", _wrong(one))
+        raise Failed(f"{one.lfn!r} is not what it should be: {text}: {path}", _wrong(one), "corrupted")
 
 
 def _damaged(work: Work, one: Input) -> None:
@@ -280,9 +289,9 @@ def _size(directory: str, one: Output) -> int:
     try:
         status = os.stat(path)
     except OSError:
-        raise Failed(f"the program did not make {one.lfn!r}", EXIT_RETRY) from None
+        raise Failed(f"the program did not make {one.lfn!r}", EXIT_RETRY, "no output") from None
     if not stat.S_ISREG(status.st_mode):
-        raise Failed(f"the output {one.lfn!r} is not a regular file", EXIT_RETRY)
+        raise Failed(f"the output {one.lfn!r} is not a regular file", EXIT_RETRY, "no output")
     return status.st_size
 
 

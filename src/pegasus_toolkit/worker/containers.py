@@ -55,7 +55,7 @@ def contain(wanted: Wanted, environ: Mapping[str, str]) -> Contained:
         return singularity(wanted, _found(path, "apptainer", "singularity"))
     if kind == "shifter":
         return shifter(wanted, _found(path, "shifter"))
-    raise Failed(f"no containers of the type {kind!r} are known here", EXIT_PERMANENT)
+    raise Failed(f"no containers of the type {kind!r} are known here", EXIT_PERMANENT, "plan")
 
 
 def _found(path: str, *names: str) -> str:
@@ -63,7 +63,9 @@ def _found(path: str, *names: str) -> str:
         if found := shutil.which(name, path=path):
             return found
     # The next machine that the job comes to may have one.
-    raise Failed(f"{' or '.join(names)} is not on PATH of this machine, and the task needs it", EXIT_RETRY)
+    raise Failed(
+        f"{' or '.join(names)} is not on PATH of this machine, and the task needs it", EXIT_RETRY, "container"
+    )
 
 
 def _docker(path: str, environ: Mapping[str, str]) -> str:
@@ -123,7 +125,7 @@ def _image(wanted: Wanted, program: str, environ: Mapping[str, str]) -> str:
     lines = [line for line in done.stdout.splitlines() if line.startswith("Loaded image")]
     if done.returncode or not lines:
         told = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise Failed(f"the image {use.file!r} cannot be loaded: {told}", EXIT_RETRY)
+        raise Failed(f"the image {use.file!r} cannot be loaded: {told}", EXIT_RETRY, "container")
     return lines[-1].partition(": ")[2].split(",")[0].strip()
 
 

@@ -6,16 +6,18 @@ import os
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import cast
 
 from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.planner.catalogs import Pfn
+from pegasus_toolkit.planner.record import Failure
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
 from pegasus_toolkit.transfer.engine.retry import patience
-from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound
+from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.records.journal import Journal, JournalError
@@ -63,7 +65,7 @@ def run(
     try:
         settings = Settings(Credentials.load(work.environ), work.environ)
     except CredentialError as error:
-        raise Failed(str(error), EXIT_PERMANENT) from None
+        raise Failed(str(error), EXIT_PERMANENT, "denied") from None
     gather = _Gather()
     with _noted(work, operations, settings) as noted:
         options = Options(
@@ -83,9 +85,9 @@ def run(
     failed = [one for one in gather.outcomes if one.error is not None and not one.member and one not in gone]
     if failed:
         worst = max(failed, key=lambda one: _exit(work, one, catalogued))
-        raise Failed(_reason(work, worst, len(failed)), _exit(work, worst, catalogued))
+        raise Failed(_reason(work, worst, len(failed)), _exit(work, worst, catalogued), kind(worst.error))
     if summary.exit_code and not gone:
-        raise Failed("the transfer was broken off", summary.exit_code)
+        raise Failed("the transfer was broken off", summary.exit_code, "stopped")
     return gather.outcomes
 
 
@@ -102,7 +104,7 @@ def _noted(work: Work, operations: Sequence[Operation], settings: Settings) -> I
     try:
         journal = Journal(path, os.urandom(6).hex())
     except JournalError as error:
-        raise Failed(str(error), EXIT_RETRY) from None
+        raise Failed(str(error), EXIT_RETRY, "machine") from None
     try:
         if journal.asides:
             clean((), journal, settings, warn)
@@ -122,13 +124,18 @@ def warn(text: str) -> None:
     print(f"pegasus-worker: {text}", file=sys.stderr)
 
 
+def kind(error: TransferError | None) -> Failure:
+    """Why a transfer failed, as records tell it."""
+    return cast(Failure, error.kind) if error is not None else ""
+
+
 def place(pfn: Pfn) -> Location:
     """Where a file of the plan is; in the plan ``$`` and ``%`` are letters. Raises :class:`Failed`."""
     text = url.literal(pfn.url) if pfn.url.startswith("file:") else pfn.url
     try:
         return url.parse(text, pfn.site, {}, pfn.priority)
     except BadSpecification as error:
-        raise Failed(str(error), EXIT_PERMANENT) from None
+        raise Failed(str(error), EXIT_PERMANENT, "plan") from None
 
 
 def here(path: str, site: str) -> Location:
@@ -196,6 +203,7 @@ def transfer_record(outcome: Outcome, direction: str) -> TransferRecord:
         attempts=len(attempts),
         verified=outcome.verified,
         error=redact.message(str(outcome.error)) if outcome.error is not None else "",
+        failure=kind(outcome.error),
     )
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from pegasus_toolkit.integrity import meta
+from pegasus_toolkit.planner.record import Failure
 from pegasus_toolkit.worker import bundle, record
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.stopping import Stopping
@@ -36,11 +38,11 @@ def run(
     cannot be written, :class:`Failed` for a node's name that can be no file's.
     """
     if "/" in name or name in ("", ".", ".."):
-        raise Failed(f"{name!r} is not the name of a node", EXIT_PERMANENT)
+        raise Failed(f"{name!r} is not the name of a node", EXIT_PERMANENT, "plan")
     told = record.new(name)
     began = time.monotonic()
     _leave(start, told, {})  # what others find if this process is killed
-    told.error = ""
+    told.error, told.failure = "", ""
     work: Work | None = None
     try:
         work = Work(
@@ -57,11 +59,11 @@ def run(
         stop.check()
         told.exit = 0
     except Failed as failure:
-        told.exit, told.error = failure.exit, str(failure)
+        told.exit, told.error, told.failure = failure.exit, str(failure), failure.kind
     except OSError as error:
-        told.exit, told.error = _oserror(error)
+        told.exit, told.error, told.failure = _oserror(error)
     except Exception as error:  # noqa: BLE001  the last resort: a node without a record tells nobody anything
-        told.exit, told.error = EXIT_RETRY, _defect(error)
+        told.exit, told.error, told.failure = EXIT_RETRY, _defect(error), "defect"
     stop.hold()
     told.seconds = round(time.monotonic() - began, 6)
     _leave(start, told, work.meta if work is not None else {})
@@ -76,7 +78,7 @@ def _introduce(work: Work) -> None:
 def _worker(kind: str) -> Callable[[Work], None]:
     """Imported only now, since each kind needs other modules."""
     if kind not in _KINDS:
-        raise Failed(f"no nodes of the kind {kind!r} are known here", EXIT_PERMANENT)
+        raise Failed(f"no nodes of the kind {kind!r} are known here", EXIT_PERMANENT, "plan")
     found: Callable[[Work], None] = import_module(f"pegasus_toolkit.worker.{_KINDS[kind]}").run
     return found
 
@@ -86,10 +88,11 @@ def _leave(start: str, told: record.Record, files: Mapping[str, meta.Expected]) 
     record.write(f"{start}/{told.node}.json", told)
 
 
-def _oserror(error: OSError) -> tuple[int, str]:
+def _oserror(error: OSError) -> tuple[int, str, Failure]:
     """Of what the machine did, a full disk or a missing right, most may pass, here or on another machine."""
     name = f": {error.filename}" if error.filename is not None else ""
-    return EXIT_RETRY, f"{error.strerror or type(error).__name__}{name}"
+    kind: Failure = "no space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "machine"
+    return EXIT_RETRY, f"{error.strerror or type(error).__name__}{name}", kind
 
 
 def _defect(error: Exception) -> str:

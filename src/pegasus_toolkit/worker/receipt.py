@@ -8,32 +8,12 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
-from msgspec import Struct, field
 
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.worker.failure import EXIT_RETRY, Failed
-from pegasus_toolkit.worker.record import VERSION, Checks, FileRecord
+from pegasus_toolkit.worker.record import VERSION, Checks, FileRecord, Record
 from pegasus_toolkit.worker.work import Work
-
-
-class _Task(Struct):
-    id: str
-
-
-class _Seen(Struct):
-    """What counts of a node's record here."""
-
-    node: str
-    version: int
-    exit: int
-    kind: str = ""
-    run: str = ""
-    tasks: list[_Task] = []
-    bytes_in: int = 0
-    bytes_out: int = 0
-    checks: Checks = field(default_factory=Checks)
-    outputs: list[FileRecord] = []
 
 
 class _Told(NamedTuple):
@@ -54,7 +34,7 @@ class _Totals:
         self.made: dict[str, _Told] = {}
         self.put: dict[str, dict[str, _Told]] = {lfn: {} for lfn in wanted}
 
-    def add(self, seen: _Seen) -> None:
+    def add(self, seen: Record) -> None:
         self.nodes[seen.kind] += 1
         self.sums.update(tasks=len(seen.tasks), bytes_in=seen.bytes_in, bytes_out=seen.bytes_out)
         self.checks.made += seen.checks.made
@@ -96,10 +76,10 @@ def run(work: Work) -> None:
 def _conclude(missing: list[str], failed: list[str]) -> None:
     if missing:
         some = ", ".join(map(repr, missing[:5])) + (" ..." if len(missing) > 5 else "")
-        raise Failed(f"{len(missing)} outputs are not where they should be: {some}", EXIT_RETRY)
+        raise Failed(f"{len(missing)} outputs are not where they should be: {some}", EXIT_RETRY, "incomplete")
     if failed:
         some = ", ".join(failed[:5]) + (" ..." if len(failed) > 5 else "")
-        raise Failed(f"{len(failed)} nodes failed: {some}", EXIT_RETRY)
+        raise Failed(f"{len(failed)} nodes failed: {some}", EXIT_RETRY, "incomplete")
 
 
 def _output(lfn: str, places: list[str], totals: _Totals) -> dict[str, object]:
@@ -118,9 +98,9 @@ def _output(lfn: str, places: list[str], totals: _Totals) -> dict[str, object]:
     return found
 
 
-def _records(work: Work) -> Iterator[_Seen]:
+def _records(work: Work) -> Iterator[Record]:
     """All records of this run beside this one's; what is no record is left out."""
-    decode = msgspec.json.Decoder(_Seen).decode
+    decode = msgspec.json.Decoder(Record).decode
     with os.scandir(work.start) as entries:
         names = sorted(entry.name for entry in entries if entry.name.endswith(".json"))
     for name in names:

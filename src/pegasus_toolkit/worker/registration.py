@@ -10,12 +10,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
-from pegasus_toolkit.worker.record import FileRecord
+from pegasus_toolkit.worker.record import FileRecord, Record
 from pegasus_toolkit.worker.work import Work
 
 _HEAD = b'pegasus: "5.0"\nreplicas:\n'
@@ -40,24 +39,14 @@ def run(work: Work) -> None:
         with locked(work.node.catalog):
             merge(work.node.catalog, entries)
     except OSError as error:
-        raise Failed(f"the catalog {work.node.catalog}: {error.strerror or error}", EXIT_RETRY) from None
-
-
-class _Seen(Struct):
-    """What counts of the record of a node that made files."""
-
-    site: str = ""
-    host: str = ""
-    user: str = ""
-    started: float = 0.0
-    seconds: float = 0.0
-    exit: int = 1
-    outputs: list[FileRecord] = []
+        raise Failed(
+            f"the catalog {work.node.catalog}: {error.strerror or error}", EXIT_RETRY, "machine"
+        ) from None
 
 
 def _made(work: Work) -> dict[str, dict[str, str]]:
     """By LFN: what the makers' records tell of when, where, by whom and how it was made."""
-    decode = msgspec.json.Decoder(_Seen).decode
+    decode = msgspec.json.Decoder(Record).decode
     found: dict[str, dict[str, str]] = {}
     for name in work.node.metas:
         try:

@@ -116,7 +116,9 @@ def run(work: Work) -> None:
         journal = Journal(f"{work.start}/{work.node.node}.journal", os.urandom(6).hex())
     except (CredentialError, JournalError) as error:
         raise Failed(
-            str(error), EXIT_PERMANENT if isinstance(error, CredentialError) else EXIT_RETRY
+            str(error),
+            EXIT_PERMANENT if isinstance(error, CredentialError) else EXIT_RETRY,
+            "denied" if isinstance(error, CredentialError) else "machine",
         ) from None
     try:
         tally = _move(work, operations, settings, journal)
@@ -126,9 +128,11 @@ def run(work: Work) -> None:
         text = redact.message(str(tally.worst)) if tally.worst is not None else "not done"
         more = f" (and {count - 1} more)" if count > 1 else ""
         exit = tally.worst.exit_code if tally.worst is not None else EXIT_RETRY
-        raise Failed(text + more, EXIT_PERMANENT if exit == EXIT_PERMANENT else EXIT_RETRY)
+        raise Failed(
+            text + more, EXIT_PERMANENT if exit == EXIT_PERMANENT else EXIT_RETRY, moves.kind(tally.worst)
+        )
     if problem := journal.file.complaint("the journal"):
-        raise Failed(problem, EXIT_RETRY)
+        raise Failed(problem, EXIT_RETRY, "machine")
 
 
 def read(path: str, work: Work) -> Specification:
@@ -136,7 +140,7 @@ def read(path: str, work: Work) -> Specification:
     try:
         return load(path, work.environ)
     except TransferError as error:
-        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT) from None
+        raise Failed(f"{path}: {'; '.join(str(error).splitlines())}", EXIT_PERMANENT, "plan") from None
 
 
 def _move(work: Work, operations: Specification, settings: Settings, journal: Journal) -> Tally:

@@ -55,7 +55,7 @@ def run(work: Work) -> None:
     work.record.receipt = {"shards": dict(shards), **sums, "left": left.count}
     if left.count:
         text = f"{left.count} entries are left to do, see {submit}/{LEFT}"
-        raise Failed(text, EXIT_PERMANENT if sums["permanent"] else EXIT_RETRY)
+        raise Failed(text, EXIT_PERMANENT if sums["permanent"] else EXIT_RETRY, "incomplete")
 
 
 def _record(work: Work, name: str) -> _Record | None:

@@ -59,21 +59,35 @@ def _judge(task: Task, ended: program.Ended, broken: Collection[int]) -> None:
     """Raises :class:`Failed` unless all is well."""
     if ended.timed_out and task.checkpoint:
         text = f"{task.id} was ended after its checkpoint.time of {task.checkpoint} s"
-        raise Failed(f"{text}; its next attempt goes on from the checkpoint", EXIT_RETRY)
+        raise Failed(f"{text}; its next attempt goes on from the checkpoint", EXIT_RETRY, "checkpoint")
     if ended.timed_out:
-        raise Failed(f"{task.id} timed out: it was ended after its walltime of {task.walltime} s", EXIT_RETRY)
+        raise Failed(
+            f"{task.id} timed out: it was ended after its walltime of {task.walltime} s",
+            EXIT_RETRY,
+            "walltime",
+        )
     if ended.signal is not None:
-        raise Failed(f"{task.id} was ended by {_name(ended.signal)}", EXIT_RETRY)
+        raise Failed(f"{task.id} was ended by {_name(ended.signal)}", EXIT_RETRY, "signal")
     if ended.exit in broken:
-        raise Failed(f"the container of {task.id} could not be started: exit code {ended.exit}", EXIT_RETRY)
+        raise Failed(
+            f"the container of {task.id} could not be started: exit code {ended.exit}",
+            EXIT_RETRY,
+            "container",
+        )
     if task.container is not None and ended.exit in _NO_PROGRAM:
-        raise Failed(f"{task.program} cannot be run in the container: exit code {ended.exit}", EXIT_PERMANENT)
+        raise Failed(
+            f"{task.program} cannot be run in the container: exit code {ended.exit}",
+            EXIT_PERMANENT,
+            "not started",
+        )
     if ended.exit:
-        raise Failed(f"{task.id} ended with exit code {ended.exit}", EXIT_RETRY)
+        raise Failed(f"{task.id} ended with exit code {ended.exit}", EXIT_RETRY, "program")
     if task.failure and task.failure in ended.seen:
-        raise Failed(f"{task.id} ended with exit code 0, but said {task.failure!r}", EXIT_RETRY)
+        raise Failed(f"{task.id} ended with exit code 0, but said {task.failure!r}", EXIT_RETRY, "program")
     if task.success and task.success not in ended.seen:
-        raise Failed(f"{task.id} ended with exit code 0, but did not say {task.success!r}", EXIT_RETRY)
+        raise Failed(
+            f"{task.id} ended with exit code 0, but did not say {task.success!r}", EXIT_RETRY, "program"
+        )
 
 
 def _command(work: Work, task: Task, directory: str) -> tuple[program.Command, Collection[int]]:
@@ -136,15 +150,17 @@ def _not_started(work: Work, task: Task, error: OSError, command: program.Comman
     missing = isinstance(error, (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError))
     hopeless = missing or error.errno == errno.ENOEXEC
     if error.filename in {command.stdin, command.stdout, command.stderr} - {""}:
-        return Failed(f"{task.id}: {error.filename}: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY)
+        return Failed(
+            f"{task.id}: {error.filename}: {text}", EXIT_PERMANENT if hopeless else EXIT_RETRY, "not started"
+        )
     path = os.path.join(command.directory, command.words[0])
     installed = not task.staged
     if isinstance(error, FileNotFoundError) and os.path.exists(path):
         text, installed = "the interpreter that its first line names is not there", True
     text = f"{task.id}: {command.words[0]} cannot be run: {text}"
     if hopeless and installed:
-        return Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work))
-    return Failed(text, EXIT_PERMANENT if hopeless else EXIT_RETRY)
+        return Failed(f"{text} {machine.here(work, path)}", machine.exit_code(work), "not started")
+    return Failed(text, EXIT_PERMANENT if hopeless else EXIT_RETRY, "not started")
 
 
 def _name(number: int) -> str:

@@ -55,7 +55,7 @@ class Work:
         try:
             return self._told.find(lfn) if lfn in self._told else None
         except MetaError as error:
-            raise Failed(str(error), EXIT_PERMANENT) from None
+            raise Failed(str(error), EXIT_PERMANENT, "no digest") from None
 
     def unknown(self) -> str:
         """What to tell where a digest is missing: the ``.meta`` files that could not be read."""

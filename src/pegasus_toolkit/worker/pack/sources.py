@@ -28,6 +28,7 @@ _OURS = (
     "cli/worker.py",
     "planner/__init__.py",
     "planner/model.py",
+    "planner/record.py",
     "planner/catalogs.py",
     "worker/*.py",
     "integrity/**/*.py",
