@@ -8,10 +8,12 @@ import resource
 import signal
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.worker.verdict import check
 from tests.worker_world import WORKER
 
@@ -173,3 +175,10 @@ def test_as_dagman_calls_it(records: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "pegasus-worker: no such input\n")
     again = subprocess.run([WORKER, "--check", path, "-1004", "1", "2"], capture_output=True, check=False)
     assert again.returncode == 1
+
+
+def test_every_error_of_a_transfer_is_a_kind_that_records_know() -> None:
+    def below(kind: type[TransferError]) -> set[str]:
+        return {kind.kind}.union(*map(below, kind.__subclasses__()))
+
+    assert below(TransferError) <= set(get_args(Failure))
