@@ -172,9 +172,9 @@ def test_a_file_of_another_user_is_refused(tmp_path: Path) -> None:
         ("[host]\nheader. = hunter2\n", "not the name of a header"),
         (
             "[host]\npasword = hunter2\n",
-            "key number 1 is not known; known are: allow_plain_password, ca_file",
+            "the key in line 2 is not known; known are: allow_plain_password, ca_file",
         ),
-        ("[host]\npassword = ab\npiece=c\n", "its key number 2 is not known"),
+        ("[host]\npassword = ab\npiece=c\n", "the key in line 3 is not known"),
         ("[host]\npassword = hunter2\n", "username and password go together"),
         ("[host]\nusername = joe\n", "username and password go together"),
         ("[host]\nusername = a\npassword = hunter2\ntoken = hunter2\n", "at most one of"),

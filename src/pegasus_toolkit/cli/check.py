@@ -25,7 +25,8 @@ def check_all(operations: Sequence[Operation], settings: Settings, console: Cons
             code = max(code, finding.error.exit_code)
         for line in lines(finding):
             _print(settings.credentials.mask(line))
-    verdict = f"{count} endpoints are not ready" if count else "every endpoint is ready"
+    bad = f"{count} {units.plural(count, 'endpoint')} not ready"
+    verdict = bad if count else "every endpoint is ready"
     console.info(f"{verdict}; nothing was moved")
     return code
 

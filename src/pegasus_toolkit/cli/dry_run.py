@@ -14,6 +14,7 @@ from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.engine.engine import Engine, Plan
 from pegasus_toolkit.transfer.model import Operation, Transfer
 from pegasus_toolkit.transfer.records.report import Report, ends
+from pegasus_toolkit.transfer.units import plural
 
 
 def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
@@ -41,8 +42,15 @@ def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Argumen
         if text := report.file.complaint("the report"):
             console.error(text)
             code = code or 1
-    console.info(f"{counts['planned']} operations can be done, {counts['failed']} cannot; nothing was moved")
+    console.info(summary(counts["planned"], counts["failed"]))
     return code
+
+
+def summary(planned: int, failed: int) -> str:
+    """The last line: "Found a route for 3 of 4 operations"."""
+    total = planned + failed
+    of = f"all {total}" if not failed and total > 1 else f"{planned} of {total}" if failed else f"the {total}"
+    return f"Found a route for {of} {plural(total, 'operation')}; nothing was moved"
 
 
 def _done(journal: str) -> Callable[[Operation], bool]:

@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-0", "--null", action="store_true", help="entries on standard input end with NUL")
     parser.add_argument("--print-timings", action="store_true", help="for --verify: write statistics as YAML")
-    parser.add_argument("--debug", action="store_true", help="say what is read and expected")
+    parser.add_argument("--debug", action="store_true", help="print what is read and expected")
     return parser
 
 
@@ -234,7 +234,10 @@ def _verify_manifest(options: argparse.Namespace) -> int:
         if difference.kind != "extra" or not options.allow_extra:
             failed += 1
             _say(f"{difference.name}: {difference.detail}")
-    _say(f"{len(expected)} files in the manifest, {failed} differences")
+    _say(
+        f"{len(expected)} file{'s' * (len(expected) != 1)} in the manifest, "
+        f"{failed} difference{'s' * (failed != 1)}"
+    )
     return min(failed, 1)
 
 

@@ -20,8 +20,8 @@ _NOT_SHARED = (
 
 DESCRIPTION = """\
 Moves files between storage systems, and proves that they arrived: a digest is taken of every
-stream, a file appears under its name only when it is whole and verified, and what fails for a
-passing reason is tried again. It reads the same specifications, environment and credential files
+stream, a file appears under its name only when it is whole and verified, and transient
+errors are retried. It reads the same specifications, environment and credential files
 as the command of this name in Pegasus WMS."""
 
 EPILOG = """\
@@ -68,9 +68,9 @@ environment:
 
 exit codes:
   0  all done
-  1  something failed, or was cancelled, that another run may mend
-  2  something failed that no other run mends, or the specification or the options are wrong;
-     nothing was moved in the latter case.  For DAGMan: RETRY job 3 UNLESS-EXIT 2
+  1  failed or cancelled; running it again may succeed
+  2  failed for good, or the specification or the options are wrong; in the latter case
+     nothing was moved.  For DAGMan: RETRY job 3 UNLESS-EXIT 2
 
 The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the run within five seconds, with reports written and
 nothing half-done left behind; the second ends it at once.
@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
     add(
         "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
-        help="rounds over all sources of an operation (default 3)",
+        help="attempts over all sources of an operation (default 3)",
     )  # fmt: skip
     add(
         "-n", "--threads", type=_whole(0, MOST_THREADS), default=0, metavar="N",
@@ -202,8 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("-s", "--symlink", action="store_true", help="link instead of copying local files within one site")
     loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("-d", "--debug", action="store_true", help="a line for every attempt")
-    loudness.add_argument("-q", "--quiet", action="store_true", help="only warnings and errors")
+    loudness.add_argument("-d", "--debug", action="store_true", help="print a line for every attempt")
+    loudness.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
     add("--version", action="version", version=f"%(prog)s {__version__}")
     _add_outputs(parser)
     _add_limits(parser)
@@ -215,11 +215,16 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is written, and what is taken up again")
     add = group.add_argument
     path = _path
-    add("--dry-run", action="store_true", help="tell each operation's route and why; move nothing")
-    text = "ask each endpoint whether it answers, tell credentials and their lifetime, and room; move nothing"
+    add(
+        "--dry-run",
+        action="store_true",
+        help="print the route of each operation and the reason for it; move nothing",
+    )
+    text = "test every endpoint: does it answer, which credential is used and when it expires, how much"
+    text += " space is free; move nothing"
     add("--check", action="store_true", help=text)
     add("--journal", type=path, metavar="FILE",
-        help="note what is done, and leave out what an earlier run with this FILE has done")  # fmt: skip
+        help="record what is done; skip what an earlier run with this FILE has done")  # fmt: skip
     add(
         "--report",
         type=path,
@@ -227,7 +232,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="one JSON object for each operation, a line each",
     )
     add("--failed", type=path, metavar="FILE",
-        help="a specification of what is left to do; [] when nothing is")  # fmt: skip
+        help="write a specification of what is left to do; [] if nothing is")  # fmt: skip
     add("--manifest", type=path, metavar="FILE",
         help="digests of all files moved to this machine, as sha256sum writes them")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",
@@ -263,9 +268,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     add("--streams", type=_whole(1, 64), default=4, metavar="N",
         help="connections for one large file (default 4)")  # fmt: skip
     add("--connect-timeout", type=_seconds, default=30.0, metavar="SECONDS",
-        help="wait so long for a connection (default 30)")  # fmt: skip
+        help="time limit for a connection (default 30)")  # fmt: skip
     add("--stall-timeout", type=_seconds, default=60.0, metavar="SECONDS",
-        help="give up an attempt after so long without a byte (default 60)")  # fmt: skip
+        help="end an attempt after this time without a byte (default 60)")  # fmt: skip
     add("--patience", type=_seconds, default=None, metavar="SECONDS",
         help="wait so long for a server that is away, fails or throttles (default 60)")  # fmt: skip
 

@@ -25,6 +25,7 @@ from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Su
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.spec.specification import Specification
+from pegasus_toolkit.transfer.units import plural
 
 PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever hangs
 
@@ -98,7 +99,7 @@ def _load(
         raise Refused(f"cannot read {arguments.file}: {error.strerror or error}") from error
     for warning in operations.warnings:
         console.warning(warning)
-    console.info(f"{len(operations)} transfers loaded")
+    console.info(f"{len(operations)} {plural(len(operations), 'operation')} loaded")
     return operations
 
 

@@ -14,7 +14,7 @@ GARBAGE = 50_000  # objects made before cycles are looked for: next to nothing h
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code (0 all done, 1 another run may mend it, 2 it cannot).
+    """The command; returns its exit code (0 all done, 1 running it again may succeed, 2 it cannot).
 
     Without arguments, as the installed script calls it, it ends the process by itself: all is written
     and closed by then, and what libraries do at the interpreter's end costs time and can only go wrong.

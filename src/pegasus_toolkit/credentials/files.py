@@ -8,6 +8,7 @@ from __future__ import annotations
 import configparser
 import errno
 import os
+import re
 import shlex
 import stat
 from pathlib import Path
@@ -38,6 +39,18 @@ def read(path: Path, origin: str) -> Sections:
     if isinstance(parsed, _Broken):
         raise CredentialError(f"{described(path, origin)}, line {parsed.line}: {parsed.why}")
     return parsed
+
+
+def line_of(path: Path, section: str, key: str) -> int:
+    """The line of a key in its section (or in ``[DEFAULT]``); 0 where it is not found again."""
+    here = ""
+    for number, line in enumerate(read_private(path, "").decode("utf-8-sig").splitlines(), start=1):
+        text = line.strip()
+        if text.startswith("[") and "]" in text:
+            here = text[1 : text.index("]")]
+        elif here in (section, "DEFAULT") and re.split("[=:]", text, maxsplit=1)[0].strip() == key:
+            return number
+    return 0
 
 
 def read_private(path: Path, origin: str) -> bytes:

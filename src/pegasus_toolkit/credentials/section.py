@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from pegasus_toolkit.credentials.errors import CredentialError
-from pegasus_toolkit.credentials.files import check_private
+from pegasus_toolkit.credentials.files import check_private, line_of
 from pegasus_toolkit.credentials.secret import Secret
 
 
@@ -82,14 +82,11 @@ class Section:
 
         The key itself is not shown, as it may be a piece of a secret that a line end cut in two.
         """
-        numbers = [
-            number
-            for number, key in enumerate(self.values, start=1)
-            if key not in known and not (prefix and key.startswith(prefix))
-        ]
-        if numbers:
+        unknown = [key for key in self.values if key not in known and not (prefix and key.startswith(prefix))]
+        if unknown:
             names = ", ".join(sorted((*known, f"{prefix}NAME") if prefix else known))
-            raise self.error(f"its key number {numbers[0]} is not known", f"known are: {names}")
+            line = line_of(self.path, self.name, self.spelling[unknown[0]])
+            raise self.error(f"the key in line {line} is not known", f"known are: {names}")
 
     def prefixed(self, prefix: str) -> Iterator[tuple[str, Secret]]:
         """Keys that begin so, without the prefix and in their own case, with their values."""

@@ -27,6 +27,11 @@ def rate(n: float, seconds: float) -> str:
     return size(n / seconds) + "/s" if seconds > 0 else "-"
 
 
+def plural(count: int, noun: str) -> str:
+    """The noun, with an "s" for all numbers but one."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def span(seconds: float) -> str:
     """A duration: "12s", "3m05s", "2h07m"."""
     whole = int(seconds)

@@ -65,10 +65,11 @@ class Statistics:
             yield "Stats: no local files in the transfer set"
             return
         moved = sum(size for _, size in self.pairs.values())
-        yield f"Stats: Total {total} transfers, {_throughput(moved, seconds)}"
+        yield f"Stats: Total {total} {units.plural(total, 'transfer')}, {_throughput(moved, seconds)}"
         for sites, (count, size) in self.pairs.items():
             throughput = _throughput(size, seconds)
-            yield f"       Between sites {'->'.join(sites)} : {count} transfers, {throughput}"
+            pair = "->".join(site or "(no label)" for site in sites)
+            yield f"       Between sites {pair} : {count} {units.plural(count, 'transfer')}, {throughput}"
 
     def _count(self, outcome: Outcome, operation: Transfer) -> None:
         attempts = outcome.attempts

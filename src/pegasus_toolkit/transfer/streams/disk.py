@@ -60,7 +60,7 @@ def standing(path: str, dir_fd: int | None = None, name: str = "") -> os.stat_re
     Raises ``IsDirectory``, ``Unsupported`` for what a file must not replace; ``OSError``.
     """
     if path.endswith("/"):
-        raise IsDirectory("names a directory", url=name or path, side="destination")
+        raise IsDirectory("the name ends in /", url=name or path, side="destination")
     try:
         found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
         link = stat.S_ISLNK(found.st_mode)

@@ -148,7 +148,7 @@ class Copier:
 
     def _place(self, path: str, parent: str, name: str, data: bytes, info: os.stat_result) -> None:
         if not name:
-            raise IsDirectory("names a directory", url=path, side="destination")
+            raise IsDirectory("the name ends in /", url=path, side="destination")
         directory, new = self._to.made(parent)
         found = None if new else standing(name, directory, path)
         if found is not None:
