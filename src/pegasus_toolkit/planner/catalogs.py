@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 LOCAL = "local"  # the label of the submit host, as everywhere in Pegasus
 CONDORPOOL = "condorpool"  # that of the pool that the submit host belongs to
@@ -16,6 +17,11 @@ Profiles = Mapping[str, Mapping[str, str]]
 
 Path = tuple[str | int, ...]
 """The way to a value in a file: ``("jobs", 3, "uses", 0, "lfn")``."""
+
+
+def words(text: str) -> tuple[str, ...]:
+    """A table of names, written as a sentence."""
+    return tuple(text.split())
 
 
 class Checksum(Struct, frozen=True, gc=False):
@@ -107,6 +113,16 @@ class Replica(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
     file: str = ""
     at: Path = ()
+
+    def joined(self, other: Replica) -> Replica:
+        """With the other's places after its own; checksum, size and metadata of the first that has them."""
+        return replace(
+            self,
+            pfns=tuple(dict.fromkeys((*self.pfns, *other.pfns))),
+            checksum=self.checksum or other.checksum,
+            size=other.size if self.size is None else self.size,
+            metadata={**other.metadata, **self.metadata},
+        )
 
 
 class ReplicaCatalog(Struct, frozen=True, kw_only=True):

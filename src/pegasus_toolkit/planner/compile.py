@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pegasus_toolkit.planner.catalogs import words
 from pegasus_toolkit.planner.model import Dag, Node, PlanError, Problem, Settings
 from pegasus_toolkit.planner.passes import CHECKED, PASSES
 from pegasus_toolkit.planner.passes.metadata import metadata
@@ -67,16 +68,7 @@ def _reduced(plan: Plan) -> dict[str, tuple[str, ...]]:
     return found
 
 
-_ORDER = (
-    "create_dir",
-    "stage_in",
-    "compute",
-    "subworkflow",
-    "inter_site",
-    "stage_out",
-    "register",
-    "cleanup",
-)
+_ORDER = words("create_dir stage_in compute subworkflow inter_site stage_out register cleanup")
 
 
 def _by_kind(nodes: tuple[Node, ...]) -> tuple[Node, ...]:

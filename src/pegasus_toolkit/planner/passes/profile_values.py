@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pegasus_toolkit.planner.catalogs import Path, Profiles
+from pegasus_toolkit.planner.catalogs import Path, Profiles, words
 from pegasus_toolkit.planner.model import CONFIGURATIONS, Problem
 from pegasus_toolkit.planner.passes.programs import SETUP
 
@@ -19,23 +19,11 @@ _DAGMAN = {
     "abort-dag-on": (re.compile(r"-?\d+(\s+RETURN\s+\d+)?", re.A | re.I), "VALUE or VALUE RETURN CODE"),
 }
 _LIMITS = ("maxjobs", "maxidle", "maxpre", "maxpost")
-_PEGASUS = dict.fromkeys(
-    (
-        "checkpoint.time",
-        "clusters.size",
-        "clusters.num",
-        "clusters.maxruntime",
-        "cores",
-        "gpus",
-        "maxwalltime",
-        "nodes",
-        "ppn",
-        "runtime",
-        "stagein.clusters",
-        "stageout.clusters",
-    ),
-    _WHOLE,
+_COUNTS = (
+    "checkpoint.time clusters.size clusters.num clusters.maxruntime cores gpus maxwalltime "
+    "nodes ppn runtime stagein.clusters stageout.clusters"
 )
+_PEGASUS = dict.fromkeys(words(_COUNTS), _WHOLE)
 # Backslashes would be expanded by the gahp's script.
 _PEGASUS["glite.arguments"] = (re.compile(r"[^\0\\]+"), "text without backslashes")
 _PEGASUS["data.configuration"] = (
@@ -45,17 +33,9 @@ _PEGASUS["data.configuration"] = (
 _PEGASUS[SETUP] = (re.compile(r"/.*|file:///.*"), "an absolute path")
 _COMMAND = re.compile(r"\+?[A-Za-z_][\w.]*", re.A)
 # Without these as they are, a job would not be the one that was planned.
-_OURS = frozenset(
-    (
-        "executable",
-        "arguments",
-        "environment",
-        "initialdir",
-        "transfer_input_files",
-        "transfer_output_files",
-        "transfer_output_remaps",
-        "queue",
-    )
+_OURS = words(
+    "executable arguments environment initialdir transfer_input_files transfer_output_files "
+    "transfer_output_remaps queue"
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from zlib import crc32
 
 from pegasus_toolkit.planner.catalogs import (
@@ -17,14 +17,21 @@ from pegasus_toolkit.planner.catalogs import (
 from pegasus_toolkit.planner.passes.plan import ExternalFile
 
 SETUP = "pegasus_lite_env_source"
+KINDS: Mapping[str, Callable[[TransformationSite], bool]] = {
+    "Installed": lambda one: not one.stageable,
+    "Staged": lambda one: one.stageable,
+    "Submit": lambda one: one.stageable and one.name == LOCAL,
+}
+"""``pegasus.selector.transformation``: which entries of the catalog it takes."""
 _REGISTRIES = ("docker://", "library://", "shub://", "oras://", "shifter://")
 
 
 class Programs:
-    """Answers from the transformation catalog."""
+    """Answers from the transformation catalog, as far as it is of a kind (of ``KINDS``; "": of any)."""
 
-    def __init__(self, catalogs: Catalogs) -> None:
+    def __init__(self, catalogs: Catalogs, kind: str = "") -> None:
         self._catalogs = catalogs
+        self._kind = KINDS.get(kind)
 
     def eligible(self, program: Transformation, sites: Iterable[str]) -> dict[str, TransformationSite]:
         """For each site that can run it, the entry to use: installed there, else one that can be staged."""
@@ -38,8 +45,9 @@ class Programs:
 
     def _entry(self, program: Transformation, site: Site) -> TransformationSite | None:
         """What is there already, else what can be brought: itself, or the container that it is in."""
-        there = [one for one in program.sites if one.name == site.name]
-        brought = [one for one in program.sites if one.stageable or one.container]
+        taken = [one for one in program.sites if self._kind is None or self._kind(one)]
+        there = [one for one in taken if one.name == site.name]
+        brought = [one for one in taken if one.stageable or one.container]
         for one in (*there, *brought):
             if one.name == site.name or _same(one, site):
                 return one

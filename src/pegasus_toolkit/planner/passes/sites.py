@@ -35,7 +35,8 @@ def select_sites(plan: Plan) -> Plan:
         first = {job.transformation: job for job in reversed(plan.jobs) if job.kind == "job"}
         nowhere = sorted(first.keys() - plan.catalogs.transformations.keys())
         return plan.wrong((*problems, *(_unheard(plan, first[key]) for key in nowhere)))
-    programs = Programs(plan.catalogs)
+    selected = ("pegasus.selector.transformation", "pegasus.catalog.transformation.mapper")
+    programs = Programs(plan.catalogs, next(filter(None, map(plan.property, selected)), ""))
     places = Places(plan.catalogs, plan.settings)
     choice = _Choice(plan, programs)
     chosen: dict[str, SiteChoice] = {}

@@ -6,20 +6,21 @@ from collections.abc import Iterator
 
 from pegasus_toolkit.planner.catalogs import Path, Profiles
 from pegasus_toolkit.planner.model import Problem
-from pegasus_toolkit.planner.passes import mappers, profile_values, urls
+from pegasus_toolkit.planner.passes import known, mappers, profile_values, urls
 from pegasus_toolkit.planner.passes.mappers import MAPPERS
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.passes.programs import KINDS
 from pegasus_toolkit.planner.passes.selectors import SELECTORS
 from pegasus_toolkit.planner.reading.properties import MODES
 
-_IGNORED = ("gridstart", "job.aggregator", "pmc_", "change.dir", "create.dir")
 _PROPERTIES = {
     "pegasus.file.cleanup.strategy": ("", "inplace"),
     "pegasus.dir.submit.mapper": ("", "Flat", "Named", "Hashed"),
     "pegasus.dir.staging.mapper": ("", "Flat", "Hashed"),
     "pegasus.dir.storage.mapper": ("", *MAPPERS),
     "pegasus.selector.replica": ("", *SELECTORS),
-    "pegasus.selector.transformation": ("", "Random", "Installed", "Submit", "Staged"),
+    "pegasus.selector.transformation": ("", "Random", *KINDS),
+    "pegasus.catalog.transformation.mapper": ("", "All", *KINDS),
     "pegasus.code.generator": ("", "Condor"),
     "pegasus.mode": ("", *MODES),
 }
@@ -28,9 +29,9 @@ _PROPERTIES = {
 def supported(plan: Plan) -> Plan:
     """Problems for what is not supported, warnings for what is left alone."""
     problems = list(_properties(plan))
-    warnings: list[str] = []
+    label = plan.property("pegasus.clusterer.label.key")
+    warnings = known.warnings(plan.settings.properties, _all_profiles(plan), label)
     for file, path, profiles in _all_profiles(plan):
-        warnings += _left_alone(profiles)
         problems += profile_values.wrong(file, path, profiles)
     problems += _sites(plan)
     problems += mappers.wrong(plan)
@@ -59,12 +60,6 @@ def _all_profiles(plan: Plan) -> Iterator[tuple[str, Path, Profiles]]:
         yield program.file, (*program.at, "profiles"), program.profiles
         for n, one in enumerate(program.sites):
             yield program.file, (*program.at, "sites", n, "profiles"), one.profiles
-
-
-def _left_alone(profiles: Profiles) -> Iterator[str]:
-    for key in profiles.get("pegasus", {}):
-        if key.startswith(_IGNORED) or key.endswith(".expr"):
-            yield f"the profile pegasus.{key} is left alone"
 
 
 def _sites(plan: Plan) -> Iterator[Problem]:

@@ -11,21 +11,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 from pegasus_toolkit.planner.catalogs import (
     LOCAL,
     Catalogs,
-    Replica,
     ReplicaCatalog,
     Transformation,
-    TransformationSite,
 )
 from pegasus_toolkit.planner.model import Problem, Workflow
-from pegasus_toolkit.planner.reading import (
-    document,
-    replica_lines,
-    replica_others,
-    replicas,
-    sites,
-    transformations,
-    workflow,
-)
+from pegasus_toolkit.planner.reading import document, others, replicas, sites, transformations, workflow
 from pegasus_toolkit.planner.reading.reader import Reader
 
 T = TypeVar("T")
@@ -179,8 +169,8 @@ class _Loading:
             return ReplicaCatalog()
         try:
             reader = Reader(path, self.environ, self.directory)
-            found = replica_others.database(reader, File(self._path(path)))
-        except sqlite3.Error as error:
+            found = others.database(reader, File(self._path(path)))
+        except (sqlite3.Error, ValueError) as error:
             self._tell("replica", Problem(path, (), f"is no replica catalog of Pegasus in SQLite: {error}"))
             return ReplicaCatalog()
         self.problems += reader.problems
@@ -191,8 +181,8 @@ class _Loading:
         text = self._text("replica", file, option)
         if text is None:
             return ReplicaCatalog()
-        if not replica_lines.is_yaml(text):
-            return self._read("replica", document.Document(file, text, text), replica_lines.read)
+        if not others.is_yaml(text):
+            return self._read("replica", document.Document(file, text, text), others.lines)
         found = self._parsed("replica", file, text)
         return ReplicaCatalog() if found is None else self._read("replica", found, replicas.read)
 
@@ -201,25 +191,20 @@ class _Loading:
         top = File(self.directory, directory)
         try:
             files = sorted(one for one in top.iterdir() if one.is_file())
-        except OSError as error:
-            problem = Problem("--transformations-dir", (), f"{directory}: {error.strerror}")
-            self.problems.append(problem)
+        except (OSError, ValueError) as error:
+            message = f"{directory}: {getattr(error, 'strerror', error)}"
+            self.problems.append(Problem("--transformations-dir", (), message))
             return {}
-        return {
-            one.name: Transformation(
-                key=one.name,
-                name=one.name,
-                sites=(TransformationSite(name=LOCAL, pfn=f"file://{one}", stageable=True),),
-                file="--transformations-dir",
-            )
-            for one in files
-        }
+        place = {"name": LOCAL, "type": "stageable"}
+        items = [{"name": one.name, "sites": [{**place, "pfn": f"file://{one}"}]} for one in files]
+        reader = Reader("--transformations-dir", {}, self.directory)
+        return transformations.read(reader, {"transformations": items})[0]
 
     def _catalog(self, kind: str) -> document.Document | None:
         type = self._type(kind)
         if type != "yaml":
-            others = f", or one of {', '.join(_OTHERS)}" if kind == "replica" else ""
-            expected = f"expected YAML{others}, found {type!r}: catalogs of other kinds are not supported"
+            more = f", or one of {', '.join(_OTHERS)}" if kind == "replica" else ""
+            expected = f"expected YAML{more}, found {type!r}: catalogs of other kinds are not supported"
             self.problems.append(Problem("properties", (f"pegasus.catalog.{kind}",), expected))
             self.broken.add(kind)
             return None
@@ -286,7 +271,7 @@ class _Loading:
         try:
             top = File(os.path.normpath(self._path(named)))
             reader = Reader(option, {}, self.directory)
-            found = replica_others.directory(reader, top, site, prefix, flat)
+            found = others.directory(reader, top, site, prefix, flat)
         except (OSError, ValueError):
             self._tell("replica", Problem(option, (), f"no such directory: {named}"))
             return ReplicaCatalog()
@@ -295,23 +280,8 @@ class _Loading:
 
 
 def _joined(found: Sequence[ReplicaCatalog]) -> ReplicaCatalog:
-    """The first one's replicas before the next one's; checksum and size of the first that has them."""
-    entries: dict[str, Replica] = {}
-    for catalog in found:
-        if not entries:
-            entries = dict(catalog.entries)
-            continue
-        for lfn, replica in catalog.entries.items():
-            first = entries.get(lfn)
-            if first is None:
-                entries[lfn] = replica
-                continue
-            entries[lfn] = Replica(
-                lfn=lfn,
-                pfns=tuple(dict.fromkeys((*first.pfns, *replica.pfns))),
-                checksum=first.checksum or replica.checksum,
-                size=replica.size if first.size is None else first.size,
-                file=first.file,
-                at=first.at,
-            )
+    """The first one's replicas before the next one's."""
+    entries = dict(found[0].entries) if found else {}
+    for lfn, replica in (pair for catalog in found[1:] for pair in catalog.entries.items()):
+        entries[lfn] = entries[lfn].joined(replica) if lfn in entries else replica
     return ReplicaCatalog(entries=entries, patterns=tuple(p for one in found for p in one.patterns))

@@ -21,28 +21,9 @@ MODES: Mapping[str, Mapping[str, str]] = {
     "tutorial": _ONCE,
 }
 """``pegasus.mode``: what each says where no property says otherwise."""
-_NOT_PROFILES = (
-    "pegasus.catalog.",
-    "pegasus.selector.",
-    "pegasus.dir.",
-    "pegasus.transfer.",
-    "pegasus.file.",
-    "pegasus.data.",
-    "pegasus.integrity.",
-    "pegasus.clusterer.",
-    "pegasus.monitord.",
-    "pegasus.log.",
-    "pegasus.metrics.",
-    "pegasus.home",
-    "pegasus.mode",
-    "pegasus.code.",
-    "pegasus.register",
-    "pegasus.parser.",
-    "pegasus.schema.",
-    "pegasus.dashboard.",
-    "pegasus.aws.",
-    "pegasus.condor.",
-    "pegasus.toolkit.",
+_NOT_PROFILES = re.compile(
+    r"pegasus\.(catalog|selector|dir|transfer|file|data|integrity|clusterer|monitord|log|metrics|home|mode|code|"
+    r"register|parser|schema|dashboard|aws|condor|toolkit|workflow|credential)\b"
 )
 
 
@@ -74,7 +55,7 @@ def profiles(properties: Mapping[str, str]) -> Profiles:
     found: dict[str, dict[str, str]] = {}
     for key, value in properties.items():
         space, dot, name = key.partition(".")
-        if dot and space in _SPACES and not key.startswith(_NOT_PROFILES):
+        if dot and space in _SPACES and not _NOT_PROFILES.match(key):
             found.setdefault(space, {})[name] = value
     return {space: lowered(space, table) for space, table in found.items()}
 

@@ -66,12 +66,4 @@ def _flat(reader: Reader, owner: dict[str, Any], path: Path) -> Any:
 def _joined(reader: Reader, first: Replica, second: Replica) -> Replica:
     if first.checksum and second.checksum and first.checksum != second.checksum:
         reader.wrong((*second.at, "checksum"), f"{second.lfn!r} has another checksum in an entry before")
-    return Replica(
-        lfn=first.lfn,
-        pfns=tuple(dict.fromkeys((*first.pfns, *second.pfns))),
-        checksum=first.checksum or second.checksum,
-        size=second.size if first.size is None else first.size,
-        metadata={**second.metadata, **first.metadata},
-        file=first.file,
-        at=first.at,
-    )
+    return first.joined(second)

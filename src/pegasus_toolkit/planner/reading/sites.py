@@ -8,24 +8,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import CONDORPOOL, LOCAL, Directory, FileServer, Grid, Path, Site
+from pegasus_toolkit.planner.catalogs import CONDORPOOL, LOCAL, Directory, FileServer, Grid, Path, Site, words
 from pegasus_toolkit.planner.model import Problem
 from pegasus_toolkit.planner.reading.reader import NAMESPACES, Reader, local_url, lowered
 
 _KEYS = ("name", "arch", "os.type", "os.release", "os.version", "directories", "grids", "profiles", "x-tags")
 _TYPES = ("sharedScratch", "localScratch", "sharedStorage", "localStorage")
 _DIRECTORY = ("type", "path", "sharedFileSystem", "fileServers", "freeSize", "totalSize")
-_GRID = (
-    "type",
-    "contact",
-    "scheduler",
-    "jobtype",
-    "freeMem",
-    "totalMem",
-    "freeSize",
-    "totalSize",
-    "profiles",
-)
+_GRID = words("type contact scheduler jobtype freeMem totalMem freeSize totalSize profiles")
 
 
 def read(reader: Reader, tree: Any, at: Path = ()) -> dict[str, Site]:

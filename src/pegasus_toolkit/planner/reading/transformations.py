@@ -4,47 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pegasus_toolkit.planner.catalogs import Container, Path, Transformation, TransformationSite
+from pegasus_toolkit.planner.catalogs import Container, Path, Transformation, TransformationSite, words
 from pegasus_toolkit.planner.reading.reader import Reader
 from pegasus_toolkit.planner.reading.workflow import transformation_key
 
-_KEYS = (
-    "namespace",
-    "name",
-    "version",
-    "requires",
-    "sites",
-    "profiles",
-    "hooks",
-    "metadata",
-    "checksum",
-    "site",
-    "bypass",
-)
-_SITE = (
-    "name",
-    "pfn",
-    "type",
-    "bypass",
-    "arch",
-    "os.type",
-    "os.release",
-    "os.version",
-    "container",
-    "profiles",
-    "metadata",
-)
-_CONTAINER = (
-    "name",
-    "type",
-    "image",
-    "mounts",
-    "bypass",
-    "image.site",
-    "checksum",
-    "metadata",
-    "profiles",
-)
+_KEYS = words("namespace name version requires sites profiles hooks metadata checksum site bypass")
+_SITE = words("name pfn type bypass arch os.type os.release os.version container profiles metadata")
+_CONTAINER = words("name type image mounts bypass image.site checksum metadata profiles")
 
 
 def read(reader: Reader, tree: Any, at: Path = ()) -> tuple[dict[str, Transformation], dict[str, Container]]:

@@ -5,57 +5,19 @@ from __future__ import annotations
 import shlex
 from typing import Any, Literal, cast
 
-from pegasus_toolkit.planner.catalogs import Path
+from pegasus_toolkit.planner.catalogs import Path, words
 from pegasus_toolkit.planner.model import Job, JobKind, Use, Workflow
 from pegasus_toolkit.planner.reading.reader import Reader, described
 
-WORKFLOW_KEYS = frozenset(
-    (
-        "pegasus",
-        "name",
-        "hooks",
-        "profiles",
-        "metadata",
-        "siteCatalog",
-        "replicaCatalog",
-        "transformationCatalog",
-        "jobs",
-        "jobDependencies",
-    )
+WORKFLOW_KEYS = words(
+    "pegasus name hooks profiles metadata siteCatalog replicaCatalog transformationCatalog jobs "
+    "jobDependencies"
 )
-_JOB_KEYS = frozenset(
-    (
-        "type",
-        "namespace",
-        "version",
-        "name",
-        "file",
-        "id",
-        "nodeLabel",
-        "arguments",
-        "stdin",
-        "stdout",
-        "stderr",
-        "uses",
-        "profiles",
-        "metadata",
-        "hooks",
-    )
+_JOB_KEYS = words(
+    "type namespace version name file id nodeLabel arguments stdin stdout stderr uses profiles metadata hooks"
 )
 _LINKS = ("input", "output", "checkpoint")
-_USE_KEYS = frozenset(
-    (
-        "lfn",
-        "type",
-        "stageOut",
-        "registerReplica",
-        "bypass",
-        "optional",
-        "size",
-        "metadata",
-        "forPlanning",
-    )
-)
+_USE_KEYS = words("lfn type stageOut registerReplica bypass optional size metadata forPlanning")
 _KINDS = ("job", "pegasusWorkflow", "condorWorkflow")
 _QUOTING = frozenset(" \t\"'\\")
 
