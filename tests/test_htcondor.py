@@ -35,11 +35,16 @@ class Queue:
     def __init__(self, *jobs: Job) -> None:
         self.held = list(jobs)
         self.submitted: list[Submission] = []
+        self.started: list[str] = []
         self.asked: list[str] = []
 
     def submit(self, submission: Submission) -> int:
         self.submitted.append(submission)
         return 7
+
+    def start(self, description: str) -> int:
+        self.started.append(description)
+        return 8
 
     def jobs(self, constraint: str) -> list[Job]:
         self.asked.append(constraint)
@@ -142,7 +147,7 @@ def test_the_log_tells_how_it_ended(event: str, ended: Ended, tmp_path: Path) ->
     before = events.terminated(7, 1.0, 1)
     log = tmp_path / "x.dag.dagman.log"
     log.write_text(before + events.submitted(7, 1.0, "", "h") + events.terminated(6, 1.0, 3) + event)
-    never: Callable[[], None] = lambda: pytest.fail("nothing to wait for")  # noqa: E731
+    never: Callable[[], str] = lambda: pytest.fail("nothing to wait for")  # noqa: E731
     assert dagman.wait(Queue(), str(tmp_path / "x.dag"), Given(7, len(before), ""), never) == ended
 
 
@@ -153,10 +158,11 @@ def test_waiting_goes_on_until_the_log_says_more(tmp_path: Path) -> None:
     log.write_text("".join((*said, events.terminated(7, 1.6, 3))))
     looks: list[int] = []
 
-    def meanwhile() -> None:
+    def meanwhile() -> str:
         looks.append(1)
         with log.open("a") as file:
             file.write(events.terminated(7, 2.0, 4))
+        return ""
 
     assert dagman.wait(Queue(), str(tmp_path / "x.dag"), Given(7, 0, ""), meanwhile) == Ended(4)
     assert len(looks) == 1
@@ -183,14 +189,33 @@ def test_a_queue_that_starts_again_is_waited_for(tmp_path: Path, monkeypatch: py
     log.write_text(events.executing(7, 1.0, "h"))
     queue = Restarting(dagman.SILENCE - 1)
 
-    def meanwhile() -> None:
+    def meanwhile() -> str:
         if queue.silent < 0:
             log.write_text(log.read_text() + events.terminated(7, 2.0, 0))
+        return ""
 
     assert dagman.wait(queue, str(tmp_path / "x.dag"), Given(7, 0, ""), meanwhile) == Ended(0)
     log.write_text(events.executing(7, 1.0, "h"))
     with pytest.raises(NoPool, match="no schedd at home"):
-        dagman.wait(Restarting(dagman.SILENCE), str(tmp_path / "x.dag"), Given(7, 0, ""), lambda: None)
+        dagman.wait(Restarting(dagman.SILENCE), str(tmp_path / "x.dag"), Given(7, 0, ""), lambda: "")
+
+
+def test_what_nobody_releases_is_not_waited_for_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dagman, "_LOOK", 0)
+    (tmp_path / "x.dag.dagman.log").write_text(events.executing(7, 1.0, "h"))
+    looks: list[str] = []
+
+    def meanwhile() -> str:
+        looks.append("" if len(looks) == 5 else "shard_0 is held: via condor_hold (by user joe)")
+        return looks[-1]
+
+    ended = dagman.wait(Queue(Job(7)), str(tmp_path / "x.dag"), Given(7, 0, ""), meanwhile)
+    assert ended.code == 1 and ended.why.startswith(
+        "shard_0 is held: via condor_hold (by user joe); not waited"
+    )
+    assert len(looks) > dagman.STUCK
 
 
 def test_all_that_belongs_to_a_run_is_waited_for(tmp_path: Path) -> None:

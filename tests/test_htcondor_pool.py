@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,17 @@ def test_a_wrong_checksum_fails_once_and_goes_on_when_mended(tmp_path: Path) -> 
     assert ran(submitted)[0] == 0
     assert dict(found(world.outputs)) == world.expected
     assert {name: n for name, n in tries(submitted).items() if n > 1} == {"stage_in_0_local": 2, "receipt": 2}
+
+
+def test_a_damaged_file_is_made_again_where_nobody_waits(pool: Commands, tmp_path: Path) -> None:
+    world = make("damaged", tmp_path, "condorio", 2)
+    submitted = plan(world)
+    subprocess.run([RUN, "--engine", "htcondor", "-q", submitted.path], check=True)
+    root = json.loads((submitted.path / "plan.json").read_text())["run"]
+    while pool.jobs(f"pegasus_root_wf_uuid == {text(root)}"):  # at each moment there is one at least
+        time.sleep(1)
+    assert dict(found(world.outputs)) == world.expected
+    assert tries(submitted)["keg_make00002"] == 2 and tries(submitted)["keg_aside00003"] == 1
 
 
 def test_a_held_job_has_failed(tmp_path: Path) -> None:
@@ -208,7 +220,7 @@ def test_the_bindings_do_what_the_commands_do(pool: Commands, tmp_path: Path) ->
     assert [one.cluster for one in pool.jobs(name)] == [cluster] == [one.cluster for one in schedd.jobs(name)]
     assert dagman.running(schedd, dag)[0].cluster == cluster
     assert dagman.dag_of(schedd, cluster) == dag
-    assert dagman.wait(schedd, dag, Given(cluster, 0, ""), lambda: None) == Ended(0)
+    assert dagman.wait(schedd, dag, Given(cluster, 0, ""), lambda: "") == Ended(0)
 
 
 API = """

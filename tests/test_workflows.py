@@ -139,6 +139,16 @@ def test_a_damaged_file_is_made_again_with_what_depends_on_it(tmp_path: Path, co
     assert tries["stage_out_0_local"] + tries["stage_out_1_local"] <= 3, tries
 
 
+def test_a_damaged_file_of_a_sub_workflow_is_made_again_when_that_is_tried_again(tmp_path: Path) -> None:
+    world = make("within", tmp_path, "condorio")
+    submit = plan(world)
+    done = run(world, submit)
+    assert done.returncode == 0, done.stderr
+    assert dict(found(world.outputs)).items() >= world.expected.items()
+    (told,) = submit.rglob("remade.jsonl")
+    assert json.loads(told.read_text())["makers"] == ["keg_make00002"]
+
+
 def test_what_is_damaged_again_is_left_to_the_user(tmp_path: Path) -> None:
     world = make("spoilt", tmp_path, "nonsharedfs")
     submit = plan(world)

@@ -244,12 +244,31 @@ def nested(world: World, n: int) -> None:
     world.job("outer", [made], ["outer.out"])
 
 
+def within(world: World, n: int) -> None:
+    """A file is damaged in a workflow that is part of another."""
+    inner, outer = Workflow("inner"), world.workflow
+    world.workflow = inner
+    damaged(world, n)
+    inner.write(str(world.root / "inner.yml"))
+    world.workflow = outer
+    world.replicas.add_replica("local", File("inner.yml"), str(world.root / "inner.yml"))
+    below = SubWorkflow("inner.yml", _id="below").add_planner_args(output_sites=["local"])
+    outer.add_jobs(below.add_inputs(File("f.a"), File("f.b")).add_outputs(File("last.out")))
+    world.job("outer", [File("last.out")], ["outer.out"])
+    world.expected = {name: world.expected[name] for name in ("last.out", "outer.out")}
+
+
 SHAPES: dict[str, Callable[[World, int], None]] = {
     one.__name__: one for one in (diamond, pipeline, split, merge, fanout, flaky, awkward, shared, nested)
 }
 
 
-UNSOUND: dict[str, Callable[[World, int], None]] = {"spoilt": spoilt, "damaged": damaged, "stuck": stuck}
+UNSOUND: dict[str, Callable[[World, int], None]] = {
+    "spoilt": spoilt,
+    "damaged": damaged,
+    "within": within,
+    "stuck": stuck,
+}
 
 
 def make(shape: str, root: Path, configuration: str, n: int = 8, **properties: str) -> World:

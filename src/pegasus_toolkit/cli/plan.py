@@ -75,6 +75,7 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     if arguments.if_missing and arguments.relative_dir:
         planned = Path(cwd, arguments.dir, arguments.relative_dir)
         if (planned / "braindump.yml").exists():
+            _mend(planned)
             print(planned)
             return str(planned)
     found = plan_settings.properties(arguments, above, environ)
@@ -100,6 +101,17 @@ def _keep(log: str) -> None:
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for descriptor in (1, 2):
         os.dup2(file, descriptor)
+
+
+def _mend(planned: Path) -> None:
+    """Before a sub-workflow is tried again: files of it that were damaged are to be made again."""
+    import json
+
+    from pegasus_toolkit.cli import workflow_remake
+    from pegasus_toolkit.cli.console import Console
+
+    name = json.loads((planned / "braindump.yml").read_bytes())["dag"]
+    workflow_remake.itself(str(planned / name), Console(sys.stderr))
 
 
 def _tell(dag: Dag, arguments: argparse.Namespace) -> None:

@@ -19,6 +19,9 @@ what became of it; or packs itself into one file that needs nothing but Python w
 exit codes: 0 done; 1 another try may mend it; 2 none will."""
 
 
+_NODES_FAILED = "2"  # DAGMan's status of a DAG
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. As the installed script calls it, it ends the process itself."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -175,7 +178,21 @@ def _check(record: str, code: int, rest: Sequence[str]) -> int:
         return 1
     if verdict.code:
         print(f"pegasus-worker: {verdict.why}", file=sys.stderr)
+    if rest[:1] == [_NODES_FAILED]:
+        _go_on(record)
     return verdict.code
+
+
+def _go_on(record: str) -> None:
+    """At the end of a run that DAGMan makes and nobody waits for: damaged files are to be made again."""
+    cluster = os.environ.get("CONDOR_ID", "").partition(".")[0]
+    if not cluster.isdecimal() or "PEGASUS_RUN_ATTENDED" in os.environ:
+        return
+    import subprocess
+
+    directory = os.path.dirname(os.path.dirname(record))  # noqa: PTH120
+    program = os.path.join(os.path.dirname(sys.argv[0]), "pegasus-run")  # noqa: PTH118, PTH120
+    subprocess.run([program, "-q", "--later", cluster, directory], check=False)
 
 
 if __name__ == "__main__":

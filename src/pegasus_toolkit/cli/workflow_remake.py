@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import time
+from pathlib import Path
+
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.dag.problems import DagError
 from pegasus_toolkit.engines import remake
-from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd
+from pegasus_toolkit.engines.htcondor import dagman
+from pegasus_toolkit.engines.htcondor.schedd import NoPool, Schedd, find
 from pegasus_toolkit.engines.local.lock import Lock, Running
 from pegasus_toolkit.integrity.meta import MetaError
+
+_PATIENCE = 600  # seconds, for DAGMan to leave the queue after its last node
+ATTENDED = "PEGASUS_RUN_ATTENDED"  # in the environment of a DAGMan that pegasus-run waits for
 
 
 def asked(dag: str, why: remake.Why, schedd: Schedd | None, console: Console) -> str:
@@ -58,10 +67,45 @@ def itself(dag: str, console: Console) -> bool:
     return True
 
 
+def later(directory: str, dag: str, cluster: int) -> str:
+    """At the end of a DAGMan that nobody waits for, job ``cluster``: has the queue call :func:`after`, if
+    anything is to be made again. What went wrong, or ""."""
+    try:
+        if dagman.part_of_another(dag) or not remake.wanted(dag):
+            return ""  # a sub-workflow is tried again by the whole
+        schedd = find(os.environ)
+        program = f"{Path(sys.argv[0]).parent}/pegasus-run"
+        number = dagman.attended(schedd, dag, (program, "--after", str(cluster), directory))
+    except (OSError, NoPool) as error:
+        return str(error)
+    print(f"job {number} goes on when DAGMan has ended, and has files made again", flush=True)
+    return ""
+
+
+def after(dag: str, cluster: int, console: Console) -> int:
+    """Waits until DAGMan, job ``cluster``, has left the queue, and submits the run once more, if
+    :func:`itself` says so. Gives the exit code."""
+    from pegasus_toolkit.cli import workflow_submit
+
+    try:
+        schedd = find(os.environ)
+        for _ in range(_PATIENCE):
+            if not schedd.jobs(f"ClusterId == {cluster}"):
+                break
+            time.sleep(1)
+        else:
+            console.error(f"DAGMan, job {cluster}, is still there")
+            return 1
+        if dagman.running(schedd, dag) or not itself(dag, console):
+            return 0
+    except NoPool as error:
+        console.error(str(error))
+        return 1
+    return workflow_submit.submit(schedd, dag, console, out="nothing", wait=False)
+
+
 def _busy(dag: str, schedd: Schedd | None) -> str:
     if schedd is not None:
-        from pegasus_toolkit.engines.htcondor import dagman
-
         for job in dagman.running(schedd, dag):
             return f"is being run already, by DAGMan, job {job.cluster}"
     lock = Lock(dag)

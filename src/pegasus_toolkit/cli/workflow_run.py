@@ -87,12 +87,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         again="remake" if arguments.remake else "restage" if arguments.restage else None,
     )
     try:
-        code = run(wanted)
+        code = _again(wanted, arguments) if arguments.later or arguments.after else run(wanted)
     finally:
         console.close()
     if argv is None:
         os._exit(code)  # a file that is being carried to a job that was killed holds nobody up
     return code
+
+
+def _again(wanted: Wanted, arguments: argparse.Namespace) -> int:
+    from pegasus_toolkit.cli import workflow_remake
+
+    if arguments.after:
+        return workflow_remake.after(wanted.dag, arguments.after, wanted.console)
+    problem = workflow_remake.later(wanted.directory, wanted.dag, arguments.later)
+    return _refuse(problem) if problem else 0
 
 
 def start(directory: str, console: Console, out: Out) -> int:
@@ -161,6 +170,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--remake", action="store_true", help="make damaged files of the run again, and what depends on them")
     add("--restage", action="store_true", help="stage in again what was changed since")
+    # For the end of a DAGMan that nobody waits for, and the job that goes on after it.
+    add("--later", type=_positive, default=0, help=argparse.SUPPRESS)
+    add("--after", type=_positive, default=0, help=argparse.SUPPRESS)
     add("--json", action="store_true", help="tell of the run as a JSON object")
     add("--grid", action="store_true", help=argparse.SUPPRESS)  # Pegasus' API may say it; nothing to do
     add("-v", "--verbose", action="count", default=0, help="tell more")

@@ -30,6 +30,8 @@ def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) 
     ``out``: what is told to standard output: text, json, nothing.
     """
     directory = str(Path(dag).parent)
+    if wait:  # it does what DAGMan's last script has to do where nobody waits
+        os.environ[workflow_remake.ATTENDED] = "yes"
     given = _given(schedd, dag, console)
     if given is None:
         return _REFUSED
@@ -76,22 +78,27 @@ def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:
     return ended.code
 
 
-def _looking(dag: str, progress: Progress) -> Callable[[], None]:
-    """What tells ``progress`` how far the run is, each time that it is called."""
+def _looking(dag: str, progress: Progress) -> Callable[[], str]:
+    """What tells ``progress`` how far the run is, each time that it is called; gives what it is stuck at."""
     import sqlite3
 
     from pegasus_toolkit.dag.problems import DagError
     from pegasus_toolkit.monitor.locate import Run
-    from pegasus_toolkit.monitor.status import status
+    from pegasus_toolkit.monitor.status import jobs, status
     from pegasus_toolkit.monitor.tree import walk
 
     run = Run(str(Path(dag).parent), dag)
 
-    def look() -> None:
+    def look() -> str:
+        stuck = ""
         try:
             for branch, connection in walk(run, deep=False):
-                progress.progress(status(connection, branch.run).counts._asdict())
+                now = status(connection, branch.run)
+                progress.progress(now.counts._asdict())
+                if now.state == "Held":
+                    stuck = "; ".join(f"{one.node} is held: {one.reason}" for one in jobs(connection)[:3])
         except (OSError, DagError, sqlite3.Error) as error:
             progress.console.debug(f"how far it is cannot be told: {error}")
+        return stuck
 
     return look

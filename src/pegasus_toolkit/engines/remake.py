@@ -70,6 +70,11 @@ def due(dag: str, why: Why) -> Remake | None:
     return Remake(tuple(files), tuple(makers), tuple(name for name in known.nodes if name in again & done))
 
 
+def wanted(dag: str) -> bool:
+    """Whether a run that is about to end has found damaged files; asked before there is a rescue file."""
+    return any(_damaged(Path(dag).parent, (), "itself"))
+
+
 def changed(dag: str) -> list[str]:
     """LFNs of files of this machine that were changed after they were staged in."""
     newest = rescue.newest(dag)

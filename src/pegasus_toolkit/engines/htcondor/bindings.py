@@ -30,6 +30,11 @@ class Bindings:
         with _told(module):
             return int(module.Schedd().submit(self.described(submission)).cluster())
 
+    def start(self, description: str) -> int:
+        module = self._module
+        with _told(module):
+            return int(module.Schedd().submit(module.Submit(description)).cluster())
+
     def described(self, submission: Submission) -> Any:
         """DAGMan's job, as the bindings have it; its submit file is written beside the DAG."""
         module = self._module

@@ -30,11 +30,10 @@ class Commands:
             words += ["-include_env", ",".join(submission.inherited)]
         for name, value in submission.attributes.items():
             words += ["-append", f"MY.{name} = {text(value)}"]
-        told = self._run([*words, submission.dag], str(Path(submission.dag).parent))
-        match = _NUMBER.search(told)
-        if match is None:
-            raise NoPool(f"{SUBMIT} did not say the number of the job: {_line(told)}")
-        return int(match[1])
+        return _number(self._run([*words, submission.dag], str(Path(submission.dag).parent)))
+
+    def start(self, description: str) -> int:
+        return _number(self._run(["condor_submit", "-"], given=description))
 
     def jobs(self, constraint: str) -> list[Job]:
         words = ["condor_q", "-allusers", "-constraint", constraint]
@@ -48,13 +47,13 @@ class Commands:
     def remove(self, cluster: int) -> None:
         self._run(["condor_rm", str(cluster)])
 
-    def _run(self, words: Sequence[str], directory: str | None = None) -> str:
+    def _run(self, words: Sequence[str], directory: str | None = None, given: str = "") -> str:
         try:
             done = subprocess.run(
                 words,
                 cwd=directory,
                 env=self._environ,
-                stdin=subprocess.DEVNULL,
+                input=given,
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",
@@ -68,6 +67,13 @@ class Commands:
         if done.returncode:
             raise NoPool(f"{words[0]}: {_line(done.stderr) or _line(done.stdout)}")
         return done.stdout
+
+
+def _number(told: str) -> int:
+    match = _NUMBER.search(told)
+    if match is None:
+        raise NoPool(f"HTCondor did not say the number of the job: {_line(told)}")
+    return int(match[1])
 
 
 def _line(said: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ _BY_HAND = 1  # HTCondor's number for a job that somebody holds on purpose
 _LOOK = 1.0  # seconds between two looks at the log of DAGMan's job
 _ASK = 30  # looks between two questions to the queue: whether DAGMan's job is there
 _GONE = 2  # questions in a row that found nothing
+STUCK = 600  # seconds in which all that is left is held, and nobody releases it
 SILENCE = 20  # questions in a row without an answer
 # Paths of credentials: a sub-workflow is planned by DAGMan, with what the whole was planned with.
 _INHERITED = (
@@ -31,6 +32,20 @@ _INHERITED = (
     "GOOGLE_PKCS12*",
     "GOOGLE_APPLICATION_CREDENTIALS",
     "TMPDIR",
+)
+
+
+# What DAGMan gets in any case, and so its scripts.
+_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "PEGASUS_*",
+    "CONDOR_CONFIG",
+    "_CONDOR_*",
 )
 
 
@@ -67,6 +82,32 @@ def submit(schedd: Schedd, dag: str, environ: Mapping[str, str]) -> Given:
     return Given(cluster, offset, str(newest or ""))
 
 
+def attended(schedd: Schedd, dag: str, words: Sequence[str]) -> int:
+    """Has the queue run a command of ours on this machine, once, beside the DAG; gives the job's number.
+
+    Raises ``NoPool``.
+    """
+    known = {
+        **_attributes(dag),
+        "pegasus_wf_xformation": "pegasus::remake",
+        "pegasus_wf_dag_job_id": "remake",
+    }
+    lines = [
+        "universe = local",
+        f"executable = {words[0]}",
+        f"arguments = {' '.join(words[1:])}",  # paths of a DAG have no spaces
+        f"initialdir = {Path(dag).parent}",
+        f"output = {dag}.remake.out",
+        f"error = {dag}.remake.out",
+        f"log = {dag}.remake.log",
+        f"getenv = {', '.join(_ENVIRONMENT + _INHERITED)}",
+        "notification = never",
+        *(f"MY.{key} = {text(value)}" for key, value in known.items()),
+        "queue",
+    ]
+    return schedd.start("\n".join((*lines, "")))
+
+
 def running(schedd: Schedd, dag: str) -> list[Job]:
     """The jobs in the queue that are DAGMan with ``dag``."""
     return schedd.jobs(f"UserLog == {text(dag + _LOG)}")
@@ -100,21 +141,27 @@ def _not_local(dag: str) -> None:
         )
 
 
-def wait(schedd: Schedd, dag: str, given: Given, meanwhile: Callable[[], None]) -> Ended:
+def wait(schedd: Schedd, dag: str, given: Given, meanwhile: Callable[[], str]) -> Ended:
     """Waits for the end of DAGMan, and calls ``meanwhile`` every second or so.
+
+    It gives what nothing goes on for, "" where something does. After :data:`STUCK` seconds of that it is not
+    waited for any longer; the run stays.
 
     A queue that does not answer may be starting again, and its jobs go on meanwhile. Raises ``NoPool`` where
     it is silent for :data:`SILENCE` questions.
     """
     log = events.EventLog(dag + _LOG, given.offset)
-    looks = gone = silent = 0
+    looks = gone = silent = stuck = 0
     while True:
         for event in log:
             if event.cluster == given.cluster and (ended := _ended(event)) is not None:
                 return ended
         if gone >= _GONE:
             return Ended(FAILED, "DAGMan's job left the queue and its log does not say how it ended")
-        meanwhile()
+        held = meanwhile()
+        stuck = stuck + 1 if held else 0
+        if stuck > STUCK / max(_LOOK, 1.0):
+            return Ended(FAILED, f"{held}; not waited for any longer, condor_release lets it go on")
         time.sleep(_LOOK)
         looks += 1
         if looks % _ASK:
@@ -161,6 +208,12 @@ def remove(schedd: Schedd, dag: str, meanwhile: Callable[[int], bool]) -> bool:
             return False
         time.sleep(_LOOK)
     return True
+
+
+def part_of_another(dag: str) -> bool:
+    """Whether it is a sub-workflow."""
+    known = _attributes(dag)
+    return known.get("pegasus_root_wf_uuid") != known.get("pegasus_wf_uuid")
 
 
 def _attributes(dag: str) -> dict[str, str]:

@@ -46,6 +46,9 @@ class Schedd(Protocol):
     def submit(self, submission: Submission) -> int:
         """Puts DAGMan into the queue, and gives its number there."""
 
+    def start(self, description: str) -> int:
+        """Puts the job of a submit description into the queue, and gives its number there."""
+
     def jobs(self, constraint: str) -> list[Job]:
         """Those for which the ClassAd expression is true."""
 
