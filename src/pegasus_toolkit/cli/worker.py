@@ -162,7 +162,7 @@ def _hook(file: str, node: str, event: str, code: int) -> int:
     from pegasus_toolkit.worker import hooks
 
     try:
-        hooks.run(file, node, event, code)
+        hooks.run(file, node, event, code, os.environ)
     except (OSError, ValueError) as error:
         print(f"pegasus-worker: hooks of {node}: {error}", file=sys.stderr)
     return code if 0 <= code < 256 else 1

@@ -52,12 +52,11 @@ class Spawner:
                 scratch=scratch,
             )
             self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
+                # Our own programs write UTF-8, whatever a job's variables say.
+                [sys.executable, "-X", "utf8", "-c", code],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                # Our own programs write UTF-8, whatever a job's variables say.
-                env={**os.environ, "PYTHONUTF8": "1"},
             )
         self._channel = Channel(ours)
         self._decode = msgspec.msgpack.Decoder(Reply).decode

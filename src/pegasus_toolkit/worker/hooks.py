@@ -9,12 +9,12 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _SHELL = "/bin/sh"
 
 
-def run(file: str, node: str, event: str, status: int) -> None:
+def run(file: str, node: str, event: str, status: int, environ: Mapping[str, str]) -> None:
     """Runs those for ``event`` (start, or end, with ``success`` or ``error`` by ``status``) of the node.
 
     ``file``: what stands in the submit directory's ``jobs``. ``node``: "-" for the workflow, whose start is
@@ -29,7 +29,7 @@ def run(file: str, node: str, event: str, status: int) -> None:
     name = key or "workflow"
     if not commands or (node == "-" and event == "start" and not _first(f"{submit}/logs/{name}.started")):
         return
-    environment = {**os.environ, **_environment(submit, name, events, status)}
+    environment = {**environ, **_environment(submit, name, events, status)}
     with open(f"{submit}/logs/{name}.hooks.log", "ab") as log:
         for command in commands:
             done = subprocess.run(

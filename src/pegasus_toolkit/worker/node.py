@@ -39,7 +39,7 @@ def run(
     """
     if "/" in name or name in ("", ".", ".."):
         raise Failed(f"{name!r} is not the name of a node", EXIT_PERMANENT, "plan")
-    told = record.new(name)
+    told = record.new(name, environ)
     began = time.monotonic()
     _leave(start, told, {})  # what others find if this process is killed
     told.error, told.failure = "", ""

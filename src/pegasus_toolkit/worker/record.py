@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 import msgspec
 
@@ -22,12 +23,12 @@ __all__ = [
 ]
 
 
-def new(node: str) -> Record:
+def new(node: str, environ: Mapping[str, str]) -> Record:
     """The record of a node that has just begun, as it stands should nobody come to change it."""
     return Record(
         node=node,
         host=os.uname().nodename,
-        user=_user(),
+        user=_user(environ),
         error="the worker was ended before it could tell what became of the node",
         failure="killed",
     )
@@ -54,9 +55,9 @@ def _printable(value: object) -> object:
     return [_printable(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
-def _user() -> str:
+def _user(environ: Mapping[str, str]) -> str:
     """Who runs it; asking a directory server is left to a last resort."""
-    name = os.environ.get("USER") or os.environ.get("LOGNAME")
+    name = environ.get("USER") or environ.get("LOGNAME")
     if name:
         return name
     import pwd
