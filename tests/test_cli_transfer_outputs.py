@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -236,3 +237,58 @@ def test_a_local_copy_loads_no_protocol_and_nothing_large(tmp_path: Path, spec: 
                 "pegasus_toolkit.transfer.records.report"}  # fmt: skip
     assert loaded & unwanted == set()
     assert copied(tmp_path, 0, 1, 2)
+
+
+# -- the end -----------------------------------------------------------------------------------------
+
+
+def test_failures_are_counted_by_kind_and_host(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    missing = [entry(tmp_path / f"missing{n}", tmp_path / f"o{n}") for n in range(30)]
+    wrong = entry(tmp_path / "a", tmp_path / "o", checksum={"type": "sha256", "value": "0" * 64})
+    spec = write(tmp_path / "s", [*missing, wrong])
+    done = run("-f", spec, "-m", "1", "--failed", "left file", cwd=tmp_path)
+    assert done.returncode == 2
+    lines = [line.partition("ERROR:  ")[2] for line in done.stderr.splitlines() if "ERROR" in line]
+    assert sum("missing" in line and line.startswith("failed") for line in lines) == 10
+    assert "more failures like these (not found at localhost) are only counted" in lines
+    assert any(line.startswith("30 failed: not found at localhost, such as file://") for line in lines)
+    assert any(line.startswith("1 failed: corrupted at localhost, such as") for line in lines)
+    assert "To do what is left: pegasus-transfer -f 'left file'" in done.stderr
+    again = run("-f", spec, "-m", "1", "-d", cwd=tmp_path)
+    assert again.stderr.count("failed  direct") == 31
+
+
+def test_what_is_left_of_a_directory_are_its_files(tmp_path: Path) -> None:
+    """Also of names that mean something in a URL; and the whole directory where there are other ways."""
+    (tmp_path / "t").mkdir()
+    for name in ("good", "a%20b", "$x", "c d"):
+        (tmp_path / "t" / name).write_text(name)
+    for name in ("a%20b", "$x", "c d"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    spec = write(tmp_path / "s", [entry(tmp_path / "t", tmp_path / "out")])
+    assert run("-f", spec, "-m", "1", "--failed", "left", cwd=tmp_path).returncode == 2
+    left = json.loads((tmp_path / "left").read_text())
+    assert len(left) == 3
+    for name in ("a%20b", "$x", "c d"):
+        (tmp_path / "out" / name).rmdir()
+    done = run("-f", "left", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {path.name: path.read_text() for path in (tmp_path / "out").iterdir()} == {
+        name: name for name in ("good", "a%20b", "$x", "c d")
+    }
+
+
+def test_a_name_that_a_file_has_until_it_is_whole_is_not_told(tmp_path: Path) -> None:
+    from pegasus_toolkit.credentials import Credentials
+    from pegasus_toolkit.transfer.engine import telling
+    from pegasus_toolkit.transfer.errors import ServerFault
+    from tests.outcomes import failed, local, transfer, web
+
+    operation = transfer(local("/a"), web("http://h/d/a b"))
+    for name in (".a b.0123456789abcdef.part", "a b.0123456789abcdef.tmp", ".pegasus-0123456789abcdef.part"):
+        error = ServerFault("the server said: no", url=f"http://h/d/{name}")
+        outcome = failed(operation, error)
+        telling.finish(outcome, Credentials.none())
+        assert outcome.error is not None
+        assert outcome.error.url == "http://h/d/a b"

@@ -12,7 +12,7 @@ from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer.engine.engine import Observer, Progress, Summary
-from pegasus_toolkit.transfer.model import Operation, Outcome
+from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.records.outfile import OutFile
 from pegasus_toolkit.transfer.records.statistics import Statistics
 
@@ -35,14 +35,17 @@ class Refused(Exception):
 
 
 class Remaining:
-    """Which operations are not done yet."""
+    """Which operations are not done yet; of a directory that was moved in part, which of its files."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         self._operations = operations
         self._over = bytearray()  # by id, which is an entry's place in the file
+        self._members: dict[int, list[Operation]] = {}  # by the directory's id
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
+            if outcome.status == "failed" and (outcome.member or outcome.route == "directory"):
+                self._failed(outcome)
             if outcome.status in ("done", "skipped") and not outcome.member:
                 place = outcome.operation.id
                 if place >= len(self._over):
@@ -52,9 +55,18 @@ class Remaining:
     def tick(self, progress: Progress) -> None:
         """Nothing."""
 
+    def _failed(self, outcome: Outcome) -> None:
+        operation = outcome.operation
+        if outcome.member:
+            self._members.setdefault(operation.id, []).append(operation)
+        elif len(self._members.get(operation.id, ())) != outcome.failures or _alternatives(operation):
+            self._members.pop(operation.id, None)  # its list was cut off, or a file has other ways to go
+
     def __iter__(self) -> Iterator[Operation]:
         over = self._over
-        return (one for one in self._operations if one.id >= len(over) or not over[one.id])
+        for one in self._operations:
+            if one.id >= len(over) or not over[one.id]:
+                yield from self._members.get(one.id) or (one,)
 
 
 class Verified:
@@ -65,15 +77,18 @@ class Verified:
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.status != "done" or outcome.kind != "transfer" or outcome.route == "directory":
+            if outcome.status != "done" or outcome.route == "directory":
                 continue
-            if "digest" in outcome.verified or "remote" in outcome.verified:
-                self.digest += outcome.files
-            elif "size" in outcome.verified:
+            checked = outcome.verified
+            if type(outcome.operation) is not Transfer:
+                continue
+            self.stored += outcome.files if outcome.stored else 0
+            if not checked:
+                self.nothing += outcome.files
+            elif checked == ("size",):
                 self.size += outcome.files
             else:
-                self.nothing += outcome.files
-            self.stored += outcome.files if outcome.stored else 0
+                self.digest += outcome.files
 
     def tick(self, progress: Progress) -> None:
         """Nothing."""
@@ -90,6 +105,32 @@ class Verified:
         good = ", ".join(f"{n} by {how}" for how, n in counts.items() if n) or "none"
         rest = f"; {self.nothing} not, nothing was there to compare with" if self.nothing else ""
         yield f"Files verified: {good}{rest}"
+
+
+class Failures:
+    """Failed operations by the kind of error and the host, with an example of each."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def settled(self, outcomes: Sequence[Outcome]) -> None:
+        from pegasus_toolkit.cli import progress
+
+        for outcome in outcomes:
+            if outcome.status == "failed" and outcome.error is not None and outcome.route != "directory":
+                group = progress.group(outcome)
+                count, example = self._groups.get(group, (0, ""))
+                self._groups[group] = count + 1, example or progress.brief(outcome)
+
+    def tick(self, progress: Progress) -> None:
+        """Nothing."""
+
+    def lines(self) -> Iterator[str]:
+        """The largest first; nothing for a single failure, of which a line was written already."""
+        if sum(count for count, _ in self._groups.values()) < 2:
+            return
+        for (kind, host), (count, example) in sorted(self._groups.items(), key=lambda one: -one[1][0]):
+            yield f"{count} failed: {kind} at {host}, such as {example}"
 
 
 class Outputs:
@@ -115,6 +156,7 @@ class Outputs:
         self.report: Report | None = None
         self.manifest: Manifest | None = None
         self.verified = Verified()
+        self.failures = Failures()
         try:
             self._open(arguments)
         except OSError as error:
@@ -170,6 +212,7 @@ class Outputs:
                 if not outcome.member:
                     self.counts[outcome.status] += 1
             self.verified.settled(outcomes)
+            self.failures.settled(outcomes)
             for observer in self._observers:
                 observer.settled(outcomes)
 
@@ -227,12 +270,29 @@ class Outputs:
         if self.statistics.file is not None and (line := self.statistics.file.complaint("statistics file")):
             self.console.error(line)
 
+    def _continuation(self, code: int) -> Iterator[str]:
+        """The command that does what is left."""
+        arguments = self.arguments
+        if code == 0 or arguments.file == "-":
+            return
+        from shlex import quote
+
+        if arguments.journal:
+            file, journal = quote(arguments.file), quote(arguments.journal)
+            yield f"To continue: pegasus-transfer -f {file} --journal {journal}"
+        elif arguments.failed:
+            yield f"To do what is left: pegasus-transfer -f {quote(arguments.failed)}"
+
     def _farewell(self, summary: Summary, code: int) -> None:
         console = self.console
         console.status("")
         for line in () if console.quiet else self.statistics.lines(summary.seconds, time.time()):
             console.info(line)
         for line in self.verified.lines():
+            console.info(line)
+        for line in self.failures.lines():
+            console.error(line)
+        for line in self._continuation(code):
             console.info(line)
         parts = [f"{n} {word}" for word, n in self.counts.items() if n]
         console.info(", ".join(parts) or "nothing to do")
@@ -242,6 +302,10 @@ class Outputs:
             console.critical("All transfers completed, but not all that was asked for could be written.")
         else:
             console.critical("Some transfers failed! See above, and possibly stderr.")
+
+
+def _alternatives(operation: Operation) -> bool:
+    return isinstance(operation, Transfer) and len(operation.sources) + len(operation.destinations) > 2
 
 
 def run_name() -> str:
@@ -272,4 +336,4 @@ def _replace(path: str, content: bytes) -> str | None:
     return None
 
 
-_: tuple[type[Observer], ...] = (Outputs, Remaining, Verified)
+_: tuple[type[Observer], ...] = (Outputs, Remaining, Verified, Failures)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.engine.engine import Observer, Progress
 
 MANY = 1000  # operations; a log of more is summarised
+ALIKE = 10  # failures of one kind at one host that have a line each
 INTERVAL = 30.0  # seconds between two summaries
 WINDOW = 5.0  # seconds that the rate on a terminal is taken over
 
@@ -26,16 +27,27 @@ class Lines:
         self.each = console.wants_debug or not (live or console.quiet or total > MANY)
         self.summaries = not (self.each or live or console.quiet)
         self._next = INTERVAL
+        self._alike: dict[tuple[str, str], int] = {}
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         good: list[str] = []
         for outcome in outcomes:
             if outcome.status == "failed":
                 self._flush(good)
-                self.console.lines("ERROR", _failure(outcome, self.console.wants_debug))
+                self._failed(outcome)
             elif self.each:
                 good += _success(outcome, self.console.wants_debug)
         self._flush(good)
+
+    def _failed(self, outcome: Outcome) -> None:
+        """A line, unless there were many like it: these are counted at the end."""
+        alike = group(outcome)
+        self._alike[alike] = count = self._alike.get(alike, 0) + 1
+        if count <= ALIKE or self.console.wants_debug or outcome.route == "directory":
+            self.console.lines("ERROR", _failure(outcome, self.console.wants_debug))
+        elif count == ALIKE + 1:
+            kind, host = alike
+            self.console.error(f"more failures like these ({kind} at {host}) are only counted")
 
     def tick(self, progress: Progress) -> None:
         if self.summaries and progress.seconds >= self._next:
@@ -102,6 +114,24 @@ def pair(source: Location | None, destination: Location) -> str:
     """The URLs of an attempt."""
     target = redact.url(destination.url)
     return f"{redact.url(source.url)} -> {target}" if source is not None else target
+
+
+def group(outcome: Outcome) -> tuple[str, str]:
+    """What failures are counted by: the kind of the error, and the host where it happened."""
+    error = outcome.error
+    if error is None:
+        return outcome.status, ""
+    last = outcome.attempts[-1] if outcome.attempts else None
+    host = error.host
+    if not host and last is not None:
+        place = last.source if error.side == "source" and last.source is not None else last.destination
+        host = place.endpoint.host
+    return error.kind, host or "this machine"
+
+
+def brief(outcome: Outcome) -> str:
+    """One failure: its name and its error."""
+    return f"{name(outcome.operation)}: {redact.message(str(outcome.error))}"
 
 
 def _troubles(progress: Progress) -> str:

@@ -106,8 +106,9 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     demanded proof of what is stored), in that order, or nothing; of a directory, what held for all of its
     files. ``stored``: what was compared of the file at the destination: any of "size", "digest" (the
     server's own), "read back".
-    ``files``: 1, or the number of files in a directory; ``member``: one of those files, told for
-    itself and counted within its directory's outcome (same ``operation.id``). ``detail``: one line for
+    ``files``: 1, or the number of files in a directory that were moved, ``failures`` those that failed;
+    ``member``: one of those files, told for itself and counted within its directory's outcome (same
+    ``operation.id``). ``detail``: one line for
     people, such as why an operation was skipped.
     """
 
@@ -120,6 +121,7 @@ class Outcome(Struct, frozen=True, gc=False, kw_only=True):
     verified: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
     files: int = 1
+    failures: int = 0
     member: bool = False
     attempts: tuple[Attempt, ...] = ()
     error: TransferError | None = None

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from urllib.parse import quote, unquote
 
 from pegasus_toolkit.integrity import manifest
+from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import (
@@ -137,9 +139,14 @@ def relative(root: str, entry: Entry, quoted: bool) -> str:
 def below(directory: Location, name: str, quoted: bool) -> Location:
     """The place of ``name`` under a directory's location."""
     tail = "/" + (quote(name) if quoted else name)
+    if directory.scheme in LOCAL:
+        path = directory.path.rstrip("/") + tail
+        return directory._replace(url=urls.from_path(path, directory.scheme), path=path)
     return directory._replace(url=directory.url.rstrip("/") + tail, path=directory.path.rstrip("/") + tail)
 
 
 def _sibling(source: Location, path: str) -> str:
+    if source.scheme in LOCAL:
+        return urls.from_path(path, source.scheme)
     head, found, _ = source.url.rpartition(source.path)
     return head + path if found else path

@@ -259,7 +259,8 @@ class Parent:
             worst = max(self.errors, key=lambda e: (isinstance(e, Cancelled), e.exit_code))
             task.tried("directory", self.size, worst)
             detail = f"{self.failures} of {self.failures + self.files} files failed"
-            return _with(task.failed(worst), files=self.files, size=self.size, detail=detail)
+            failed = task.failed(worst)
+            return _with(failed, files=self.files, failures=self.failures, size=self.size, detail=detail)
         task.tried("directory", self.size, None)
         detail = f"{self.unlisted} files are not in the manifest" if self.unlisted else ""
         verified, stored = self.held or (set(), set())

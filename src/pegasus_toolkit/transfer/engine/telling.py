@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from urllib.parse import unquote
 
@@ -9,6 +10,11 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.errors import NotFound, TransferError
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
+
+# As streams/disk.py and backends call a file that is not whole yet.
+_ASIDE = re.compile(
+    r"(?:(?<=/)|^)(?:\.[^/\n]*?\.?[0-9a-f]{8,16}(?:-[0-9a-f]{8})?\.part|[^/\n]*?\.[0-9a-f]{16}\.tmp)(?!\w)"
+)
 
 
 def finish(outcome: Outcome, credentials: Credentials) -> None:
@@ -18,6 +24,7 @@ def finish(outcome: Outcome, credentials: Credentials) -> None:
     for attempt in outcome.attempts:
         if attempt.error is not None:
             _hint(attempt.error, attempt.source)
+            _final(attempt.error, attempt.destination)
             mask(attempt.error, credentials, hidden)
     if outcome.error is not None:
         mask(outcome.error, credentials, hidden)
@@ -35,6 +42,15 @@ def mask(error: TransferError, credentials: Credentials, more: Iterable[str] = (
 def _hint(error: TransferError, source: Location | None) -> None:
     if source is not None and not error.hint and isinstance(error, NotFound) and error.side == "source":
         error.hint = url.meant_literally(source)
+
+
+def _final(error: TransferError, destination: Location) -> None:
+    """The file's own name, where an error names what it was called until it was whole."""
+    name = destination.path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    for field in ("message", "url", "hint"):
+        text = getattr(error, field)
+        if name and (".part" in text or ".tmp" in text):
+            setattr(error, field, _ASIDE.sub(lambda _: name, text))
 
 
 def _places(operation: Operation) -> tuple[Location, ...]:
