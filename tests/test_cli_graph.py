@@ -183,3 +183,29 @@ def test_what_cannot_be_drawn(tmp_path: Path, name: str, content: str | None, sa
 def test_where_nothing_can_be_written(diamond: Path) -> None:
     done = command("graph", "workflow.yml", "-o", "not/there.dot", cwd=diamond)
     assert done.returncode == 2 and "not/there.dot: No such file or directory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("x.png", b"\x89PNG\r\n"),
+        ("x.pdf", b"%PDF-"),
+        ("x.svg", b"<?xml"),
+        ("X.PNG", b"\x89PNG"),
+        ("x.gv", b"digraph"),
+    ],
+)
+def test_a_picture_is_what_its_name_says(tmp_path: Path, name: str, start: bytes) -> None:
+    run = recorded("failed", tmp_path / "run")
+    done = command("graph", "-o", name, run, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / name).read_bytes().startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("x.txt", "no picture of the form '.txt'"), ("x.png", "takes Graphviz")]
+)
+def test_what_cannot_be_drawn_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    run = recorded("failed", tmp_path / "run")
+    done = command("graph", "-o", name, run, cwd=tmp_path, PATH="/nonexistent")
+    assert done.returncode == 2 and said in done.stderr and not (tmp_path / name).exists()

@@ -19,13 +19,16 @@ DESCRIPTION = (
 )
 
 EPILOG = """\
-SVG is drawn by Graphviz' program dot where that is installed, else in a simpler way by this command.
+The file's name tells the format: .dot, .svg, .png, .pdf, .json. PNG and PDF are drawn by Graphviz' program
+dot, SVG in a simpler way by this command where that is not installed.
 More than --most boxes are drawn as one for all of a level that are of one kind and state.
 
 exit codes: 0 drawn; 2 there is nothing to draw, or it cannot be written."""
 
 _NAME = "pegasus-graph"
 _MOST = 300
+_FORMATS = ("dot", "svg", "png", "pdf", "json")
+_ENDINGS = {f".{name}": name for name in _FORMATS} | {".gv": "dot", "": "dot"}
 _LABELS = ("label", "xform", "id", "xform-id", "label-xform", "label-id")
 
 
@@ -41,7 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     made = watching.parser(_NAME, DESCRIPTION, EPILOG)
     add = made.add_argument
     add("-o", "--output", metavar="FILE", help="default: standard output; the name's end tells the format")
-    add("--format", choices=("dot", "svg"), help="default: as FILE ends, else dot")
+    add("--format", choices=_FORMATS, help="default: as FILE ends, else dot")
+    add("--json", action="store_const", const="json", dest="format", help="boxes and arrows as JSON")
     add("-s", "--nosimplify", action="store_true", help="also arrows that others imply")
     add("-l", "--label", choices=_LABELS, default="label", help="of jobs in a workflow (default: label)")
     add("-r", "--remove", action="append", default=[], metavar="XFORM", help="leave out a transformation")
@@ -68,7 +72,16 @@ def _draw(options: argparse.Namespace) -> int:
         print(f"{_NAME}: {many:,} boxes are drawn as {len(found.boxes):,}; --all draws all", file=sys.stderr)
     if not options.nosimplify:
         found = graphs.simplified(found)
-    _write(options, _rendered(options, found))
+    ending = Path(options.output or "").suffix.lower()
+    form = options.format or _ENDINGS.get(ending)
+    if form is None:
+        text = f"no picture of the form {ending!r} can be drawn; there are {', '.join(_FORMATS)}"
+        print(f"{_NAME}: {options.output}: {text}", file=sys.stderr)
+        return watching.NO_RUN
+    content = _rendered(form, options, found)
+    if content is None:
+        return watching.NO_RUN
+    _write(options, content)
     return 0
 
 
@@ -105,26 +118,53 @@ def _workflow(path: str, label: Label, files: bool) -> Graph:
     return graphs.of_workflow(found, label, files)
 
 
-def _rendered(options: argparse.Namespace, found: Graph) -> bytes:
+def _rendered(form: str, options: argparse.Namespace, found: Graph) -> bytes | None:
+    """The picture; ``None``, and a line that says why, where it cannot be drawn."""
     from pegasus_toolkit.monitor import dot
 
+    if form == "json":
+        return _json(found)
     text = dot.render(found, options.width, options.height)
-    name = options.output or ""
-    if (options.format or ("svg" if name.endswith(".svg") else "dot")) == "dot":
+    if form == "dot":
         return text.encode()
+    content, problem = _drawn(form, text)
+    if content is not None:
+        return content
+    if form == "svg":
+        from pegasus_toolkit.monitor import svg
+
+        if problem:
+            print(f"{_NAME}: {problem}; drawn without it", file=sys.stderr)
+        return svg.render(found).encode()
+    reason = problem or "that takes Graphviz, whose program dot is not on PATH (package graphviz)"
+    print(f"{_NAME}: no {form.upper()} can be drawn: {reason}; SVG can be had without it", file=sys.stderr)
+    return None
+
+
+def _drawn(form: str, text: str) -> tuple[bytes | None, str]:
+    """What Graphviz makes of it, or what is wrong with it; "" where it is not there."""
     import shutil
     import subprocess
 
     program = shutil.which("dot")
-    if program is not None:
-        done = subprocess.run([program, "-Tsvg"], input=text.encode(), capture_output=True, check=False)
-        if done.returncode == 0:
-            return done.stdout
-        said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
-        print(f"{_NAME}: dot failed ({said}); drawn without it", file=sys.stderr)
-    from pegasus_toolkit.monitor import svg
+    if program is None:
+        return None, ""
+    done = subprocess.run([program, f"-T{form}"], input=text.encode(), capture_output=True, check=False)
+    if done.returncode == 0 and done.stdout:
+        return done.stdout, ""
+    said = done.stderr.decode("utf-8", "replace").strip().partition("\n")[0]
+    return None, f"dot failed ({said or f'exit code {done.returncode}'})"
 
-    return svg.render(found).encode()
+
+def _json(found: Graph) -> bytes:
+    import json
+
+    known = {
+        "name": found.name,
+        "boxes": [box._asdict() for box in found.boxes],
+        "edges": [list(edge) for edge in found.edges],
+    }
+    return json.dumps(known, indent=1).encode() + b"\n"
 
 
 def _write(options: argparse.Namespace, content: bytes) -> None:

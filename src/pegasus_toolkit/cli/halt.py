@@ -21,13 +21,14 @@ _NAME = "pegasus-halt"
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     made = watching.parser(_NAME, DESCRIPTION, EPILOG)
+    made.add_argument("--json", action="store_true", help="tell of it as JSON")
     options = watching.parsed(made, None if argv is None else list(argv))
     if isinstance(options, int):
         return options
-    return watching.ended(_NAME, lambda: _halt(options.submitdir, options.verbose))
+    return watching.ended(_NAME, lambda: _halt(options.submitdir, options.verbose, options.json))
 
 
-def _halt(directory: str, verbose: int) -> int:
+def _halt(directory: str, verbose: int, as_json: bool) -> int:
     from pegasus_toolkit.monitor.locate import find
     from pegasus_toolkit.monitor.status import status
     from pegasus_toolkit.monitor.tree import walk
@@ -42,6 +43,11 @@ def _halt(directory: str, verbose: int) -> int:
         dags.append(branch.run.dag)
     for dag in dags:  # what DAGMan looks for, and the local engine as well
         Path(f"{dag}.halt").touch()
+    if as_json:
+        import json
+
+        print(json.dumps({"submit_dir": run.directory, "halted": dags}))
+        return 0
     print(
         f"{run.directory} halts when the jobs that run now have ended\nto go on:  pegasus-run {run.directory}"
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import json
 import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli import replica_file
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     try:
-        return _run(list(_commands(options)), _catalog(options))
+        return _run(list(_commands(options)), _catalog(options), options.json)
     except _Refused as error:
         print(f"{_NAME}: {error}", file=sys.stderr)
     except replica_file.Wrong as error:
@@ -69,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     add("-f", "--file", metavar="FILE", help="commands, one a line; - is the standard input")
     add("-i", "--insert", metavar="FILE", help="lines LFN PFN [KEY=VALUE]...: what to insert")
     add("-d", "--delete", metavar="FILE", help="lines LFN PFN [site=SITE]: what to delete")
+    add("--json", action="store_true", help="lookup and list: as JSON")
     add("-p", "--pref", action="append", help=argparse.SUPPRESS)
     add("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     add("words", nargs="*", metavar="COMMAND", help="see below")
@@ -105,20 +109,29 @@ def _catalog(options: argparse.Namespace) -> str:
     return found.values.get(f"{_KEY}.file", _DEFAULT)
 
 
-def _run(commands: list[list[str]], path: str) -> int:
+class _Session(NamedTuple):
+    """The catalog under change; ``found``: what the commands are to tell."""
+
+    entries: dict[str, Entry]
+    found: list[Entry]
+
+
+def _run(commands: list[list[str]], path: str, as_json: bool) -> int:
     from pegasus_toolkit.worker.registration import locked
 
     if not commands:
         raise _Refused("expected a command: lookup, list, insert, delete, remove or clear")
     changes = any(words[0] not in ("lookup", "list") for words in commands)
-    exists = Path(path).exists()
-    if not changes:
-        entries = _by_lfn(replica_file.read(path, os.environ))
-        return max([_done(words, entries) for words in commands])
-    with locked(str(Path(path).absolute())):
-        entries = _by_lfn(replica_file.read(path, os.environ) if exists else [])
-        code = max([_done(words, entries) for words in commands])
-        replica_file.write(path, entries.values())
+    with locked(str(Path(path).absolute())) if changes else nullcontext():
+        absent = changes and not Path(path).exists()
+        session = _Session(_by_lfn([] if absent else replica_file.read(path, os.environ)), [])
+        code = max([_done(words, session) for words in commands])
+        if changes:
+            replica_file.write(path, session.entries.values())
+    if as_json:
+        print(json.dumps({"catalog": path, "replicas": session.found}, indent=1))
+    else:
+        _print(session.found)
     return code
 
 
@@ -134,9 +147,9 @@ def _by_lfn(entries: Iterable[Entry]) -> dict[str, Entry]:
     return found
 
 
-def _done(words: list[str], entries: dict[str, Entry]) -> int:
+def _done(words: list[str], session: _Session) -> int:
     """Does one command; 1 where what it names is not there. Raises :class:`_Refused`."""
-    commands: Mapping[str, Callable[[list[str], dict[str, Entry]], int]] = {
+    commands: Mapping[str, Callable[[list[str], _Session], int]] = {
         "lookup": _lookup,
         "list": _list,
         "insert": _insert,
@@ -146,30 +159,29 @@ def _done(words: list[str], entries: dict[str, Entry]) -> int:
     }
     if words[0] not in commands:
         raise _Refused(f"no command {words[0]!r}; there are {', '.join(commands)}")
-    return commands[words[0]](words[1:], entries)
+    return commands[words[0]](words[1:], session)
 
 
-def _lookup(lfns: list[str], entries: dict[str, Entry]) -> int:
-    for lfn in lfns:
-        _print(entries[lfn] for lfn in [lfn] if lfn in entries)
-    return _missing(lfns, entries)
+def _lookup(lfns: list[str], session: _Session) -> int:
+    session.found.extend(session.entries[lfn] for lfn in lfns if lfn in session.entries)
+    return _missing(lfns, session.entries)
 
 
-def _list(words: list[str], entries: dict[str, Entry]) -> int:
+def _list(words: list[str], session: _Session) -> int:
     if len(words) % 2:
         raise _Refused("list takes pairs: lfn PATTERN, pfn PATTERN, KEY PATTERN")
     wanted = dict(zip(words[::2], words[1::2], strict=True))
-    for entry in entries.values():
+    for entry in session.entries.values():
         for place in entry["pfns"]:
             known = {**replica_file.metadata(entry), **place, "lfn": entry["lfn"]}
             if all(fnmatch.fnmatchcase(str(known.get(key, "")), value) for key, value in wanted.items()):
-                _print([{**entry, "pfns": [place]}])
+                session.found.append({**entry, "pfns": [place]})
     return 0
 
 
-def _insert(words: list[str], entries: dict[str, Entry]) -> int:
+def _insert(words: list[str], session: _Session) -> int:
     lfn, pfn, given = _place("insert", words)
-    entry = entries.setdefault(lfn, {"lfn": lfn, "pfns": []})
+    entry = session.entries.setdefault(lfn, {"lfn": lfn, "pfns": []})
     place = {"site": given.pop("site", given.pop("pool", "local")), "pfn": pfn}
     if place not in entry["pfns"]:
         entry["pfns"] = [*entry["pfns"], place]
@@ -182,8 +194,9 @@ def _insert(words: list[str], entries: dict[str, Entry]) -> int:
     return 0
 
 
-def _delete(words: list[str], entries: dict[str, Entry]) -> int:
+def _delete(words: list[str], session: _Session) -> int:
     lfn, pfn, given = _place("delete", words)
+    entries = session.entries
     places = entries[lfn]["pfns"] if lfn in entries else []
     left = [
         one for one in places if one["pfn"] != pfn or given.get("site", one.get("site")) != one.get("site")
@@ -198,17 +211,17 @@ def _delete(words: list[str], entries: dict[str, Entry]) -> int:
     return 0
 
 
-def _remove(lfns: list[str], entries: dict[str, Entry]) -> int:
-    code = _missing(lfns, entries)
+def _remove(lfns: list[str], session: _Session) -> int:
+    code = _missing(lfns, session.entries)
     for lfn in lfns:
-        entries.pop(lfn, None)
+        session.entries.pop(lfn, None)
     return code
 
 
-def _clear(words: list[str], entries: dict[str, Entry]) -> int:
+def _clear(words: list[str], session: _Session) -> int:
     if words:
         raise _Refused("clear takes nothing")
-    entries.clear()
+    session.entries.clear()
     return 0
 
 

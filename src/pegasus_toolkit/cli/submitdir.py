@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=(*_COMMANDS, "attach", "detach"), metavar="COMMAND")
     parser.add_argument("submitdir", metavar="SUBMITDIR")
     parser.add_argument("destination", nargs="?", metavar="DEST")
+    parser.add_argument("--json", action="store_true", help="tell of it as JSON")
     parser.add_argument("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     return parser
 
@@ -75,10 +76,12 @@ def _do(options: argparse.Namespace) -> int:
     run = find(options.submitdir)
     try:
         _check(run)
-        print(_RUN[options.command](run, options.destination))
+        place, said = _RUN[options.command](run, options.destination)
     except _Refused as error:
         print(f"{_NAME}: {run.directory}: {error}", file=sys.stderr)
         return 1
+    known = {"submit_dir": run.directory, "command": options.command, "place": place}
+    print(json.dumps(known) if options.json else f"{place}{said}")
     return 0
 
 
@@ -95,7 +98,7 @@ def _check(run: Run) -> None:
             raise _Refused("the run goes on; pegasus-remove ends it")
 
 
-def _archive(run: Run, _: str | None) -> str:
+def _archive(run: Run, _: str | None) -> tuple[str, str]:
     directory = Path(run.directory)
     target = directory / ARCHIVE
     if target.exists():
@@ -113,10 +116,10 @@ def _archive(run: Run, _: str | None) -> str:
         aside.unlink(missing_ok=True)
     for name in names:
         _remove(directory / name)
-    return f"{target}: {target.stat().st_size} bytes"
+    return str(target), f": {target.stat().st_size} bytes"
 
 
-def _extract(run: Run, _: str | None) -> str:
+def _extract(run: Run, _: str | None) -> tuple[str, str]:
     directory = Path(run.directory)
     source = directory / ARCHIVE
     if not source.exists():
@@ -127,10 +130,10 @@ def _extract(run: Run, _: str | None) -> str:
                 raise _Refused(f"{ARCHIVE} holds {member.name!r}, which was not packed here")
         archive.extractall(directory, filter="tar")
     source.unlink()
-    return f"{directory} is as it was"
+    return str(directory), " is as it was"
 
 
-def _move(run: Run, destination: str | None) -> str:
+def _move(run: Run, destination: str | None) -> tuple[str, str]:
     target = Path(destination or "").absolute()
     if target.is_dir():
         target /= Path(run.directory).name
@@ -146,12 +149,12 @@ def _move(run: Run, destination: str | None) -> str:
         path = target / name
         if path.exists():
             path.write_text(json.dumps({**json.loads(path.read_text()), **changes}, indent=1) + "\n")
-    return f"{target}; pegasus-run cannot go on with it there, as its files name the old place"
+    return str(target), "; pegasus-run cannot go on with it there, as its files name the old place"
 
 
-def _delete(run: Run, _: str | None) -> str:
+def _delete(run: Run, _: str | None) -> tuple[str, str]:
     shutil.rmtree(run.directory)
-    return f"{run.directory} is deleted"
+    return run.directory, " is deleted"
 
 
 def _remove(path: Path) -> None:

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     made = watching.parser(_NAME, DESCRIPTION, EPILOG)
     add = made.add_argument
+    add("--json", action="store_true", help="tell of it as JSON")
     add("-d", "--dagid", type=int, metavar="N", help="the number of DAGMan's job, in place of SUBMITDIR")
     add(
         "--patience", type=float, default=300.0, metavar="SEC", help="wait so long (default: %(default).0f s)"
@@ -54,7 +55,7 @@ def _remove(options: argparse.Namespace) -> int:
     from pegasus_toolkit.monitor import locate
 
     console = Console(sys.stderr, debug=bool(options.verbose))
-    patience = _Patience(console, options.patience)
+    patience = _Patience(console, options.patience, options.json)
     try:
         if options.dagid is not None:
             schedd = find(os.environ)
@@ -81,8 +82,8 @@ def _not_running(text: str) -> int:
 class _Patience:
     """Waits, and tells now and then that it does."""
 
-    def __init__(self, console: Console, seconds: float) -> None:
-        self.console = console
+    def __init__(self, console: Console, seconds: float, as_json: bool) -> None:
+        self.console, self.as_json = console, as_json
         self._end = time.monotonic() + seconds
 
     def more(self, text: str) -> bool:
@@ -102,7 +103,7 @@ def _local(dag: str, pid: int, patience: _Patience) -> int:
         if not patience.more(f"process {pid}"):
             return _not_running(f"process {pid} is still there; once more, and it kills its jobs")
         time.sleep(_LOOK)
-    return _ended(dag, patience.console)
+    return _ended(dag, patience)
 
 
 def _from_queue(schedd: Schedd, dag: str, patience: _Patience) -> int:
@@ -114,15 +115,20 @@ def _from_queue(schedd: Schedd, dag: str, patience: _Patience) -> int:
     patience.console.info(f"job {jobs[0].cluster} and all that it has submitted are being removed")
     if not dagman.remove(schedd, dag, lambda left: patience.more(f"{left} jobs to leave the queue")):
         return _not_running("not all of its jobs have left the queue yet: condor_q shows them")
-    return _ended(dag, patience.console)
+    return _ended(dag, patience)
 
 
-def _ended(dag: str, console: Console) -> int:
+def _ended(dag: str, patience: _Patience) -> int:
     from pegasus_toolkit.dag import rescue
 
-    console.status("")
+    patience.console.status("")
     left = rescue.newest(dag)
     directory = Path(dag).parent
+    if patience.as_json:
+        import json
+
+        print(json.dumps({"submit_dir": str(directory), "rescue": str(left or "")}))
+        return 0
     kept = f"what is done is noted in {left}" if left is not None else "nothing was done yet"
     print(f"{directory} has ended; {kept}\nto go on:  pegasus-run {directory}")
     return 0
