@@ -263,7 +263,7 @@ def test_properties_of_home_are_below_all_others(here: Path) -> None:
     submit = Path(plan("-q", "-D", "env.C=option", cwd=here).stdout.strip())
     lines = (submit / "pegasus.properties").read_text().splitlines()
     assert {"env.A = home", "env.B = file", "env.C = option"} <= set(lines)
-    (here / ".pegasusrc").write_bytes(b"\xff\xfe = \\u00\n= x\n")
+    (here / ".pegasusrc").write_text("env.A = b\n= x\n")
     done = plan(cwd=here)
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert f"{here}/.pegasusrc:2: expected key = value" in done.stderr
@@ -288,3 +288,34 @@ def test_modes(mode: str, retries: str, verify: bool, here: Path) -> None:
     own = Path(plan("-q", *define, "-D", "dagman.retry=5", cwd=here).stdout.strip())
     assert "RETRY keg_a 5 " in (own / "w-0.dag").read_text()
     assert "expected one of production" in plan("-D", "pegasus.mode=fast", cwd=here).stderr
+
+
+def test_bad_input_is_told_in_sentences(here: Path) -> None:
+    """Bytes that are no text, NUL, names that are too long, directories in place of files."""
+    long = "x" * 300
+    (here / "latin").write_bytes(b"env.A = b\nenv.X = \xff\n")
+    (here / "nul").write_text("env.X = a\\u0000b\n")
+    (here / "place").write_text("pegasus.catalog.replica.file = a\\u0000b\n")
+    for options, text in (
+        (["--conf", "latin"], "latin:2: expected UTF-8, found the byte 0xff"),
+        (["--conf", "nul"], "nul:1: env.X: expected text without control characters"),
+        (["--conf", "place"], "place:1: pegasus.catalog.replica.file: expected text without control"),
+        (["--conf", "."], ".: cannot be read: Is a directory"),
+        (["-D", "pegasus.catalog.site.file=."], ".: cannot be read: Is a directory"),
+        (["-D", b"env.X=\xff"], "-D: expected UTF-8"),
+        (["."], ".: cannot be read: Is a directory"),
+        ([long], "cannot be read: File name too long"),
+        (["--conf", long], "cannot be read: File name too long"),
+        (["--cache", long], "cannot be read: File name too long"),
+        (["--reuse", long], "--reuse: "),
+        (["--input-dir", long], "--input-dir: no such directory"),
+        (["--transformations-dir", long], "--transformations-dir: "),
+        (["--relative-dir", long], "cannot be written: File name too long"),
+        (["--above", "nope"], "--above: nope cannot be read"),
+    ):
+        done = plan(*(os.fsdecode(one) for one in options), cwd=here)
+        assert done.returncode == 2 and text in done.stderr and "Traceback" not in done.stderr, options
+        assert not (here / "joe").exists(), options
+    text = (here / "workflow.yml").read_text()
+    (here / "workflow.yml").write_text(text.replace("f.c1", long))
+    assert "no file can have a name of more than 255 bytes" in plan(cwd=here).stderr

@@ -74,7 +74,7 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     arguments.relative_dir = arguments.relative_submit_dir or arguments.relative_dir
     if arguments.if_missing and arguments.relative_dir:
         planned = Path(cwd, arguments.dir, arguments.relative_dir)
-        if (planned / "braindump.yml").exists():
+        if os.path.exists(planned / "braindump.yml"):  # noqa: PTH110  False for what can be no path
             _mend(planned)
             print(planned)
             return str(planned)

@@ -18,7 +18,7 @@ import msgspec
 
 from pegasus_toolkit.cli import plan_options
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
-from pegasus_toolkit.planner.model import CONFIGURATIONS, Above, Configuration, Problem, Settings
+from pegasus_toolkit.planner.model import CONFIGURATIONS, Above, Configuration, PlanError, Problem, Settings
 from pegasus_toolkit.planner.reading import properties as reading
 from pegasus_toolkit.planner.reading.load import DEFAULTS, Given
 
@@ -45,7 +45,10 @@ def above(file: str | None, cwd: str) -> Above:
     """What the workflow above tells; of one that is planned by itself, where it is planned."""
     if file is None:
         return Above(base=cwd)
-    return msgspec.json.decode(Path(file).read_bytes(), type=Above)
+    try:
+        return msgspec.json.decode(Path(file).read_bytes(), type=Above)
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        raise PlanError([Problem("--above", (), f"{file} cannot be read: {error}")]) from None
 
 
 def given(arguments: argparse.Namespace, above: Above) -> tuple[Given, list[Problem]]:
@@ -73,8 +76,15 @@ def _registered(submit: Path) -> list[str]:
     try:
         named = [str(json.loads((submit / "plan.json").read_bytes())["catalog"])]
     except (OSError, ValueError, KeyError, TypeError):
-        named = sorted(map(str, submit.glob("*.replicas.yml")))
-    return [one for one in named if Path(one).exists()]
+        named = [str(submit / one) for one in _names(submit) if one.endswith(".replicas.yml")]
+    return [one for one in named if os.path.exists(one)]  # noqa: PTH110  False for what can be no path
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(directory))
+    except (OSError, ValueError):
+        return []
 
 
 def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str, str]) -> Found:
@@ -90,10 +100,16 @@ def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str
     home = [f"{environ['HOME']}/.pegasusrc"] if environ.get("HOME") else []
     for one in (*home, file):
         try:
-            text = Path(cwd, one).read_bytes().decode("utf-8", "surrogateescape")
-        except OSError as error:
+            text = Path(cwd, one).read_bytes().decode()
+        except UnicodeDecodeError as error:
+            line = error.object.count(b"\n", 0, error.start) + 1
+            wrong_byte = f"expected UTF-8, found the byte 0x{error.object[error.start]:02x}"
+            problems.append(Problem(one, (), wrong_byte, line))
+            continue
+        except (OSError, ValueError) as error:
             if (named and one == file) or not isinstance(error, FileNotFoundError):
-                problems.append(Problem(one, (), f"cannot be read: {error.strerror}"))
+                message = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+                problems.append(Problem(one, (), message))
             continue
         found, wrong = reading.read(one, text, environ)
         values |= found
@@ -103,6 +119,8 @@ def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str
         values[key.strip()] = value.strip()
         if not equals:
             problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
+        elif any("\ud800" <= c <= "\udfff" for c in one):
+            problems.append(Problem("-D", (), f"expected UTF-8, found {one!r}"))
     if getattr(arguments, "output_map", None):  # an option of planning alone
         values |= {"pegasus.dir.storage.mapper": "Replica", _MAP: arguments.output_map}
     return Found(file, reading.with_mode(values), problems)
@@ -239,7 +257,7 @@ def _exists(pfn: Pfn) -> bool | None:
     """Whether a replica on the submit host is there; of others nothing is known."""
     if pfn.site != "local" or not pfn.url.startswith("file://"):
         return None
-    return Path(pfn.url[7:]).exists()
+    return os.path.exists(pfn.url[7:])  # noqa: PTH110  False for what can be no path
 
 
 def secret(path: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pegasus_toolkit.planner.catalogs import Profiles
 from pegasus_toolkit.planner.model import Problem
-from pegasus_toolkit.planner.reading.reader import lowered
+from pegasus_toolkit.planner.reading.reader import CONTROL, lowered
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_.]*)\}")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.S)
@@ -41,6 +41,9 @@ def read(file: str, text: str, environ: Mapping[str, str]) -> tuple[dict[str, st
         for name in _VARIABLE.findall(value):
             if name not in found and not environ.get(name):
                 problems.append(Problem(file, (key,), f"the variable ${{{name}}} is not set or empty", line))
+        if not value.isprintable() and CONTROL.search(value):
+            message = f"expected text without control characters, found {value!r}"
+            problems.append(Problem(file, (key,), message, line))
         found[key] = _VARIABLE.sub(lambda m: found.get(m[1], environ.get(m[1], "")), value)
     return found, problems
 

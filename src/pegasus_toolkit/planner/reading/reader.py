@@ -19,7 +19,7 @@ _FLAGS = {"true": True, "false": False, "yes": True, "no": False}
 _WHOLE = re.compile(r"[0-9]{1,18}")
 _BRACED = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _LENGTHS = {"sha256": 64, "sha512": 128, "sha384": 96, "sha224": 56, "sha1": 40, "md5": 32, "blake3": 64}
 
 
@@ -77,7 +77,7 @@ class Reader:
         if not isinstance(value, str):
             self.wrong((*path, key), f"expected text, found {described(value)}")
             return ""
-        if not value.isprintable() and _CONTROL.search(value):
+        if not value.isprintable() and CONTROL.search(value):
             self.wrong((*path, key), f"expected text without control characters, found {value!r}")
         if required and not value:
             self.wrong((*path, key), "expected text, found an empty one")

@@ -121,6 +121,9 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
 def _lfn(reader: Reader, owner: dict[str, Any], key: str, path: Path, required: bool = True) -> str:
     """A logical name that is a path below the job's directory."""
     lfn = reader.text(owner, key, path, required)
+    if len(lfn) > 63 and max(len(part.encode()) for part in lfn.split("/")) > 255:
+        reader.wrong((*path, key), f"no file can have a name of more than 255 bytes: {lfn[:60]!r}...")
+        return ""
     if ("/" in lfn or lfn in (".", "..")) and not {"", ".", ".."}.isdisjoint(lfn.split("/")):
         reader.wrong((*path, key), f"expected a name below the job's directory, found {lfn!r}")
         return ""
