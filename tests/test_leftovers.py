@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,10 @@ from pegasus_toolkit.transfer.interface import Control, Endpoint, Requirement, S
 from pegasus_toolkit.transfer.records.journal import Journal
 from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.transfer.streams.files import FileSink
-from tests.command import entry, run, write
+from tests.command import entry, run, start, write
 from tests.material import content, sha256
 from tests.outcomes import done, failed, local, transfer, web
+from tests.servers.ftp import FtpServer
 
 
 def killed(journal: Path) -> None:
@@ -179,3 +181,29 @@ def test_a_partial_file_of_the_journals_own_run_is_taken_over(tmp_path: Path) ->
         sink.commit() if kept == len(data) else sink.abort()
         journal.close()
     assert (tmp_path / "file").read_bytes() == data
+
+
+def asides(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.suffix in (".part", ".tmp")]
+
+
+def test_a_killed_upload_leaves_nothing_at_the_server_after_the_next_run(
+    tmp_path: Path, ftp_plain: FtpServer
+) -> None:
+    """Under FTP, as any user would meet it: kill -9 in the middle, the same command again."""
+    (tmp_path / "a").write_bytes(content(8 << 20))
+    name = f"leftover-{tmp_path.name}"
+    to = f"ftp://{ftp_plain.authority}/{name}/a"
+    spec = write(tmp_path / "s", [entry(tmp_path / "a", to)])
+    killed = start("-f", spec, "--journal", "j", "--bandwidth", "1M", cwd=tmp_path)
+    with killed:
+        while not asides(ftp_plain.data / name) and killed.poll() is None:
+            time.sleep(0.01)
+        killed.kill()
+    (left,) = asides(ftp_plain.data / name)
+    done = run("-f", spec, "--journal", "j", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not left.exists()
+    assert asides(ftp_plain.data / name) == []
+    assert (ftp_plain.data / name / "a").read_bytes() == content(8 << 20)
+    assert "temporary file of a killed run removed" in done.stderr
