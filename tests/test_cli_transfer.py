@@ -147,7 +147,7 @@ def test_threads_from_the_environment(tmp_path: Path, spec: Path, threads: str) 
 
 
 def test_version_and_help(tmp_path: Path) -> None:
-    assert run("--version", cwd=tmp_path).stdout == f"pegasus-transfer {__version__}\n"
+    assert run("--version", cwd=tmp_path).stdout == f"pegasus-toolkit {__version__}\n"
     told = run("--help", cwd=tmp_path)
     assert told.returncode == 0
     for word in (

@@ -292,3 +292,18 @@ def test_a_name_that_a_file_has_until_it_is_whole_is_not_told(tmp_path: Path) ->
         telling.finish(outcome, Credentials.none())
         assert outcome.error is not None
         assert outcome.error.url == "http://h/d/a b"
+
+
+def test_the_log_file_gets_every_line(tmp_path: Path, spec: Path) -> None:
+    for _ in range(2):
+        done = run("-f", spec, "-q", "--log-file", "log", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+    log = (tmp_path / "log").read_text()
+    assert log.count("All transfers completed successfully.") == 2
+    assert log.count("done  direct") == 6
+    loud = run("-f", spec, "--log-file", "/dev/full", cwd=tmp_path)
+    assert loud.returncode == 1
+    assert "done  direct" in loud.stderr
+    assert "the log '/dev/full' is incomplete" in loud.stderr
+    refused = run("-f", spec, "--log-file", tmp_path, cwd=tmp_path)
+    assert refused.returncode == 2

@@ -335,3 +335,19 @@ def test_it_runs_as_a_module_too(tmp_path: Path) -> None:
         subprocess.run(module, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
         == f"{sha('a')}  a\n"
     )
+
+
+def test_one_lfn_with_two_contents_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path, x="one", y="two", z="one")
+    run = Run(tmp_path, "--generate-fullstat-yaml", "f=x;;;f=y;;;f=z")
+    assert run.status == 1
+    assert "f=y: the LFN 'f' was recorded with other content already" in run.err
+    assert list(records(run.out)) == ["f"]
+    assert run.out.count("sha256") == 1
+    assert sha("one") in run.out
+
+
+def test_version(tmp_path: Path) -> None:
+    run = Run(tmp_path, "--version")
+    assert run.status == 0
+    assert run.out.startswith("pegasus-toolkit ")

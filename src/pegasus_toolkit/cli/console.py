@@ -10,7 +10,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.records.outfile import OutFile
 
 AT_ONCE = 4096  # bytes: a pipe that has room at all has room for these
 LOOK = 0.05  # seconds
@@ -38,6 +41,7 @@ class Console:
         self.quiet = quiet
         self.patience = 5.0
         self.mask: Callable[[str], str] = str  # takes out the secrets of the run, once they are known
+        self.log: OutFile | None = None  # gets every line, too, whatever ``quiet`` says
         self._status = ""
         self._waiting = bytearray()
         self._lost = 0  # lines for which there was no room here, either
@@ -47,8 +51,13 @@ class Console:
         if self.wants_debug:
             self.lines("DEBUG", [text])
 
+    @property
+    def wants_info(self) -> bool:
+        """Whether anybody gets lines that are no warnings."""
+        return not self.quiet or self.log is not None
+
     def info(self, text: str) -> None:
-        if not self.quiet:
+        if self.wants_info:
             self.lines("INFO", [text])
 
     def warning(self, text: str) -> None:
@@ -65,7 +74,9 @@ class Console:
         now = time.time()
         stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f",{int(now * 1000) % 1000:03d}"
         block = "".join([f"{stamp} {level:>7}:  {visible(self.mask(text))}\n" for text in texts])
-        if block:
+        if block and self.log is not None:
+            self.log.write(block.encode("utf-8", "backslashreplace"))
+        if block and not (self.quiet and level == "INFO"):
             self._write(f"\r\x1b[K{block}{self._status}" if self._status else block)
 
     def flush(self, wait: bool = False) -> bool:

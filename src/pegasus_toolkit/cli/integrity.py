@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from pegasus_toolkit import __version__
 from pegasus_toolkit.integrity import digests
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-0", "--null", action="store_true", help="entries on standard input end with NUL")
     parser.add_argument("--print-timings", action="store_true", help="for --verify: write statistics as YAML")
+    parser.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
     parser.add_argument("--debug", action="store_true", help="print what is read and expected")
     return parser
 
@@ -178,12 +180,21 @@ def _generate_fullstat(entries: list[str], algorithm: str, target: str) -> int:
     from pegasus_toolkit.integrity import kickstart
 
     failed = 0
+    recorded: dict[str, str] = {}  # LFN to digest: a second record of an LFN would hide the first
     for entry in entries:
         pair = _tried(entry, _pair, entry)
         text = _tried(entry, kickstart.describe, *pair, algorithm) if pair is not None else None
-        if text is None:
+        if pair is None or text is None:
             failed = 1
-        elif not target:
+            continue
+        digest = text.rpartition(f"{algorithm}: ")[2].split()[0]
+        if pair[0] in recorded:
+            if recorded[pair[0]] != digest:
+                failed = 1
+                _say(f"{entry}: the LFN {pair[0]!r} was recorded with other content already")
+            continue
+        recorded[pair[0]] = digest
+        if not target:
             _out(text.encode() + b"\n")
         elif _tried(f"cannot record {entry} in {target}", kickstart.append, target, text) is None:
             failed = 1

@@ -91,6 +91,7 @@ class Arguments(NamedTuple):
     failed: str
     manifest: str
     journal: str
+    log_file: str
     dry_run: bool
     check: bool
     bandwidth: int  # bytes a second, 0: no limit
@@ -126,6 +127,7 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         failed=got.failed or "",
         manifest=got.manifest or "",
         journal=got.journal or "",
+        log_file=got.log_file or "",
         dry_run=got.dry_run,
         check=got.check,
         bandwidth=got.bandwidth,
@@ -151,7 +153,7 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
         parser.error("--dry-run or --check, not both")
     if got.manifest and got.digest == "none":
         parser.error("--manifest needs digests: leave out --digest none")
-    written = [path for path in (got.report, got.failed, got.manifest, got.journal) if path]
+    written = [path for path in (got.report, got.failed, got.manifest, got.journal, got.log_file) if path]
     if len(set(written)) < len(written) or (got.named or got.file) in written:
         parser.error("each file that is written needs a name of its own")
 
@@ -204,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-d", "--debug", action="store_true", help="print a line for every attempt")
     loudness.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--version", action="version", version=f"pegasus-toolkit {__version__}")
     _add_outputs(parser)
     _add_limits(parser)
     _add_shards(parser)
@@ -235,6 +237,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="write a specification of what is left to do; [] if nothing is")  # fmt: skip
     add("--manifest", type=path, metavar="FILE",
         help="digests of all files moved to this machine, as sha256sum writes them")  # fmt: skip
+    add("--log-file", type=path, metavar="FILE",
+        help="append the log to FILE, too, with all that -q leaves out")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",
         help="the live line (default auto: on a terminal)")  # fmt: skip
 

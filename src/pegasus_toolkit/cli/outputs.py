@@ -286,7 +286,7 @@ class Outputs:
     def _farewell(self, summary: Summary, code: int) -> None:
         console = self.console
         console.status("")
-        for line in () if console.quiet else self.statistics.lines(summary.seconds, time.time()):
+        for line in () if not console.wants_info else self.statistics.lines(summary.seconds, time.time()):
             console.info(line)
         for line in self.verified.lines():
             console.info(line)

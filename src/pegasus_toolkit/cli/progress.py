@@ -24,8 +24,8 @@ class Lines:
 
     def __init__(self, console: Console, total: int, live: bool) -> None:
         self.console = console
-        self.each = console.wants_debug or not (live or console.quiet or total > MANY)
-        self.summaries = not (self.each or live or console.quiet)
+        self.each = console.wants_debug or not (live or not console.wants_info or total > MANY)
+        self.summaries = not (self.each or live or not console.wants_info)
         self._next = INTERVAL
         self._alike: dict[tuple[str, str], int] = {}
 

@@ -26,13 +26,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:  # --help, --version or a usage error, told already
         return end.code if isinstance(end.code, int) else 2
     console = Console(sys.stderr, arguments.debug, arguments.quiet)
+    if arguments.log_file:
+        from pegasus_toolkit.transfer.records.outfile import OutFile
+
+        try:
+            console.log = OutFile(arguments.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        except OSError as error:
+            console.critical(f"cannot write {arguments.log_file!r}: {error.strerror}")
+            return 2
+    code = 1
     try:
         code = _run(arguments, console)
     except KeyboardInterrupt as signal:
         console.critical(f"{signal or 'SIGINT'} received before anything was moved")
-        code = 1
         console.patience = 0.5
     finally:
+        if console.log is not None and (complaint := console.log.complaint("the log")):
+            console.log, code = None, code or 1
+            console.error(complaint)
         console.close()
     if argv is None:
         os._exit(code)
