@@ -63,6 +63,21 @@ class Grid(NamedTuple):
     jobtype: str = ""
 
 
+class Batch(NamedTuple):
+    """``system``: slurm, pbs, ...; ``host``: where HTCondor logs in to submit there, "" for the submit host.
+
+    Without a host jobs run on the submit host's file system, and no file is carried for them.
+    """
+
+    system: str
+    host: str = ""
+
+    @property
+    def resource(self) -> str:
+        """The value of ``grid_resource``."""
+        return f"batch {self.system} {self.host}".rstrip()
+
+
 class Site(Struct, frozen=True, kw_only=True):
     """A site of the catalog; ``arch`` and ``os`` are "" where not told. ``file``: "" for one added by us.
 

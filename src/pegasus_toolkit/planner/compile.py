@@ -5,6 +5,7 @@ from __future__ import annotations
 from pegasus_toolkit.planner.catalogs import words
 from pegasus_toolkit.planner.model import Dag, Node, PlanError, Problem, Settings
 from pegasus_toolkit.planner.passes import CHECKED, PASSES
+from pegasus_toolkit.planner.passes.batch import batch_of
 from pegasus_toolkit.planner.passes.metadata import metadata
 from pegasus_toolkit.planner.passes.plan import Plan
 from pegasus_toolkit.planner.reading import document
@@ -34,6 +35,7 @@ def compile(loaded: Loaded, settings: Settings) -> Dag:
         workflow=plan.workflow,
         settings=settings,
         sites=plan.catalogs.sites,
+        batches={name: found for name, site in plan.catalogs.sites.items() if (found := batch_of(site))},
         nodes=_by_kind(plan.nodes),
         parents=_reduced(plan),
         outputs=plan.delivered,

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from pegasus_toolkit.planner.catalogs import (
     LOCAL,
+    Batch,
     Checksum,
     Hook,
     Path,
@@ -429,6 +430,7 @@ class Metadata(Struct, frozen=True, kw_only=True):
 class Dag(Struct, frozen=True, kw_only=True):
     """The executable workflow: what the writers need, and no more.
 
+    ``batches``: of sites that are batch systems.
     ``parents``: of each node's name, sorted; every node has an entry. ``outputs``: LFN to where it is
     staged out.
     ``reused``: ids of jobs that need not run. ``warnings``: one line each, for people.
@@ -439,6 +441,7 @@ class Dag(Struct, frozen=True, kw_only=True):
     sites: Mapping[str, Site]
     nodes: tuple[Node, ...]
     parents: Mapping[str, tuple[str, ...]]
+    batches: Mapping[str, Batch] = {}
     outputs: Mapping[str, tuple[Pfn, ...]] = {}
     reused: tuple[str, ...] = ()
     metadata: Metadata = Metadata()

@@ -6,9 +6,8 @@ Only what an unmodified gahp understands is used, so nothing of ours is installe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
-from pegasus_toolkit.planner.catalogs import Profiles, Site
+from pegasus_toolkit.planner.catalogs import Batch, Profiles, Site
 from pegasus_toolkit.planner.model import Problem
 from pegasus_toolkit.planner.passes.plan import number
 
@@ -16,21 +15,6 @@ STYLES = ("glite", "ssh")
 _HERE = ("", "local", "localhost", "127.0.0.1", "::1")
 _SYSTEMS = ("pbs", "lsf", "sge", "nqs", "slurm", "condor", "flux", "kubernetes", "cobalt", "moab")
 _OLD = ("pbs", "lsf", "sge", "nqs")  # systems that a grid_resource may name without "batch" before them
-
-
-class Batch(NamedTuple):
-    """``system``: slurm, pbs, ...; ``host``: where HTCondor logs in to submit there, "" for the submit host.
-
-    Without a host jobs run on the submit host's file system, and no file is carried for them.
-    """
-
-    system: str
-    host: str = ""
-
-    @property
-    def resource(self) -> str:
-        """The value of ``grid_resource``."""
-        return f"batch {self.system} {self.host}".rstrip()
 
 
 def batch_of(site: Site) -> Batch | None:

@@ -6,52 +6,51 @@ not see that a file has changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pegasus_toolkit.planner.model import Dag
+from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
 MANY = 4  # jobs that share a file, from which on it is worth a catalog
 _MOST = 4  # catalogs; each is a transfer of its own, one after the other, to each machine
 
 
-class Common(NamedTuple):
-    """``catalogs``: paths by name; ``of``: the names of those that a node takes."""
+class Shared(NamedTuple):
+    """``commands``: what declares a node's catalogs in its submit file; ``paths``: what comes by them."""
 
-    catalogs: Mapping[str, tuple[str, ...]]
-    of: Mapping[str, tuple[str, ...]]
-
-    def commands(self, node: str) -> dict[str, str]:
-        """What declares the node's catalogs in its submit file."""
-        names = self.of.get(node, ())
-        if not names:
-            return {}
-        found = {f"MY._x_catalog_{one}": quoting.string(", ".join(self.catalogs[one])) for one in names}
-        return {"MY.CommonInputCatalogs": quoting.string(", ".join(names)), **found}
-
-    def paths(self, node: str) -> frozenset[str]:
-        """Files that come by the node's catalogs."""
-        return frozenset(path for one in self.of.get(node, ()) for path in self.catalogs[one])
+    commands: Mapping[str, str]
+    paths: frozenset[str]
 
 
-def common(dag: Dag) -> Common:
-    """The files that at least :data:`MANY` jobs share; those of the same jobs are in one catalog."""
+NONE = Shared({}, frozenset())
+
+
+def shared(dag: Dag) -> Mapping[str, Shared]:
+    """Of each node, what at least :data:`MANY` jobs share; files of the same jobs are in one catalog."""
     if not dag.settings.common:
-        return Common({}, {})
+        return {}
     users: dict[str, list[str]] = {}
     for node in dag.nodes:
         if jobs.carried(dag, node):
             for one in node.inputs:
-                path = "" if one.produced else jobs.delivered(dag, node, one)
-                if path and not any(c.isspace() for c in path):  # its lists end at spaces, too
+                if path := path_of(one.sources[0].url) if one.sources and not one.produced else "":
                     users.setdefault(path, []).append(node.name)
-    shared: dict[tuple[str, ...], list[str]] = {}
-    for path, nodes in users.items():
-        if len(nodes) >= MANY:
-            shared.setdefault(tuple(nodes), []).append(path)
-    chosen = sorted(shared.items(), key=lambda one: -len(one[0]))[:_MOST]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for path, some in users.items():
+        if len(some) >= MANY and len(path.split()) == 1:  # HTCondor's lists end at spaces, too
+            groups.setdefault(tuple(some), []).append(path)
+    chosen = sorted(groups.items(), key=lambda one: -len(one[0]))[:_MOST]
+    catalogs = {f"pegasus{number}": paths for number, (_, paths) in enumerate(chosen)}
     of: dict[str, tuple[str, ...]] = {}
-    for number, (names, _) in enumerate(chosen):
-        of |= {name: (*of.get(name, ()), f"pegasus{number}") for name in names}
-    return Common({f"pegasus{n}": tuple(paths) for n, (_, paths) in enumerate(chosen)}, of)
+    for name, (nodes, _) in zip(catalogs, chosen, strict=True):
+        of |= {node: (*of.get(node, ()), name) for node in nodes}
+    made = {names: _shared(names, catalogs) for names in set(of.values())}
+    return {node: made[names] for node, names in of.items()}
+
+
+def _shared(names: Sequence[str], catalogs: Mapping[str, Sequence[str]]) -> Shared:
+    commands = {f"MY._x_catalog_{one}": quoting.string(", ".join(catalogs[one])) for one in names}
+    commands["MY.CommonInputCatalogs"] = quoting.string(", ".join(names))
+    return Shared(commands, frozenset(path for one in names for path in catalogs[one]))

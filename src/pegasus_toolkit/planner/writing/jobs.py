@@ -8,9 +8,8 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import LOCAL, Site
+from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Dag, Input, Move, Node, NodeFile, Registration
-from pegasus_toolkit.planner.passes.batch import batch_of
 from pegasus_toolkit.planner.passes.places import path_of
 
 VERSION = 1
@@ -91,12 +90,12 @@ def _input(dag: Dag, node: Node, one: Input) -> Input:
 def carried(dag: Dag, node: Node) -> bool:
     """Whether HTCondor carries the files of a compute node; on the submit host it carries nothing."""
     condorio = node.configuration == "condorio"
-    return condorio and node.site != LOCAL and not in_place(dag.sites[node.site])
+    return condorio and node.site != LOCAL and not in_place(dag, node.site)
 
 
-def in_place(site: Site) -> bool:
+def in_place(dag: Dag, site: str) -> bool:
     """Whether jobs run on the file system of the submit host, by its own batch system."""
-    found = batch_of(site)
+    found = dag.batches.get(site)
     return found is not None and not found.host
 
 

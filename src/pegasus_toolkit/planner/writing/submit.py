@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Literal, NamedTuple
 
 from pegasus_toolkit.credentials import proxies
-from pegasus_toolkit.planner.catalogs import LOCAL, Profiles, Site
+from pegasus_toolkit.planner.catalogs import LOCAL, Batch, Profiles
 from pegasus_toolkit.planner.model import Dag, Node
 from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
-from pegasus_toolkit.planner.writing.common import Common, common
+from pegasus_toolkit.planner.writing.common import NONE, Shared, shared
 
 _LONGEST = 4096  # of a node's VARS; a node with more gets a submit file of its own
 # Held by anything but the user's own hand, or while its input is spooled: a failure, to be tried again.
@@ -50,7 +50,7 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
 
     ``name``: of the DAG; ``bundle_of``: the bundle that holds a node's line.
     """
-    known = _Known(_known(dag, name), common(dag))
+    known = _Known(_known(dag, name), shared(dag))
     groups: dict[tuple[object, ...], list[tuple[str, dict[str, str], dict[str, str]]]] = {}
     for node in dag.nodes:
         if node.subdag is None:
@@ -122,12 +122,11 @@ class _Known(NamedTuple):
     """What is worked out once: ``attributes`` of every job, files that jobs share."""
 
     attributes: Mapping[str, str]
-    shared: Common
+    shared: Mapping[str, Shared]
 
 
 def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[str, str], dict[str, str]]:
     """Commands and variables of one node."""
-    site = dag.sites[node.site]
     submit = dag.settings.submit
     commands = {
         "records": f"{submit}/records",
@@ -147,12 +146,12 @@ def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[s
             ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)")
         )
         commands["environment"] = quoting.environment(_environment(dag, node, "local"))
-    elif jobs.in_place(site):
+    elif jobs.in_place(dag, node.site):
         _in_place(dag, node, commands)
     else:
-        _remote(dag, node, known.shared, commands, variables)
+        _remote(dag, node, known.shared.get(node.name, NONE), commands, variables)
     if node.kind in ("compute", "transfer"):
-        commands |= _wishes(node.profiles, site)
+        commands |= _wishes(node.profiles, dag.batches.get(node.site))
     commands |= known.attributes
     commands["MY.pegasus_site"] = quoting.string(node.site)
     if node.tasks:  # of several, the first
@@ -170,7 +169,7 @@ def _in_place(dag: Dag, node: Node, commands: dict[str, str]) -> None:
 
     All its jobs may start in one directory: nothing is left there, and nothing is looked for.
     """
-    commands |= _universe(dag.sites[node.site], node)
+    commands |= _universe(dag, node)
     words = ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)", "--records", "$(records)")
     commands["arguments"] = quoting.arguments(words)
     commands["environment"] = quoting.environment(_environment(dag, node, "shared"))
@@ -183,9 +182,7 @@ def _worker(dag: Dag, node: Node) -> str:
     return quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
 
 
-def _remote(
-    dag: Dag, node: Node, shared: Common, commands: dict[str, str], variables: dict[str, str]
-) -> None:
+def _remote(dag: Dag, node: Node, once: Shared, commands: dict[str, str], variables: dict[str, str]) -> None:
     """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
     files = ["$(bundles)/$(bundle)"]
     if node.operations:
@@ -198,16 +195,15 @@ def _remote(
     back = ",".join(own)
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
-        once = shared.paths(node.name)
-        files += [quoting.macro(path) for path in paths if path and path not in once]
-        commands |= shared.commands(node.name)
+        files += [quoting.macro(path) for path in paths if path and path not in once.paths]
+        commands |= once.commands
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
         remaps = ";".join(f"{name}=$(records)/{name}" for name in own)
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
-    commands |= _universe(dag.sites[node.site], node)
+    commands |= _universe(dag, node)
     commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
     commands["environment"] = quoting.environment(_environment(dag, node, "elsewhere"))
     commands["executable"] = _worker(dag, node)
@@ -236,11 +232,11 @@ def _scratch(node: Node) -> str:
     return "/tmp"  # no output goes anywhere
 
 
-def _universe(site: Site, node: Node) -> dict[str, str]:
+def _universe(dag: Dag, node: Node) -> dict[str, str]:
     """How jobs get to the site."""
-    if found := batch.batch_of(site):
+    if found := dag.batches.get(node.site):
         return {"universe": "grid", "grid_resource": found.resource}
-    condor = {**site.profiles.get("condor", {}), **node.profiles.get("condor", {})}
+    condor = {**dag.sites[node.site].profiles.get("condor", {}), **node.profiles.get("condor", {})}
     universe = condor.get("universe", "vanilla").lower()
     return {"universe": "vanilla" if universe in _NOT_THERE else universe}
 
@@ -258,12 +254,12 @@ def _environment(dag: Dag, node: Node, where: Literal["local", "shared", "elsewh
     return {**inherited, **proxies.without_passwords(environ), **own, **secrets}
 
 
-def _wishes(profiles: Profiles, site: Site) -> dict[str, str]:
+def _wishes(profiles: Profiles, system: Batch | None) -> dict[str, str]:
     """Resources, and whatever the user says to HTCondor."""
-    return dict(_commands(profiles, batch.batch_of(site)))
+    return dict(_commands(profiles, system))
 
 
-def _commands(profiles: Profiles, system: batch.Batch | None) -> Iterator[tuple[str, str]]:
+def _commands(profiles: Profiles, system: Batch | None) -> Iterator[tuple[str, str]]:
     pegasus = profiles.get("pegasus", {})
     for key, command in _REQUESTS.items():
         if value := pegasus.get(key):
