@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -384,3 +386,42 @@ def test_cancelled_at_the_last_block(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         copy(tmp_path / "file", tmp_path / "copy", control=Control("run", StopAfter(LARGE - LARGE % BLOCK)))
     assert names(tmp_path) == {"file"}
+
+
+def test_few_open_files_are_enough(tmp_path: Path) -> None:
+    """Directories are held open for speed; a low limit (ulimit -n) costs that, not the files."""
+    for n in range(100):
+        (tmp_path / f"d{n}").mkdir()
+        (tmp_path / f"d{n}" / "file").write_bytes(b"%d" % n)
+    script = (
+        "import resource, sys\n"
+        "from pegasus_toolkit.transfer.backends.local.backend import Local\n"
+        "from pegasus_toolkit.transfer.interface import Control, Job, Requirement\n"
+        "import hashlib, pegasus_toolkit.integrity.digests\n"
+        "top = sys.argv[1]\n"
+        "def job(n): return Job(f'{top}/d{n}/file', f'{top}/o{n}/file', Requirement(), None)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (12, 12))\n"
+        "local = Local()\n"
+        "print([str(j.error) for j in local.copy(map(job, range(100)), local, Control('r')) if j.error])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+    assert [(tmp_path / f"o{n}" / "file").read_bytes() for n in range(100)] == [b"%d" % n for n in range(100)]
+
+
+def test_a_limit_that_is_too_low_is_told_as_that(tmp_path: Path) -> None:
+    """Not as a defect; nor is a thread that cannot be started."""
+    script = (
+        "import os, resource, threading\n"
+        "from pegasus_toolkit.transfer.errors import from_oserror, translate\n"
+        "resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))\n"
+        "os.getuid() or os.setuid(65534)\n"
+        "try:\n"
+        "    threading.Thread(target=print).start()\n"
+        "except RuntimeError as error:\n"
+        "    print(translate(error).kind, translate(error))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("resource limit no thread can be started; ")

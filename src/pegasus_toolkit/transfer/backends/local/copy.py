@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.local.copy_bytes import clone, feeder, move, stream
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory
+from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ResourceLimit
 from pegasus_toolkit.transfer.interface import Control, Job
 from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier, mismatch
 from pegasus_toolkit.transfer.streams.disk import (
@@ -63,6 +63,11 @@ class Directories:
         if held is not None:
             os.close(held[0])
 
+    @property
+    def held(self) -> int:
+        """How many are open."""
+        return len(self._held)
+
     def close(self) -> None:
         """Forgets them all."""
         for path in list(self._held):
@@ -93,6 +98,15 @@ class Copier:
 
     def copy(self, job: Job[None]) -> None:
         """Copies one file; sets the job's size and digest. Raises ``TransferError``."""
+        try:
+            self._copy(job)
+        except ResourceLimit:
+            if not (self._from.held or self._to.held):
+                raise
+            self.close()  # the directories that are held open are a nicety
+            self._copy(job)
+
+    def _copy(self, job: Job[None]) -> None:
         try:
             fd, info = self._open(job.path)
         except (OSError, ValueError) as error:
