@@ -119,7 +119,7 @@ def test_a_specification_that_cannot_be_read(tmp_path: Path, name: str) -> None:
         (["--report", ""], "argument --report: needs the name of a file"),
         (["--debug", "--quiet"], "not allowed with argument"),
         (["--max", "3"], "unrecognized arguments: --max"),
-        (["spec.json"], "unrecognized arguments: spec.json"),
+        (["spec.json"], "A specification is named by -f"),
         (["--dry-run", "--failed", "x"], "--failed and --manifest make no sense"),
         (["--manifest", "x", "--digest", "none"], "--manifest needs digests"),
         (["--report", "x", "--journal", "x"], "a name of its own"),

@@ -42,6 +42,11 @@ a specification that runs as it stands:
   All mkdirs come first, then all transfers, then all removes. Several "src_urls" are tried one
   after the other, the highest "priority" first.
 
+without a specification, any pair of the protocols:
+  pegasus-transfer results.tar s3://bucket/2026/
+  pegasus-transfer data/ davs://server/archive/data/       what is in data/; without that slash: data itself
+  pegasus-transfer 'sftp://host/runs/*.h5' scratch/        a wildcard in the last part, here or there
+
 recipes:
   see what would be done          pegasus-transfer -f spec.json --dry-run
   see whether it can be done      pegasus-transfer -f spec.json --check
@@ -81,6 +86,8 @@ class Arguments(NamedTuple):
     """The command line and what the environment adds to it; checked."""
 
     file: str  # "-" for standard input
+    sources: tuple[str, ...]  # in place of a specification
+    destination: str
     attempts: int
     threads: int
     symlink: bool
@@ -114,9 +121,15 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     parser = _parser()
     got = parser.parse_args(argv)
     _check(parser, got)
-    got.file = got.named or got.file
+    sharded = got.submit or got.shards
+    if not sharded and got.named:
+        *sources, destination = got.named
+    else:
+        sources, destination = [], ""
     return Arguments(
-        file=got.file,
+        file=got.named[0] if sharded and got.named else got.file,
+        sources=tuple(sources),
+        destination=destination,
         attempts=got.max_attempts,
         threads=got.threads or _from_environment(parser, environ),
         symlink=got.symlink,
@@ -143,10 +156,13 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
 
 def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
     """Ends it for options that do not go together."""
-    if got.named and not (got.submit or got.shards):
-        parser.error(f"unrecognized arguments: {got.named}; a specification is named by -f")
+    sharded = got.submit or got.shards
+    if len(got.named) == 1 and not sharded:
+        parser.error(f"{got.named[0]}: and where to? A specification is named by -f")
+    if len(got.named) > 1 and sharded:
+        parser.error("--submit and --shards take one specification")
     if got.named and got.file != "-":
-        parser.error("the specification is named twice")
+        parser.error("-f FILE, or what is to be moved and where to: not both")
     if (got.dry_run or got.check) and (got.failed or got.manifest):
         parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
     if got.dry_run and got.check:
@@ -154,7 +170,7 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
     if got.manifest and got.digest == "none":
         parser.error("--manifest needs digests: leave out --digest none")
     written = [path for path in (got.report, got.failed, got.manifest, got.journal, got.log_file) if path]
-    if len(set(written)) < len(written) or (got.named or got.file) in written:
+    if len(set(written)) < len(written) or not {*got.named, got.file}.isdisjoint(written):
         parser.error("each file that is written needs a name of its own")
 
 
@@ -185,14 +201,14 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pegasus-transfer",
-        usage="%(prog)s [-f FILE] [options]",
+        usage="%(prog)s [-f FILE] [options]\n       %(prog)s [options] SOURCE... DESTINATION",
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=_formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("named", nargs="?", type=_path, metavar="FILE", help=argparse.SUPPRESS)
+    add("named", nargs="*", type=_path, metavar="SOURCE... DESTINATION", help=argparse.SUPPRESS)
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
     add(
         "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",

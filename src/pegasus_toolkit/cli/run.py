@@ -37,7 +37,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
         settings = _settings(arguments, environ)
         console.mask = settings.credentials.mask
         early = stack.enter_context(Preconnect(settings))
-        operations = _load(arguments, environ, console, early)
+        operations = _load(arguments, settings, console, early)
         if arguments.check:
             from pegasus_toolkit.cli.check import check_all
 
@@ -77,13 +77,16 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     return summary, outputs.finish(summary, spec.encode)
 
 
-def _load(
-    arguments: Arguments, environ: Mapping[str, str], console: Console, early: Preconnect
-) -> Specification:
+def _load(arguments: Arguments, settings: Settings, console: Console, early: Preconnect) -> Specification:
+    environ = settings.environ
     # What is opened early knows no journal, which is not opened for a wrong specification.
     begin = None if arguments.check or arguments.dry_run or arguments.journal else early.begin
     try:
-        if arguments.file != "-":
+        if arguments.sources:
+            from pegasus_toolkit.cli import plain
+
+            operations = spec.load(plain.specification(arguments, settings), environ)
+        elif arguments.file != "-":
             console.info(f"Reading transfer specification from {arguments.file}")
             operations = spec.load(arguments.file, environ, begin)
         elif sys.stdin is None:
