@@ -9,7 +9,7 @@ import pytest
 
 from pegasus_toolkit.monitor.hints import Cause, hints
 from tests.local_world import World
-from tests.monitor_world import asked, command, run, told
+from tests.monitor_world import asked, command, recorded, run, told
 from tests.worker_world import plan
 from tests.workflows.shapes import make
 
@@ -171,3 +171,15 @@ def test_what_to_try(cause: dict[str, object], said: str) -> None:
 def test_what_ran_too_long_was_not_short_of_memory() -> None:
     cause = CAUSE._replace(kind="walltime", status=-9, memory=2**20)
     assert [hint for hint in hints(cause) if "memory" in hint] == []
+
+
+def test_options_as_pegasus_has_them(tmp_path: Path) -> None:
+    recorded("held", tmp_path)
+    whole = command("analyzer", tmp_path).stdout
+    done = command("analyzer", "-f", "-s", "-m", "-t", "--top-dir", "x", "-q", tmp_path)
+    assert done.returncode == 0 and done.stdout.splitlines()[:8] == whole.splitlines()[:8]
+    assert done.stderr.splitlines() == [
+        f"pegasus-analyzer: {flag} changes nothing here" for flag in ("-f", "-s", "-m", "-t", "--top-dir")
+    ]
+    summary = command("analyzer", "-S", tmp_path).stdout
+    assert "# jobs failed" in summary and "====" not in summary and "====" in whole

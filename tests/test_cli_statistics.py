@@ -161,3 +161,16 @@ def test_a_run_that_was_killed_ends_with_the_last_that_is_known_of_it(tmp_path: 
     log = tmp_path / "w.dag.dagman.out"
     log.write_text(log.read_text().replace("PID = 30879", "PID = 4194305"))  # Linux has no such process
     assert told("statistics", tmp_path)["wall"] == 5.0  # from 13:50:31 until a job ended at 13:50:36
+
+
+def test_several_runs_by_directory_and_by_id(flaky: Path, tmp_path: Path) -> None:
+    one = told("statistics", flaky)
+    both = told("statistics", flaky, flaky)
+    assert both["tasks"]["total"] == 2 * one["tasks"]["total"] and both["wall"] == 2 * one["wall"]
+    shutil.copytree(flaky, tmp_path / "runs" / "mine")
+    id = json.loads((flaky / "plan.json").read_text())["run"]
+    done = command("statistics", "-u", "-m", "-p", "--json", id, cwd=tmp_path)
+    assert json.loads(done.stdout)["tasks"] == one["tasks"]
+    assert "-m changes nothing here" in done.stderr
+    done = command("statistics", "-u", "nobody", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "") and "has the id nobody" in done.stderr

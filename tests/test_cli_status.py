@@ -88,7 +88,7 @@ def test_here_is_where_it_looks(tmp_path: Path) -> None:
 
 def test_jobs_with_why_they_are_held(tmp_path: Path) -> None:
     alive(recorded("held", tmp_path))
-    lines = command("status", "-j", tmp_path).stdout.splitlines()
+    lines = command("status", "--jobs", tmp_path).stdout.splitlines()
     assert re.fullmatch(r" +38 Held +(\d+\+)?\d\d:\d\d:\d\d   1 h", lines[-2])
     assert "held: Transfer input files failure" in lines[-1]
 
@@ -200,3 +200,12 @@ def test_where_it_cannot_write_it_says_so_only_if_asked(tmp_path: Path) -> None:
     quiet, verbose = command("status", tmp_path), command("status", "-v", tmp_path)
     assert quiet.stdout == verbose.stdout and "100.0 Success" in quiet.stdout
     assert quiet.stderr == "" and "a copy in memory is used" in verbose.stderr
+
+
+def test_options_as_pegasus_has_them(tree: Path) -> None:
+    lines = command("status", "-l", "-D", "-L", "-Q", "--noqueue", tree).stdout.splitlines()
+    assert lines[0] == HEAD and any(f"{tree}/one/deep" in line for line in lines)
+    assert any(line.startswith("UNRDY waits for other nodes") for line in lines)
+    known = json.loads(command("status", "-j", tree).stdout)
+    assert known["dags"].keys() >= {"root", "one", "one/deep"}
+    assert known["totals"] == told("status", tree)["totals"]

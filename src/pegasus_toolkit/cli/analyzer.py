@@ -41,7 +41,16 @@ def _parser() -> argparse.ArgumentParser:
     add("-r", "--recurse", action="store_true", help="also what failed in sub-workflows")
     add("-T", "--traverse-all", action="store_true", help="the same as -r")
     add("-j", "--json", action="store_true", help="as JSON")
+    add("-S", "--summary", action="store_true", help="the counts of jobs alone")
     add("--exit-code", action="store_true", help="exit with 2 if something failed or is held")
+    # What is told is taken from the run's own files, always up to date.
+    watching.without_meaning(
+        made,
+        "-f|--files",
+        "-s|--strict",
+        "-m|-t|--monitord",
+        values=("-c|--conf", "-o|--output-dir", "-p|--print", "--top-dir", "--type"),
+    )
     return made
 
 
@@ -102,7 +111,7 @@ def _text(
         count = getattr(counts, word)
         share = 100 * count / counts.total if counts.total else 0.0
         yield f" # jobs {word:<11}: {count:7} ({share:.2f}%)"
-    for one in found:
+    for one in () if options.summary else found:
         yield ""
         yield visible(f" {one.node} ".center(_WIDTH, "="))
         yield ""

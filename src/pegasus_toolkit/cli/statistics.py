@@ -50,8 +50,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    made = watching.parser(_NAME, DESCRIPTION, EPILOG)
+    made = watching.parser(_NAME, DESCRIPTION, EPILOG, several=True)
     add = made.add_argument
+    add("-u", "--isuuid", action="store_true", help="runs are named by their ids, and looked for below here")
+    watching.without_meaning(
+        made,
+        "-m|--multiple-wf",
+        "-p|--ispmc",
+        "-i|--ignore-db-inconsistency",
+        "-q|--quiet",
+        values=("-c|--conf",),
+    )
     add(
         "-s",
         "--statistics-level",
@@ -86,18 +95,19 @@ class _Found(NamedTuple):
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace) -> Iterator[_Found]:
     from pegasus_toolkit.monitor.database import opened
-    from pegasus_toolkit.monitor.locate import find
+    from pegasus_toolkit.monitor.locate import by_id, find
     from pegasus_toolkit.monitor.statistics import summary
     from pegasus_toolkit.monitor.tree import walk
 
     note = watching.noting(_NAME, options.verbose)
     found, now = _Found([], [], []), time.time()
     with contextlib.ExitStack() as stack:
-        for branch, _ in walk(find(options.submitdir), note=note):
-            connection = stack.enter_context(opened(branch.run, records=True, note=note))
-            found.branches.append(branch)
-            found.connections.append(connection)
-            found.summaries.append(summary(connection, branch.run, now))
+        for directory in by_id(options.submitdirs) if options.isuuid else options.submitdirs:
+            for branch, _ in walk(find(directory), note=note):
+                connection = stack.enter_context(opened(branch.run, records=True, note=note))
+                found.branches.append(branch)
+                found.connections.append(connection)
+                found.summaries.append(summary(connection, branch.run, now))
         yield found
 
 
@@ -122,7 +132,8 @@ def _whole(found: _Found) -> Summary:
     whole = found.summaries[0]
     for one in found.summaries[1:]:
         whole = whole.plus(one)
-    return whole
+    roots = zip(found.branches, found.summaries, strict=True)
+    return whole._replace(wall=sum(one.wall for branch, one in roots if not branch.path))
 
 
 def _tables(level: str, found: _Found, options: argparse.Namespace) -> Iterator[Table]:
@@ -131,7 +142,8 @@ def _tables(level: str, found: _Found, options: argparse.Namespace) -> Iterator[
     names = ["/".join(branch.path) or branch.run.name for branch in found.branches]
     match level:
         case "summary":
-            yield statistics.counted(_whole(found), names[0])
+            runs = [name for name, branch in zip(names, found.branches, strict=True) if not branch.path]
+            yield statistics.counted(_whole(found), ", ".join(runs))
         case "wf":
             for name, one in zip(names, found.summaries, strict=True):
                 yield statistics.counted(one, name)

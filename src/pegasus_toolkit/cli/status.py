@@ -26,6 +26,11 @@ exit codes: 0 told, whatever the state; 2 there is no run there."""
 _NAME = "pegasus-status"
 _HEADS = ("UNRDY", "READY", "PRE", "IN_Q", "POST", "DONE", "FAIL")
 _KEYS = ("unready", "ready", "pre", "queued", "post", "succeeded", "failed")
+_LEGEND = (
+    "UNRDY waits for other nodes     READY could be submitted, or waits for another try",
+    "PRE   its PRE script runs       IN_Q  idle, running or held",
+    "POST  its POST script runs      DONE  succeeded    FAIL  failed for good",
+)
 _QUEUED = {"pre": "Pre", "idle": "Idle", "running": "Run", "held": "Held", "post": "Post"}
 _OVER = ("Success", "Failure")
 
@@ -44,7 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     made = watching.parser(_NAME, DESCRIPTION, EPILOG)
     add = made.add_argument
     add("-l", "--long", action="store_true", help="a line for each sub-workflow")
-    add("-j", "--jobs", action="store_true", help="also the jobs that are in the queue, running or held")
+    add("-L", "--legend", action="store_true", help="say what the columns mean")
+    add("-D", "--dirs", action="store_true", help="with -l: name submit directories in place of DAGs")
+    add("--jobs", action="store_true", help="also the jobs that are in the queue, running or held")
+    add("-Q", "--noqueue", action="store_true", help="nothing to do: no queue is asked")
+    add("-d", "--debug", action="store_true", help="the same as -v")
     add(
         "-w",
         "--watch",
@@ -54,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SEC",
         help="again every SEC seconds (default: 5), until it is over or Ctrl-C",
     )
-    add("--json", "--jsonrv", action="store_true", help="as JSON, in the form of Pegasus' Python API")
+    add("-j", "--json", "--jsonrv", action="store_true", help="as JSON, in the form of Pegasus' Python API")
     return made
 
 
@@ -77,7 +86,7 @@ def _found(options: argparse.Namespace, run: Run, jobs: bool) -> list[_Found]:
     from pegasus_toolkit.monitor import status
     from pegasus_toolkit.monitor.tree import walk
 
-    note = watching.noting(_NAME, options.verbose)
+    note = watching.noting(_NAME, options.verbose or options.debug)
     return [
         _Found(branch, status.status(connection, branch.run), status.jobs(connection) if jobs else [])
         for branch, connection in walk(run, note=note)
@@ -143,7 +152,8 @@ def _text(options: argparse.Namespace, found: list[_Found]) -> Iterator[str]:
     name = f"*{root.branch.run.name}"
     if options.long and len(found) > 1:
         for one, tree in zip(found, _trees([one.branch.path for one in found]), strict=True):
-            label = f"{tree}{one.branch.run.name}" if one.branch.path else name
+            run = one.branch.run
+            label = f"{tree}{run.directory if options.dirs else run.name}" if one.branch.path else name
             yield row(one.status.counts, one.status.state, label)
         yield row(total, "", f"all {len(found)} together")
     else:
@@ -152,6 +162,8 @@ def _text(options: argparse.Namespace, found: list[_Found]) -> Iterator[str]:
     for one in found:
         if one.status.note and (options.long or not one.branch.path):
             yield f"{one.branch.run.name}: {one.status.note}"
+    if options.legend:
+        yield from ("", *_LEGEND)
     if options.jobs:
         yield from _jobs(found)
 

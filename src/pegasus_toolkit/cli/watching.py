@@ -5,27 +5,45 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pegasus_toolkit import __version__
 
 NO_RUN = 2
 
 
-def parser(name: str, description: str, epilog: str) -> argparse.ArgumentParser:
-    """With what all of them take: the submit directory, ``-v``, ``-V``."""
+def parser(name: str, description: str, epilog: str, several: bool = False) -> argparse.ArgumentParser:
+    """With what all of them take: the submit directory, ``-v``, ``-V``; ``several``: of those directories."""
     made = argparse.ArgumentParser(
         prog=name,
         description=description,
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    made.add_argument(
-        "submitdir", nargs="?", default=".", help="the submit directory, or a .dag file (default: here)"
-    )
+    help = f"the submit director{'ies' if several else 'y'}, or .dag file{'s' * several} (default: here)"
+    if several:
+        made.add_argument("submitdirs", nargs="*", default=["."], metavar="SUBMITDIR", help=help)
+    else:
+        made.add_argument("submitdir", nargs="?", default=".", help=help)
     made.add_argument("-v", "--verbose", action="count", default=0, help="say more, of the database too")
     made.add_argument("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     return made
+
+
+def without_meaning(made: argparse.ArgumentParser, *flags: str, values: Sequence[str] = ()) -> None:
+    """Options of upstream's command that change nothing here; ``values``: those that take one."""
+    for flag in flags:
+        made.add_argument(*flag.split("|"), action=_Noted, nargs=0)
+    for flag in values:
+        made.add_argument(*flag.split("|"), action=_Noted)
+
+
+class _Noted(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, nargs: int | None = None) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=nargs, help=argparse.SUPPRESS)
+
+    def __call__(self, parser: argparse.ArgumentParser, *more: object) -> None:
+        print(f"{parser.prog}: {more[-1]} changes nothing here", file=sys.stderr)
 
 
 def parsed(made: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace | int:

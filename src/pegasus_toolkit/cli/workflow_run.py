@@ -173,10 +173,10 @@ def _parser() -> argparse.ArgumentParser:
     # For the end of a DAGMan that nobody waits for, and the job that goes on after it.
     add("--later", type=_positive, default=0, help=argparse.SUPPRESS)
     add("--after", type=_positive, default=0, help=argparse.SUPPRESS)
-    add("--json", action="store_true", help="tell of the run as a JSON object")
+    add("-j", "--json", action="store_true", help="tell of the run as a JSON object")
     add("--grid", action="store_true", help=argparse.SUPPRESS)  # Pegasus' API may say it; nothing to do
     add("-v", "--verbose", action="count", default=0, help="tell more")
-    add("-q", "--quiet", action="store_true", help="tell of warnings and errors alone")
+    add("-q", "--quiet", action="store_true", help="print only warnings and errors")
     add("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     return parser
 

@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 DATABASE = "run.db"
+_ID = re.compile(r'^\W*wf_uuid"?:\s*"?([\w-]+)', re.M)
 
 
 class NotARun(Exception):
@@ -73,6 +77,22 @@ def find(path: str) -> Run:
     if several:
         raise NotARun(f"{path}: there are several DAGs, name one of them: {', '.join(several)}")
     raise NotARun(f"{path}: not a submit directory: there is no .dag file in it")
+
+
+def by_id(ids: Sequence[str], below: str = ".") -> list[str]:
+    """The submit directories ``below`` that runs of these ids have. Raises :class:`NotARun`."""
+    known: dict[str, str] = {}
+    for at, directories, names in os.walk(below):
+        if "braindump.yml" in names:
+            directories[:] = [
+                name for name in directories if name not in ("jobs", "submit", "records", "logs")
+            ]
+            with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{at}/braindump.yml") as stream:
+                if found := _ID.search(stream.read()):
+                    known.setdefault(found[1], at)
+    if missing := [id for id in ids if id not in known]:
+        raise NotARun(f"no run below {os.path.abspath(below)} has the id {missing[0]}")
+    return [known[id] for id in ids]
 
 
 def _own(directory: str) -> str:
