@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import ipaddress
+import ssl
+import threading
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -49,7 +53,7 @@ def test_a_signed_url_that_expired_is_told_so(odd: Callable[..., Odd], world: Wo
 def certificate(path: Path, days: int) -> Path:
     """One that ended, or will end, so many days from now; with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "me")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
     end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=days)
     made = (
         x509.CertificateBuilder()
@@ -59,6 +63,9 @@ def certificate(path: Path, days: int) -> Path:
         .serial_number(1)
         .not_valid_before(end - datetime.timedelta(days=90))
         .not_valid_after(end)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+        )
         .sign(key, hashes.SHA256())
     )
     form = serialization.Encoding.PEM
@@ -82,3 +89,32 @@ def test_a_client_certificate_that_expired_is_told_with_its_date(tmp_path: Path)
         ended = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 3 * 86400))
         with pytest.raises(CredentialError, match=rf"section \[https://h\].*expired at {ended}"):
             known.http("https", "h")
+
+
+class Silent(BaseHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("days", [30, -3])
+def test_a_server_whose_certificate_expired_is_told_with_its_date(
+    tmp_path: Path, world: World, days: int
+) -> None:
+    pem = certificate(tmp_path / "server.pem", days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Silent) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]  a client that hangs up is no news
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        authority = f"127.0.0.1:{server.server_address[1]}"
+        backend = world.open(authority, scheme="https", section=f"ca_file = {pem}")
+        error = failure(backend, "/f")
+        server.shutdown()
+    if days > 0:
+        assert "expired" not in str(error)
+        return
+    ended = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 3 * 86400))
+    assert isinstance(error, Denied)
+    assert f"certificate not accepted: it expired at {ended}" in str(error)
+    assert "renew" in str(error)

@@ -125,14 +125,22 @@ def _hint(status: int, url: str, host: str, section: str | None) -> str:
 
 
 def of_curl(
-    code: int, text: str, url: str, host: str, *, connected: bool, own: bool, section: str = ""
+    code: int,
+    text: str,
+    url: str,
+    host: str,
+    *,
+    connected: bool,
+    own: bool,
+    section: str = "",
+    ended: float | None = None,
 ) -> TransferError:
     """The error for libcurl's ``code``; ``text`` is its own explanation.
 
     ``connected``: whether a request could be sent at all (tells an end that is silent from one that
     is not there). ``own``: whether ``host`` is the endpoint's; what cannot be reached is otherwise
     only where one file was redirected to, and says nothing about the others. ``section``: the one of the
-    credentials file that counts there.
+    credentials file that counts there; ``ended``: when the server's certificate did (epoch), if that is it.
     """
     unreachable = Unreachable if own else ServerFault
     explained = redact.message(text) or f"libcurl error {code}"
@@ -141,6 +149,9 @@ def of_curl(
         return kind("no answer for too long" if connected else "no connection in time", url=url, host=host)
     if code in _CERTIFICATE:
         hint = f"to trust its certificate authority, name its file as ca_file in section [{section or host}]"
+        if ended is not None:
+            explained = f"it expired at {moment(ended)}"
+            hint = "whoever runs the server has to renew it"
         return Denied(f"certificate not accepted: {explained}", url=url, host=host, hint=hint)
     if code in _UNREACHABLE:
         return unreachable(explained, url=url, host=host)

@@ -17,6 +17,7 @@ from pegasus_toolkit.transfer.interface import Data
 HOPS = 10  # redirects that are followed, at most
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 DROPPED = 64 << 10  # bytes of an error's page that are read, to keep the connection
+EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 
 
 class Exchange:
@@ -110,9 +111,7 @@ class Exchange:
         if code:
             if self.proxy:  # not known whose fault it was: the next attempt goes straight to the source
                 self.session.proxies.bad.add(self.proxy)
-            connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
-            counts = self.session.access.section or self.session.host  # also for where it redirects
-            raise errors.of_curl(code, text, self.shown(), host, connected=connected, own=own, section=counts)
+            raise self._broken(handle, code, text, host, own)
         assert self.head is not None
         if self.shunned and status < 500:  # it was not the server's fault
             self.session.proxies.bad.add(self.shunned)
@@ -127,6 +126,17 @@ class Exchange:
         if not 200 <= status < 300:
             raise self.session.refusal(self, own)
         return True
+
+    def _broken(self, handle: Any, code: int, text: str, host: str, own: bool) -> TransferError:
+        """What libcurl says, and what it does not say: when a certificate ended."""
+        end = None
+        if not self.proxy and handle.getinfo(pycurl.SSL_VERIFYRESULT) == EXPIRED:
+            end = self.session.ended(self.target)
+        connected = handle.getinfo(pycurl.PRETRANSFER_TIME) > 0
+        counts = self.session.access.section or self.session.host  # also for where it redirects
+        return errors.of_curl(
+            code, text, self.shown(), host, connected=connected, own=own, section=counts, ended=end
+        )
 
     def _may_digest(self, head: Head) -> bool:
         """Whether the server that refused the password wants it by Digest, which was not tried yet."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pycurl
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.credentials.x509 import dates
 from pegasus_toolkit.transfer.clients.curl import errors, urls
 from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
 from pegasus_toolkit.transfer.clients.curl.urls import Origin
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
     from pegasus_toolkit.transfer.clients.curl.headers import Head
 
+ASK = 5.0  # seconds
 RECEIVE = 1 << 20  # bytes that libcurl reads at once; its own 16 KiB cost a fifth more processor time
 SEND = 512 << 10  # bytes that libcurl sends at once; 64 KiB, its own, cost a sixth more
 
@@ -58,6 +60,22 @@ class Session:
         self.settings = settings
         self.proxies = Proxies(settings.environ)
         self.digest = access.user is not None and not access.plain_password  # authentication by Digest
+        self._ended: dict[Origin, float | None] = {}
+
+    def ended(self, server: Origin) -> float | None:
+        """When the certificate of a server ended that libcurl found to be over; ``None``: not known.
+
+        libcurl does not tell, so the server is asked for its certificate again, once.
+        """
+        if server not in self._ended:
+            import ssl  # nobody else here needs it
+
+            try:
+                pem = ssl.get_server_certificate((server.host, server.port), timeout=ASK)
+            except (OSError, ValueError):
+                pem = ""
+            self._ended[server] = min((end for _, end in dates(pem.encode())), default=None)
+        return self._ended[server]
 
     def url(self, path: str) -> str:
         """The URL of a path, which is raw as in the specification."""
