@@ -17,6 +17,7 @@ import yaml
 from tests.command import PROGRAM, entry, environment, lines, run, write
 from tests.command_spec import copied
 from tests.material import sha256
+from tests.servers.ftp import FtpServer
 
 # -- outputs that are no regular files ---------------------------------------------------------------
 
@@ -307,3 +308,19 @@ def test_the_log_file_gets_every_line(tmp_path: Path, spec: Path) -> None:
     assert "the log '/dev/full' is incomplete" in loud.stderr
     refused = run("-f", spec, "--log-file", tmp_path, cwd=tmp_path)
     assert refused.returncode == 2
+
+
+def test_the_manifest_of_an_upload(tmp_path: Path, ftp_plain: FtpServer) -> None:
+    """By the names that the files have here, made from the stream."""
+    (tmp_path / "t" / "d").mkdir(parents=True)
+    for name in ("a", "d/b c", "d/%20"):
+        (tmp_path / "t" / name).write_text(name)
+    to = f"ftp://{ftp_plain.authority}/manifest-{tmp_path.name}"
+    spec = write(tmp_path / "s", [entry(tmp_path / "t", to)])
+    done = run("-f", spec, "--manifest", "SUMS", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    check = subprocess.run(
+        ["sha256sum", "--strict", "-c", "SUMS"], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert check.returncode == 0
+    assert check.stdout.count(b": OK\n") == 3

@@ -252,7 +252,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
     add("--failed", type=path, metavar="FILE",
         help="write a specification of what is left to do; [] if nothing is")  # fmt: skip
     add("--manifest", type=path, metavar="FILE",
-        help="digests of all files moved to this machine, as sha256sum writes them")  # fmt: skip
+        help="write digests of all files moved to or from this machine, as sha256sum does")  # fmt: skip
     add("--log-file", type=path, metavar="FILE",
         help="append the log to FILE, too, with all that -q leaves out")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",

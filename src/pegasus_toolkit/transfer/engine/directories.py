@@ -19,6 +19,7 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Backend, Entry, Job
 from pegasus_toolkit.transfer.model import Checksum, Location, Mkdir, Operation, Transfer
+from pegasus_toolkit.transfer.units import plural
 
 
 def list_trees(worker: Worker) -> None:
@@ -69,7 +70,7 @@ def members(
     assert isinstance(operation, Transfer) and task.source is not None
     expected = read_manifest(operation.manifest)
     root = task.source.path.partition("?")[0].rstrip("/") + "/"
-    found = 0
+    missing = set(expected)
     for entry in backend.list(root):
         source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
         try:
@@ -82,13 +83,15 @@ def members(
         if entry.directory:
             yield Mkdir(id=operation.id, target=below(task.destination, name, quoted)), None
             continue
-        found += name in expected
+        missing.discard(name)
         if expected and name not in expected:
             parent.unlisted += 1
         target = below(task.destination, name, quoted)
         yield _member(operation, source, target, name, size=entry.size, expected=expected.get(name)), None
-    if found < len(expected):
-        raise Corrupted(f"{len(expected) - found} files of the manifest are not there", url=task.source.url)
+    if missing:
+        count = f"{len(missing)} {plural(len(missing), 'file')}"
+        text = f"{count} of the manifest not there, such as {min(missing)!r}"
+        raise Corrupted(text, url=task.source.url)
 
 
 def _member(

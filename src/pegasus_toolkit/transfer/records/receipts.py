@@ -98,10 +98,11 @@ class Receipts:
 
 
 class Manifest:
-    """Writes a line for each file moved to this machine.
+    """Writes a line for each file moved to this machine, or from it to a server.
 
-    Names below the manifest's own directory are relative to it, others absolute. ``without``:
-    files that have no digest (links, renamed files), and so no line.
+    A file that was uploaded is called as it is here, so that ``sha256sum -c`` finds it. Names below the
+    manifest's own directory are relative to it, others absolute. ``without``: files that have no digest
+    (links, renamed files), and so no line; nor has what went from one server to another.
     """
 
     def __init__(self, path: str, notes: Notes | None = None) -> None:
@@ -127,9 +128,9 @@ class Manifest:
         self.file.close()
 
     def _write(self, files: Sequence[Moved]) -> None:
-        local = [moved for moved in files if moved.destination.scheme in LOCAL]
-        self.without += sum(not moved.digest for moved in local)
-        text = b"".join([manifest.line(self._name(m.destination.path), m.digest) for m in local if m.digest])
+        local = [(place.path, moved.digest) for moved in files if (place := _here(moved)) is not None]
+        self.without += sum(not digest for _, digest in local)
+        text = b"".join([manifest.line(self._name(path), digest) for path, digest in local if digest])
         self.file.write(text)
 
     def _name(self, path: str) -> str:
@@ -139,6 +140,11 @@ class Manifest:
 
 if TYPE_CHECKING:
     _: tuple[type[Observer], type[Observer]] = (Receipts, Manifest)
+
+
+def _here(moved: Moved) -> Location | None:
+    """Which end of it is on this machine, the destination first."""
+    return next((end for end in (moved.destination, moved.source) if end.scheme in LOCAL), None)
 
 
 def _contradiction(one: Moved, other: Moved) -> str:
@@ -172,10 +178,10 @@ def _recalled(notes: Notes | None, operations: Sequence[Transfer]) -> Iterator[M
 
 def _local_side(moved: Moved) -> tuple[str, os.stat_result | None]:
     """The path on this machine and what stands there; the destination's URL where neither end is local."""
-    for end in (moved.destination, moved.source):
-        if end.scheme in LOCAL:
-            try:
-                return end.path, os.stat(end.path)  # noqa: PTH116
-            except (OSError, ValueError):
-                return end.path, None
-    return redact.url(moved.destination.url), None
+    end = _here(moved)
+    if end is None:
+        return redact.url(moved.destination.url), None
+    try:
+        return end.path, os.stat(end.path)  # noqa: PTH116
+    except (OSError, ValueError):
+        return end.path, None
