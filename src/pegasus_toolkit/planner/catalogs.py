@@ -164,7 +164,7 @@ def _filled(replica: Replica, lfn: str, match: re.Match[str]) -> Replica:
         return re.sub(r"\[\d+\]", lambda found: groups.get(found[0], found[0]), url)
 
     pfns = tuple(Pfn(pfn.site, fill(pfn.url), pfn.priority) for pfn in replica.pfns)
-    return Replica(lfn=lfn, pfns=pfns, file=replica.file, at=replica.at)
+    return Replica(lfn=lfn, pfns=pfns, metadata=replica.metadata, file=replica.file, at=replica.at)
 
 
 class Hook(NamedTuple):

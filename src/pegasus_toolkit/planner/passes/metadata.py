@@ -32,9 +32,11 @@ def metadata(plan: Plan) -> Metadata:
 def of_files(workflow: Workflow, catalogs: Catalogs) -> dict[str, Table]:
     """By LFN: what the workflow says of it goes before what a replica catalog does."""
     found: dict[str, Table] = {}
+    entries, patterns = catalogs.replicas.entries.values(), catalogs.replicas.patterns
+    told = any(one.metadata for one in entries) or any(one.metadata for _, one in patterns)
     for job in workflow.jobs:
         for use in (*job.uses, *job.checkpoints):
-            if use.link == "input" and use.lfn not in found:
+            if told and use.link == "input" and use.lfn not in found:
                 replica = catalogs.replicas.find(use.lfn)
                 if replica is not None and replica.metadata:
                     found[use.lfn] = replica.metadata

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn, Site
 from pegasus_toolkit.planner.model import Configuration, Settings
 from pegasus_toolkit.schemes import SCHEMES
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~/-]*")
 
 
 class Places:
@@ -71,6 +74,8 @@ def _submit_host(site: Site | None) -> bool:
 
 def join(base: str, name: str) -> str:
     """The URL of ``name`` below ``base``; its letters are quoted where they would mean something else."""
+    if _PLAIN.fullmatch(name):  # as nearly all are: quoting would leave it as it is
+        return f"{base.rstrip('/')}/{name}"
     known = SCHEMES.get(base.partition("://")[0].lower())
     return f"{base.rstrip('/')}/{quote(name) if known is not None and known.quoted else name}"
 
