@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -26,6 +27,7 @@ from pegasus_toolkit.engines.htcondor.schedd import Submission, text
 from pegasus_toolkit.planner.model import CONFIGURATIONS
 from tests.servers.nginx import PASSWORD, USER
 from tests.servers.webdav import Dav
+from tests.test_slurm import world as slurm_world
 from tests.worker_world import PLAN, WORKER, Submitted, plan
 from tests.workflows.shapes import KEG, SHAPES, World, diamond, found, make, pipeline
 
@@ -221,6 +223,26 @@ def test_the_bindings_do_what_the_commands_do(pool: Commands, tmp_path: Path) ->
     assert dagman.running(schedd, dag)[0].cluster == cluster
     assert dagman.dag_of(schedd, cluster) == dag
     assert dagman.wait(schedd, dag, Given(cluster, 0, ""), lambda: "") == Ended(0)
+
+
+@pytest.fixture
+def gahp(pool: Commands) -> None:
+    """Skips, visibly, unless the pool's batch gahp submits to a Slurm, which ``SLURM_CONF`` is of."""
+    sinfo = shutil.which("sinfo")
+    if sinfo is None or "SLURM_CONF" not in os.environ:
+        pytest.skip("no Slurm behind this pool: SLURM_CONF is not set, or there is no sinfo")
+    if subprocess.run([sinfo], capture_output=True, check=False).returncode:
+        pytest.skip("the Slurm behind this pool does not answer")
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_slurm_through_the_gahp(gahp: None, tmp_path: Path, configuration: str) -> None:
+    made = slurm_world(tmp_path, configuration, 3, runtime="600", memory="200", cores="2")
+    submitted = plan(made, sites="cluster")
+    code, said = ran(submitted)
+    assert code == 0, said
+    assert dict(found(made.outputs)) == made.expected
+    assert tries(submitted)["keg_one00001"] == 1
 
 
 API = """

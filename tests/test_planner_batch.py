@@ -122,6 +122,22 @@ def test_older_catalogs_ask_in_the_namespace_globus(tmp_path: Path) -> None:
     assert (told["batch_runtime"], told["MY.NodeNumber"], told["batch_project"]) == ("120", "16", "newer")
 
 
+@pytest.mark.parametrize(
+    ("asked", "seconds"), [({"runtime": "61"}, 120), ({"maxwalltime": "5"}, 300), ({}, None)]
+)
+def test_the_worker_ends_a_program_before_the_batch_system_does(
+    tmp_path: Path, asked: dict[str, str], seconds: int | None
+) -> None:
+    one = cluster("batch slurm", **asked)
+    dag = planned(world(tmp_path, JOBS, sites=(LOCAL, one)), "condorio", sites=("cluster",))
+    (node,) = named(dag, "keg")
+    assert node.tasks[0].walltime == seconds
+    # Elsewhere it says how long a job is expected to take, and no more.
+    pool = site("cluster", style="condor", runtime="61")
+    dag = planned(world(tmp_path, JOBS, sites=(LOCAL, pool)), "condorio", sites=("cluster",))
+    assert named(dag, "keg")[0].tasks[0].walltime is None
+
+
 def test_jobs_in_a_cluster_take_the_time_of_all(tmp_path: Path) -> None:
     jobs = [job(f"j{n}", ("in",), (f"out{n}!",)) for n in range(4)]
     one = cluster("batch slurm", runtime="60", **{"clusters.size": "4"})

@@ -83,16 +83,20 @@ def requests(profiles: Profiles) -> Iterator[tuple[str, str]]:
     for key in ("queue", "project"):
         if pegasus.get(key):
             yield f"batch_{key}", pegasus[key]
-    if seconds := walltime(pegasus):
-        yield "batch_runtime", str(-(-seconds // 60) * 60)  # the gahp counts in whole minutes, rounded down
+    if seconds := limit(profiles):
+        yield "batch_runtime", str(seconds)
     yield from _processes(pegasus)
     if arguments := " ".join(pegasus.get("glite.arguments", "").splitlines()):
         yield "batch_extra_submit_args", arguments.replace("$", "$(DOLLAR)")
 
 
-def walltime(pegasus: Mapping[str, str]) -> int:
-    """Seconds: ``maxwalltime`` (minutes), else ``runtime`` (seconds); 0 where neither is told."""
-    return 60 * number({"pegasus": pegasus}, "maxwalltime") or number({"pegasus": pegasus}, "runtime")
+def limit(profiles: Profiles) -> int:
+    """Seconds: ``maxwalltime`` (minutes), else ``runtime`` (seconds); 0 where neither is told.
+
+    Up to a whole minute, as the gahp counts in those, rounded down.
+    """
+    told = {"pegasus": {**_globus(profiles), **profiles.get("pegasus", {})}}
+    return 60 * (number(told, "maxwalltime") or -(-number(told, "runtime") // 60))
 
 
 def _processes(pegasus: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from pegasus_toolkit.planner.catalogs import Hook, Profiles
 from pegasus_toolkit.planner.model import ContainerUse, Input, Job, Node, Output, Problem, Task
+from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.credentials import VARIABLES
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import Plan, SiteChoice, number
@@ -27,6 +28,7 @@ class Builder:
         self.problems: list[Problem] = []
         self._plan = plan
         self._places = Places(plan.catalogs, plan.settings)
+        self._batches = {name for name, site in plan.catalogs.sites.items() if batch.batch_of(site)}
         self._consumers: dict[str, set[str]] = {}
         for job in plan.jobs:
             for use in job.uses:
@@ -98,7 +100,7 @@ class Builder:
             container=self._container(chosen),
             inputs=tuple(dict.fromkeys((*(use.lfn for use in job.inputs), *chosen.staged))) or (),
             outputs=tuple(use.lfn for use in job.outputs) or (),
-            walltime=number(chosen.profiles, "maxwalltime") * 60 or None,
+            walltime=self._walltime(chosen),
             checkpoint=self._checkpoint(job),
             setup=chosen.setup,
             failure=pegasus.get("exitcode.failuremsg", ""),
@@ -113,6 +115,12 @@ class Builder:
             message = f"checkpoint.time ({minutes} min) leaves nothing of maxwalltime ({most} min)"
             self.problems.append(self._plan.problem(job, message, "profiles", "pegasus", "checkpoint.time"))
         return minutes * 60 or None
+
+    def _walltime(self, chosen: SiteChoice) -> int | None:
+        """Seconds after which the worker ends the program, and says so: before a batch system does."""
+        if chosen.site not in self._batches:
+            return number(chosen.profiles, "maxwalltime") * 60 or None
+        return batch.limit(chosen.profiles) or None
 
     def _container(self, chosen: SiteChoice) -> ContainerUse | None:
         name = chosen.program.container if chosen.program else ""
