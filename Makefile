@@ -3,6 +3,7 @@
 #   make demo         installs the package, moves real files between disk, web and S3, runs a small workflow
 #   make test         installs servers and tools where missing, checks the code, passes every test
 #   make lint         only the checks of the code
+#   make simulate     the engine above simulated servers: tens of thousands of seeds, then rules switched off
 #   make bench        our command beside cp, rclone, s5cmd, curl and pegasus-wms (20 minutes, quiet machine)
 #   make bench-quick  the same with small files (two minutes); writes nothing into benchmarks/
 #   make clean        removes what these made
@@ -32,7 +33,9 @@ SERVERS := openssl=openssl nginx=nginx-light apache2=apache2-bin \
   globus-url-copy=globus-gass-copy-progs gfal-copy=gfal2-util-scripts gfal-copy=python3-gfal2 \
   sbatch=slurm-wlm munged=munge gfal-copy=gfal2-plugin-srm gfal-copy=gfal2-plugin-gridftp gfal-copy=gfal2-plugin-file
 
-.PHONY: demo test lint pytest servers bench bench-quick bench-tools clean
+SEEDS ?= 20000
+
+.PHONY: demo test lint pytest simulate servers bench bench-quick bench-tools clean
 
 demo: $(VENV)/.for-demo
 	$(BIN)/python -m examples.demo
@@ -48,6 +51,11 @@ lint: $(VENV)/.for-test
 
 pytest: $(VENV)/.for-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/run_tests.py --durations=10 $(PYTEST_ARGS)
+
+# Replay a seed that fails: python -m tests.simulation SEED
+simulate: $(VENV)/.for-test
+	$(BIN)/python -m tests.simulation 0 $(SEEDS)
+	$(BIN)/python -m tests.simulation.mutants
 
 servers:
 	.ci/need $(SERVERS)

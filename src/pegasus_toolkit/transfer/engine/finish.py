@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.errors import Corrupted, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Inspects, Job, Sink, Source
 from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
@@ -45,26 +47,27 @@ def finish_put(worker: Worker, job: Job[Source]) -> None:
 def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
     """Asks the server for its own digest of what it stored, else reads it back.
 
-    What turns out wrong is removed. Raises ``Corrupted``. Needs a connection of its own, since the
-    batch is still under way on the other.
+    What turns out wrong, or cannot be proven, is removed. Raises ``Corrupted``. Needs a connection of
+    its own, since the batch is still under way on the other.
     """
     backend = worker.lend(endpoint, 1)
     digest, algorithm = job.digest, job.required.algorithm
     found = ""
-    if isinstance(backend, Inspects):
-        entry = backend.inspect(job.path, algorithm)
-        if entry.digest is not None and entry.digest[0] == algorithm:
-            found = entry.digest[1]
-    job.stored += ("digest" if found else "read back",)
     try:
+        if isinstance(backend, Inspects):
+            entry = backend.inspect(job.path, algorithm)
+            if entry.digest is not None and entry.digest[0] == algorithm:
+                found = entry.digest[1]
+        job.stored += ("digest" if found else "read back",)
         if not found:
             found = read_back(backend, worker, job)
         if found != digest:
             raise mismatch(job.path, f"{algorithm} of what the server stored", digest, found)
-    except Corrupted as error:
+    except TransferError as error:
         error.side = "destination"
-        for _ in backend.remove([job.path]):
-            pass
+        with suppress(TransferError, OSError):
+            for _ in backend.remove([job.path]):
+                pass
         raise
     job.proven = True
 

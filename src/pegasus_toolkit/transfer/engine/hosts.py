@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.errors import Throttled, TransferError, Unreachabl
 
 GROWTH = 10.0  # times the first delay: how long a limit that was found is kept before one more is tried ...
 GROWTH_AT_MOST = 320.0  # ... twice as long after each refusal, up to this
+LENT = 4  # so many times the limit, at most, when slots of silent workers are lent to others
 LONG = 10.0  # times the first delay: for so long a pause nobody waits who can go elsewhere
 
 # "borne": no attempt of the file is used up; "counts": it is; "away": none of those that wait need try.
@@ -27,9 +28,11 @@ class Host:
     Call under the scheduler's lock, but for ``paused`` and ``succeeded``.
     """
 
-    def __init__(self, name: str, most: int, retry: Retry) -> None:
+    def __init__(self, name: str, most: int, retry: Retry, lends: bool = False) -> None:
         self.name = name
         self.most = most
+        self.lends = lends  # whether ``most`` is no more than the overall limit
+        self.lent = 0  # slots of silent workers
         self.limit = most  # files that may be in flight now
         self.used = 0  # slots that workers hold
         self.error: TransferError | None = None  # its last trouble
@@ -48,8 +51,9 @@ class Host:
 
     @property
     def free(self) -> int:
-        """Slots that can be had now."""
-        return self.limit - self.used
+        """Slots that can be had now; those of silent workers, too, unless the host itself sets the limit."""
+        lent = min(self.lent, (LENT - 1) * self.limit) if self.lends and self.limit == self.most else 0
+        return self.limit - self.used + lent
 
     def paused(self, now: float) -> bool:
         """Whether nothing may begin."""
@@ -79,11 +83,23 @@ class Host:
             self._shrink(not isinstance(error, Unreachable))
         else:
             self.paused_until = max(self.paused_until, now + asked)
+        self._note(now, crowded)
+        return self._verdict(error, now, crowded)
+
+    def stalled(self, error: TransferError, now: float, crowded: bool) -> Verdict:
+        """A job got nothing for too long: its own affair, unless that is all that the host does."""
+        self.error = error
+        self._note(now, crowded)
+        if self._since is None or now - self._since < self._retry.patience:
+            return "counts"
+        self._away_until = now + self._retry.first
+        return "away"
+
+    def _note(self, now: float, crowded: bool) -> None:
         if crowded:
             self._since = None
         elif self._since is None:
             self._since = now
-        return self._verdict(error, now, crowded)
 
     def _verdict(self, error: TransferError, now: float, crowded: bool) -> Verdict:
         served = now - self._good_at < self._retry.patience
@@ -130,8 +146,9 @@ class Hosts:
     """All that are known, by name, and ``machine``: this one, with its overall limit."""
 
     def __init__(self, overall: int, per_host: int, retry: Retry) -> None:
-        self.machine = Host("this machine", overall, retry)
+        self.machine = Host("this machine", overall, retry, lends=True)
         self._per_host = per_host or overall
+        self._lends = not per_host
         self._retry = retry
         self._known: dict[str, Host] = {}
 
@@ -139,5 +156,5 @@ class Hosts:
         """What is known of those hosts. Call under the scheduler's lock."""
         for name in names:
             if name not in self._known:
-                self._known[name] = Host(name, self._per_host, self._retry)
+                self._known[name] = Host(name, self._per_host, self._retry, self._lends)
         return tuple(self._known[name] for name in names)

@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.interface import Control, Endpoint
 SMALL = 64 * 1024  # bytes: below this mean size Python, not the bytes, is the limit
 WORTH = 1 << 20  # the same where many files share a connection, and one more of them is dear
 SPOOL = 8 << 20  # bytes of one relayed file in memory; larger ones go through a pipe
+THROUGH = frozenset({"relay", "pipe", "staged"})  # read from one and written to the other at once
 SILENT = 2.0  # seconds without a byte, after which a worker's slots are lent to others
 
 
@@ -56,6 +57,8 @@ class Lane:
         self.down_until = 0.0  # ... and until then nobody else need try
         remote = [e for e in (key.source, key.destination) if e is not None and e.scheme not in LOCAL]
         self.host_names = tuple(dict.fromkeys(e.host for e in remote))
+        within = len(remote) > len(self.host_names) and route.verb in THROUGH
+        self.connections = 2 if within else 1  # that one file takes at its host
         self.hosts: tuple[Host, ...] = ()  # of those names, once it has its place among the others
 
     @property
@@ -68,12 +71,12 @@ class Lane:
         return any(host.paused_until > now for host in self.hosts)
 
     def host_of(self, error: TransferError) -> Host | None:
-        """Which of its hosts an error tells of: by name, else by side."""
-        for host in self.hosts:
-            if host.name == error.host or len(self.hosts) == 1:
-                return host
-        end = self.key.source if error.side == "source" else self.key.destination
-        return next((host for host in self.hosts if end is not None and host.name == end.host), None)
+        """Which of its hosts an error tells of: by name, else by side; ``None`` where nobody knows."""
+        if len(self.hosts) == 1:
+            return self.hosts[0]
+        end = {"source": self.key.source, "destination": self.key.destination}.get(error.side)
+        names = (error.host, end.host if end is not None else None)
+        return next((host for name in names for host in self.hosts if host.name == name), None)
 
     def wants_another_worker(self) -> bool:
         """Whether one more worker would make it faster.

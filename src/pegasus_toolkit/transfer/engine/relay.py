@@ -8,10 +8,9 @@ that can only move whole files.
 
 from __future__ import annotations
 
-import queue
 import shutil
 import tempfile
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any, Protocol
 
 from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
 from pegasus_toolkit.transfer.engine.lanes import SPOOL
+from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
-from pegasus_toolkit.transfer.errors import Corrupted, Defect, Side, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import Corrupted, Side, TransferError, translate
 from pegasus_toolkit.transfer.interface import Backend, Control, Data, Job, Requirement, Sink, Source
 from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
@@ -101,8 +101,8 @@ class _Room:
 
     KEPT = 4096  # bytes for the objects around one spool
 
-    def __init__(self) -> None:
-        self.changed = threading.Condition()
+    def __init__(self, runtime: Runtime) -> None:
+        self.changed = runtime.condition()
         self.left = SPOOLED
 
     def take(self, size: int) -> bool:
@@ -120,6 +120,32 @@ class _Room:
         with self.changed:
             self.left += size + self.KEPT
             self.changed.notify()
+
+
+class _Queue:
+    """Spools that are ready to be written, in order; ``None`` when no more will come."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.changed = runtime.condition()
+        self.items: deque[Job[Source] | None] = deque()
+
+    def put(self, item: Job[Source] | None) -> None:
+        """Adds one."""
+        with self.changed:
+            self.items.append(item)
+            self.changed.notify()
+
+    def get(self) -> Job[Source] | None:
+        """Waits for the next."""
+        with self.changed:
+            while not self.items:
+                self.changed.wait()
+            return self.items.popleft()
+
+    def next(self) -> Job[Source] | None:
+        """The next one that is there already; raises ``IndexError`` where none is."""
+        with self.changed:
+            return self.items.popleft()
 
 
 def relay(worker: Worker) -> None:
@@ -143,9 +169,9 @@ def _name(task: Task) -> str:
 
 def _through(worker: Worker, spool: Callable[[Task], Any]) -> None:
     reader, writer = borrow_backends(worker)
-    ready: queue.Queue[Job[Source] | None] = queue.Queue()
-    room = _Room()
-    fetcher = _Thread(lambda: _fetch(worker, reader, spool, ready, room))
+    ready = _Queue(worker.runtime)
+    room = _Room(worker.runtime)
+    fetcher = _Thread(worker.runtime, lambda: _fetch(worker, reader, spool, ready, room))
     fetcher.start()
     try:
         _store(worker, writer, ready, room)
@@ -163,7 +189,7 @@ def _fetch(
     worker: Worker,
     reader: Backend,
     spool: Callable[[Task], Any],
-    ready: queue.Queue[Job[Source] | None],
+    ready: _Queue,
     room: _Room,
 ) -> None:
     spools: dict[Job[Sink], Any] = {}
@@ -195,17 +221,22 @@ def _fetch(
         ready.put(None)
 
 
-def _store(worker: Worker, writer: Backend, ready: queue.Queue[Job[Source] | None], room: _Room) -> None:
+def _store(worker: Worker, writer: Backend, ready: _Queue, room: _Room) -> None:
     over = False
 
     def jobs(first: Job[Source]) -> Iterator[Job[Source]]:
         nonlocal over
         job: Job[Source] | None = first
         while job is not None:
-            yield job
+            if worker.paused:  # as for what has not begun at all
+                job.end.close()
+                room.give(job.end.size or 0)
+                worker.put_back(job)
+            else:
+                yield job
             try:
-                job = ready.get_nowait()
-            except queue.Empty:
+                job = ready.next()
+            except IndexError:
                 return
         over = True
 
@@ -226,35 +257,47 @@ def pipe(worker: Worker) -> None:
     pumps: list[_Thread] = []
 
     def prepare(task: Task) -> Job[Source]:
-        through = Pipe(_name(task), task.required, worker.control)
+        through = Pipe(_name(task), task.required, worker.control, worker.runtime.condition())
         fetch: Job[Sink] = Job(_name(task), "", task.required, through.sink, task)
-        pumps.append(_Thread(lambda: _pump(reader, fetch, through)))
+        pumps.append(_Thread(worker.runtime, lambda: _pump(worker, reader, fetch, through)))
         pumps[-1].start()
         through.wait_for_size()
         return Job(task.destination.path, "", task.required, through.source, task)
 
     for waiting in worker.jobs(prepare):
-        for job in writer.put(iter([waiting])):
-            finish_put(worker, job)
-            _blame(job.error, "destination")
-            worker.over(job, job.end.size or 0, job.digest)
-        pumps.pop().join()
+        if worker.paused:  # one of its hosts, since the reading began
+            waiting.end.close()
+            pumps.pop().join()
+            worker.put_back(waiting)
+            continue
+        try:
+            for job in writer.put(iter([waiting])):
+                finish_put(worker, job)
+                _blame(job.error, "destination")
+                pumps.pop().join()  # while the job counts as under way, and so is watched
+                worker.over(job, job.end.size or 0, job.digest)
+        except BaseException:
+            waiting.end.close()
+            reader.close()
+            while pumps:
+                pumps.pop().join()
+            raise
 
 
-def _pump(reader: Backend, fetch: Job[Sink], through: Pipe) -> None:
+def _pump(worker: Worker, reader: Backend, fetch: Job[Sink], through: Pipe) -> None:
+    began = fetch.task.began
     try:
         for job in reader.get(iter([fetch])):
             if job.error is not None:
                 _blame(job.error, "source")
+                worker.trouble(job.error, began)  # the writing side may fail for a reason of its own
                 through.fail(job.error)
             finish_get(job)  # what its commit finds wrong, the pipe hears of by itself
     except TransferError as error:
         _blame(error, "source")
         through.fail(error)
-    except OSError as error:
-        through.fail(from_oserror(error, side="source"))
-    except Exception as error:  # noqa: BLE001  must reach the other end of the pipe
-        through.fail(Defect.wrap(error))
+    except BaseException as error:  # noqa: BLE001  must reach the other end of the pipe
+        through.fail(translate(error, side="source"))
 
 
 def _blame(error: TransferError | None, side: Side) -> None:
@@ -263,16 +306,18 @@ def _blame(error: TransferError | None, side: Side) -> None:
         error.side = error.side or side
 
 
-class _Thread(threading.Thread):
+class _Thread:
     """A thread that keeps what it raised."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
-        super().__init__(daemon=True)
-        self.work = work
-        self.error: Exception | None = None
+    def __init__(self, runtime: Runtime, work: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self._work = work
+        self._thread = runtime.thread(self._run, "relay")
+        self.start = self._thread.start
+        self.join = self._thread.join
 
-    def run(self) -> None:
+    def _run(self) -> None:
         try:
-            self.work()
-        except Exception as error:  # noqa: BLE001  raised again in the thread that waits
+            self._work()
+        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
             self.error = error

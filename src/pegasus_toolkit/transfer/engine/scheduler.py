@@ -30,6 +30,7 @@ from pegasus_toolkit.transfer.errors import (
     IsDirectory,
     ResourceLimit,
     Throttled,
+    TimedOut,
     TransferError,
     Unreachable,
     Unsupported,
@@ -40,7 +41,7 @@ from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
 
 AHEAD = 24  # portions of operations planned before anything asks for them
 BORNE = 50  # failures of one file that use up no attempt, at most
-HOSTS_AFFAIR = (Throttled, Unreachable, ResourceLimit)
+HOSTS_AFFAIR = (Throttled, Unreachable, TimedOut, ResourceLimit)
 
 
 class Scheduler:
@@ -212,6 +213,11 @@ class Scheduler:
         elif lane is not None:
             lane.queue.append(task)
 
+    def reroute(self, task: Task) -> None:
+        """A host asked for a pause when one half of it was done: it begins anew."""
+        task.began = 0.0
+        self.place(task, first=True)
+
     def reroute_large(self, task: Task) -> None:
         """The file was too large for a spool in memory."""
         task.large = True
@@ -293,10 +299,8 @@ class Scheduler:
             self._add_lane(self._planner.tree(task)).queue.append(task)
             self.dispatch()
             return
-        verdict: Verdict = "counts"
-        if isinstance(error, HOSTS_AFFAIR):
-            verdict = self._trouble(lane, error, began)
-            verdict = "counts" if verdict == "borne" and task.borne >= BORNE else verdict
+        verdict = self.trouble(lane, error, began)
+        verdict = "counts" if verdict == "borne" and task.borne >= BORNE else verdict
         self._again(task, error, verdict)
 
     def _again(self, task: Task, error: TransferError, verdict: Verdict = "counts") -> None:
@@ -317,7 +321,7 @@ class Scheduler:
         """The endpoint can't be reached or opened: an attempt of all that wait for it."""
         error = blame(error, lane.route.verb)
         if isinstance(error, HOSTS_AFFAIR) and (lane.hosts or isinstance(error, ResourceLimit)):
-            self._trouble(lane, error, self.runtime.monotonic())
+            self.trouble(lane, error, self.runtime.monotonic())
             return
         if isinstance(error, (Denied, Unsupported)):
             with self._lock:
@@ -346,8 +350,11 @@ class Scheduler:
 
     # -- hosts ---------------------------------------------------------------------------------------
 
-    def _trouble(self, lane: Lane | None, error: TransferError, began: float) -> Verdict:
-        """A host of the lane throttles or is not there, or this machine is at its limits."""
+    def trouble(self, lane: Lane | None, error: TransferError, began: float) -> Verdict:
+        """Whether a host of the lane throttles or is not there, or this machine is at its limits: what that
+        means for the file."""
+        if not isinstance(error, HOSTS_AFFAIR):
+            return "counts"
         if isinstance(error, ResourceLimit):
             return self._troubled(self._hosts.machine, error, began)
         host = lane.host_of(error) if lane is not None else None
@@ -360,7 +367,10 @@ class Scheduler:
         with self._lock:
             crowd = (w for w in self._at_work if w.busy and not w.silent and not w.lane.exempt_from_limits)
             crowded = any(here or host in w.lane.hosts for w in crowd)
-            verdict = host.troubled(error, began or now, now, crowded)
+            if isinstance(error, TimedOut):
+                verdict = host.stalled(error, now, crowded)
+            else:
+                verdict = host.troubled(error, began or now, now, crowded)
             lanes = [lane for lane in self._lanes.values() if here or host in lane.hosts]
             shunned = verdict == "borne" and not here and host.shunned(now)
             if here:

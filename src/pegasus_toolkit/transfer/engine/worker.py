@@ -34,7 +34,9 @@ class Dispatcher(Protocol):
     def settle(self, task: Task, outcome: Outcome) -> None: ...
     def succeeded(self, lane: Lane) -> None: ...
     def failed(self, lane: Lane | None, task: Task, error: TransferError, began: float) -> None: ...
+    def trouble(self, lane: Lane | None, error: TransferError, began: float) -> object: ...
     def fail_waiting(self, lane: Lane, error: TransferError) -> None: ...
+    def reroute(self, task: Task) -> None: ...
     def reroute_large(self, task: Task) -> None: ...
     def reroute_copy(self, task: Task) -> None: ...
     def add_member(self, operation: Operation, parent: Parent, control: Control) -> None: ...
@@ -123,10 +125,15 @@ class Worker:
         """Whether to take nothing more: told to stop, a host wants a pause, or others want the slots."""
         if self.control.stop is not None or self._abandoned or self._halted or self.scheduler.paused:
             return True
-        for host in self.lane.hosts:
-            if host.paused_until and host.paused(self.runtime.monotonic()):
-                return True
+        if self.paused:
+            return True
         return self.scheduler.contended and self.runtime.monotonic() - self._began > TURN
+
+    @property
+    def paused(self) -> bool:
+        """Whether a host of its lane needs a rest."""
+        hosts = self.lane.hosts
+        return bool(hosts) and self.lane.paused(self.runtime.monotonic())
 
     @property
     def stopped(self) -> bool:
@@ -162,6 +169,15 @@ class Worker:
         """Takes a job off this worker, to be settled otherwise. ``False``: it has been already."""
         return not self._abandoned and self._taken.pop(job, self) is None
 
+    def trouble(self, error: TransferError, began: float) -> None:
+        """One end of a job failed with an error that may not be the one which the job ends with."""
+        self.scheduler.trouble(self.lane, error, began)
+
+    def put_back(self, job: Job[Any]) -> None:
+        """The other half of the job may not begin now: it waits in its lane, from the beginning."""
+        if self.release(job):
+            self.scheduler.reroute(job.task)
+
     def too_large(self, job: Job[Any]) -> None:
         """The job's file does not fit into a spool."""
         if self.release(job):
@@ -192,7 +208,8 @@ class Worker:
     def idle(self, now: float) -> float:
         """Seconds for which nothing has moved."""
         mark = (self.control.bytes, self._finished)
-        if mark != self._mark or self.control.limited or not self._taken:
+        nothing = not self._taken and self._preparing is None
+        if mark != self._mark or self.control.limited or nothing:
             self._mark, self._moved_at = mark, now
         return now - self._moved_at
 

@@ -17,10 +17,16 @@ LOOK = 0.2  # seconds: how soon a waiting side notices that it should stop
 class Pipe:
     """``sink`` and ``source`` of one file. The last block waits for the whole to be verified."""
 
-    def __init__(self, name: str, required: Requirement, control: Control) -> None:
+    def __init__(
+        self,
+        name: str,
+        required: Requirement,
+        control: Control,
+        changed: threading.Condition | None = None,
+    ) -> None:
         self.check = StreamVerifier(name, required._replace(remote=False), control)
         self.control = control
-        self.changed = threading.Condition()
+        self.changed = changed or threading.Condition()
         self.blocks: deque[memoryview] = deque()
         self.held = 0  # bytes in blocks
         self.size = required.size

@@ -1,0 +1,1 @@
+"""The engine simulated: its own code, with time, chance and threads held by a seed (docs/testing.md)."""
