@@ -253,3 +253,16 @@ def test_what_is_wrong_with_the_specification_is_told_and_nothing_planned(tmp_pa
     done = run("spec.json", *LOCALLY, "--dir", "sub", cwd=tmp_path)
     assert done.returncode == 2 and "spec.json" in done.stderr
     assert not (tmp_path / "sub").exists()
+
+
+def test_what_may_hold_a_signature_is_closed_to_others(tmp_path: Path) -> None:
+    signed = [
+        entry(f"https://h.example/f{n}?X-Amz-Signature=CANARY{n}", tmp_path / f"o{n}") for n in range(4)
+    ]
+    done = run("-f", write(tmp_path / "s", signed), "--shards", "2", "--dir", "sub", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    holding = [
+        path for path in (tmp_path / "sub").rglob("*") if path.is_file() and b"CANARY" in path.read_bytes()
+    ]
+    assert holding
+    assert [path for path in holding if path.stat().st_mode & 0o077] == []

@@ -93,10 +93,12 @@ class Sink(Protocol):
     """Where a ``get`` puts bytes, in order from the first to the last.
 
     ``mode``: permission bits of the source, set before the first byte by a backend that knows them;
-    a new local file gets them, less the umask.
+    a new local file gets them, less the umask. ``stored``: after ``commit``, what it compared of what it
+    stored ("size", "read back").
     """
 
     mode: int | None
+    stored: tuple[str, ...]
 
     @property
     def size(self) -> int:

@@ -117,6 +117,7 @@ class _StoredSink(MemorySink):
         if required.remote and self.check.hasher is not None:
             digest = self.check.hasher.hexdigest()
             _prove(self._store, self.check.name, content, Requirement(required.algorithm, digest))
+            self.stored = ("read back",)
         self._store[self.check.name] = content
 
 

@@ -22,8 +22,8 @@ def finish_get(job: Job[Sink]) -> str:
     if job.error is None:
         try:
             digest = job.end.commit()
-            if job.required.remote:  # a passive end has read back what it stored
-                job.proven, job.stored = True, ("read back",)
+            job.stored = job.end.stored
+            job.proven = "read back" in job.stored
             return digest
         except TransferError as error:
             job.error = error

@@ -93,6 +93,7 @@ class NullSink:
 
     file: str | None = None
     mode: int | None = None
+    stored: tuple[str, ...] = ()
 
     def __init__(self, name: str, required: Requirement, control: Control) -> None:
         self.check = StreamVerifier(name, required, control)

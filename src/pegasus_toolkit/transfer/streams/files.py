@@ -57,6 +57,7 @@ class FileSink:
     def __init__(self, path: str, required: Requirement, control: Control) -> None:
         self.path = path
         self.partial = ""
+        self.stored: tuple[str, ...] = ()
         self.check = StreamVerifier(path, required, control)
         self._control = control
         self._fd = -1
@@ -193,8 +194,14 @@ class FileSink:
         read_back(fd, self.check)
 
     def _publish(self, digest: str) -> None:
+        stored = os.fstat(self._fd).st_size
+        if stored != self.check.count:
+            text = f"{stored} bytes are on the disk, {self.check.count} were written"
+            raise Corrupted(text, url=self.path, side="destination")
+        self.stored = ("size",)
         if self.check.required.remote:
             prove(self._temporary, self.check.required, digest, self.check.count, self.path)
+            self.stored += ("read back",)
         if self._mode is not None:
             os.fchmod(self._fd, self._mode)
         # Closing tells what a network file system could not write; a partial file stays open,
