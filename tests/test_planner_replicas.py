@@ -261,3 +261,8 @@ def test_a_catalog_says_where_each_output_goes(form: str, tmp_path: Path) -> Non
     found = load("workflow.yml", known, {}, str(tmp_path))
     with pytest.raises(PlanError, match="does not say where 'y1' goes"):
         compile(found, settings(properties=known))
+    (tmp_path / "map").unlink()
+    with pytest.raises(PlanError) as caught:
+        compile(load("workflow.yml", known, {}, str(tmp_path)), settings(properties=known))
+    (line,) = map(str, caught.value.problems)
+    assert line.startswith("--output-map (pegasus.dir.storage.mapper.replica.file) map: cannot be read")

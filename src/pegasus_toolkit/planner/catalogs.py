@@ -221,10 +221,13 @@ class Transformation(Struct, frozen=True, kw_only=True):
 
 
 class Catalogs(Struct, frozen=True, kw_only=True):
-    """All that is known of sites, replicas and programs. ``outputs``: where outputs are to go."""
+    """All that is known of sites, replicas and programs.
+
+    ``outputs``: where outputs go; ``None`` if that could not be read.
+    """
 
     sites: Mapping[str, Site]
     replicas: ReplicaCatalog
     transformations: Mapping[str, Transformation]
     containers: Mapping[str, Container]
-    outputs: ReplicaCatalog = ReplicaCatalog()
+    outputs: ReplicaCatalog | None = ReplicaCatalog()

@@ -51,7 +51,7 @@ def mapper(plan: Plan, places: Places) -> Mapper:
 
 def _catalogued(plan: Plan, site: str, lfn: str) -> Pfn:
     """The place at the site, else the first of the output catalog."""
-    replica = plan.catalogs.outputs.find(lfn)
+    replica = plan.catalogs.outputs.find(lfn) if plan.catalogs.outputs is not None else None
     pfns = replica.pfns if replica is not None else ()
     return next((pfn for pfn in pfns if pfn.site == site), pfns[0] if pfns else Pfn(site, ""))
 
@@ -61,7 +61,7 @@ def wrong(plan: Plan) -> Iterator[Problem]:
     if chosen(plan) == "Fixed" and "://" not in plan.property(f"{_START}.mapper.fixed.url"):
         message = "the mapper Fixed needs the URL of a directory"
         yield Problem("properties", (f"{_START}.mapper.fixed.url",), message)
-    if chosen(plan) != "Replica" or not plan.settings.output_sites:
+    if chosen(plan) != "Replica" or plan.catalogs.outputs is None:
         return
     for job in plan.jobs:
         for use in job.outputs:

@@ -143,13 +143,15 @@ class _Loading:
             )
         return joined
 
-    def _outputs(self) -> ReplicaCatalog:
-        """Where the Replica mapper is to put outputs."""
+    def _outputs(self) -> ReplicaCatalog | None:
+        """Where the Replica mapper is to put outputs; ``None``, and a problem, where that cannot be read."""
         start = "pegasus.dir.storage.mapper"
         named = self.properties.get(f"{start}.replica.file")
         if self.properties.get(start) != "Replica" or not named:
             return ReplicaCatalog()
-        return self._replica_file(named, "")
+        before = len(self.problems)
+        found = self._replica_file(named, f"--output-map ({start}.replica.file) ")
+        return found if len(self.problems) == before else None
 
     def _other(self, type: str) -> ReplicaCatalog:
         """A replica catalog that is no YAML file."""
