@@ -238,7 +238,7 @@ def test_a_directory_of_another_specification_is_left_alone(tmp_path: Path, spec
         (("--submit", "--bandwidth", "1M"), "--bandwidth cannot be had with"),
         (("--submit", "--digest", "blake3"), "sha256"),
         (("--shards", "0"), "whole number from 1"),
-        (("--submit", "-f", "other.json"), "named twice"),
+        (("--submit", "-f", "other.json"), "not both"),
     ],
 )
 def test_options_that_make_no_sense_together(tmp_path: Path, words: tuple[str, ...], text: str) -> None:
