@@ -324,3 +324,12 @@ def test_the_manifest_of_an_upload(tmp_path: Path, ftp_plain: FtpServer) -> None
     )
     assert check.returncode == 0
     assert check.stdout.count(b": OK\n") == 3
+
+
+def test_lines_for_the_monitoring_daemon_are_for_jobs_only(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    checked = entry(tmp_path / "a", tmp_path / "b", checksum={"type": "sha256", "value": sha256(b"abc")})
+    spec = write(tmp_path / "s", [checked])
+    assert "MONITORING_PAYLOAD" not in run("-f", spec, cwd=tmp_path).stderr
+    told = run("-f", spec, cwd=tmp_path, env={"PEGASUS_WF_UUID": "x"})
+    assert "MONITORING_PAYLOAD" in told.stderr

@@ -132,6 +132,13 @@ class TestMask:
         secret = 'quo"te\\and'
         assert self.mask({"BEARER_TOKEN": secret}).mask(json.dumps({"said": secret})) == '{"said": "***"}'
 
+    def test_an_answer_that_was_cut_in_the_middle_of_it(self) -> None:
+        known = self.mask({"BEARER_TOKEN": SECRET})
+        for length in range(8, len(SECRET)):
+            assert known.mask(f"no access with {SECRET[:length]}") == "no access with ***"
+        assert known.mask(f"{SECRET} and {SECRET[:9]}") == "*** and ***"
+        assert known.mask("about a CANARY") == "about a CANARY"
+
     def test_what_is_hidden_of_a_url_is_known(self) -> None:
         assert redact.hidden("https://u:pw@h/a?sig=S1&b=2#token=T") == ["pw", "S1", "T"]
         assert redact.hidden("https://h/a?b=2") == []

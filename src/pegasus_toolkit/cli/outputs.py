@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     Encode = Callable[[Iterable[Operation]], bytes]
 
 
+# Variables that only jobs of a Pegasus workflow have: then kickstart or the monitoring daemon reads the log.
+IN_A_JOB = ("KICKSTART_", "PEGASUS_WF", "PEGASUS_DAG", "PEGASUS_MULTIPART_DIR")
+
+
 class Refused(Exception):
     """The run is not begun; one line for each reason. ``code``: the exit code."""
 
@@ -155,6 +159,7 @@ class Outputs:
         self.journal: Journal | None = None
         self.report: Report | None = None
         self.manifest: Manifest | None = None
+        self._monitored = any(name.startswith(IN_A_JOB) for name in environ)
         self.verified = Verified()
         self.failures = Failures()
         try:
@@ -286,7 +291,11 @@ class Outputs:
     def _farewell(self, summary: Summary, code: int) -> None:
         console = self.console
         console.status("")
-        for line in () if not console.wants_info else self.statistics.lines(summary.seconds, time.time()):
+        for line in (
+            ()
+            if not console.wants_info
+            else self.statistics.lines(summary.seconds, time.time(), self._monitored)
+        ):
             console.info(line)
         for line in self.verified.lines():
             console.info(line)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from pegasus_toolkit.credentials.secret import REDACTED, Secret
 
 SHORTEST = 4  # letters; a shorter one would blot out half of every text
+BEGINNING = 8  # letters of a secret that are told apart from other words
 _KEYS = re.compile(
     r"header\..*|.*(passw|passphrase|pwd|token|secret|sas|api_?key|account_?key|connection_string).*"
 )
@@ -59,12 +60,21 @@ class Mask:
     def __call__(self, text: str, more: Iterable[str] = ()) -> str:
         """``text`` without them, and without what ``more`` names."""
         for secret in self._ordered:
-            if secret in text:
-                text = text.replace(secret, REDACTED)
+            text = _without(text, secret)
         for secret in more:
-            if len(secret) >= SHORTEST and secret in text:
-                text = text.replace(secret, REDACTED)
+            if len(secret) >= SHORTEST:
+                text = _without(text, secret)
         return text
+
+
+def _without(text: str, secret: str) -> str:
+    if secret in text:
+        text = text.replace(secret, REDACTED)
+    if secret[:BEGINNING] in text and len(secret) > BEGINNING:  # an answer that was cut in the middle of it
+        for length in range(len(secret) - 1, BEGINNING - 1, -1):
+            if text.endswith(secret[:length]):
+                return text[:-length] + REDACTED
+    return text
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -57,9 +57,13 @@ class Statistics:
         if self.file is not None:
             self.file.close()
 
-    def lines(self, seconds: float, now: float) -> Iterator[str]:
-        """What upstream logs at the end of a run that took ``seconds``."""
-        yield from self._monitoring(int(now))
+    def lines(self, seconds: float, now: float, monitored: bool = True) -> Iterator[str]:
+        """What upstream logs at the end of a run that took ``seconds``.
+
+        ``monitored``: with the lines that are for Pegasus' monitoring alone.
+        """
+        if monitored:
+            yield from self._monitoring(int(now))
         total = sum(count for count, _ in self.pairs.values())
         if not total:
             yield "Stats: no local files in the transfer set"
