@@ -27,6 +27,7 @@ from pegasus_toolkit.engines.htcondor.schedd import Submission, text
 from pegasus_toolkit.planner.model import CONFIGURATIONS
 from tests.servers.nginx import PASSWORD, USER
 from tests.servers.webdav import Dav
+from tests.test_checkpoints import LASTING, prepared
 from tests.test_slurm import world as slurm_world
 from tests.worker_world import PLAN, WORKER, Submitted, plan
 from tests.workflows.shapes import KEG, SHAPES, World, diamond, found, make, pipeline
@@ -275,3 +276,36 @@ def test_pegasus_own_api(tmp_path: Path) -> None:
     assert first["pegasus_wf_name"] == told["name"] == "diamond-0"
     assert told["ended"]["dags"]["root"]["state"] == "Success"
     assert [name for name, _ in found(tmp_path / "outputs")] == ["f.d"]
+
+
+def test_a_job_that_is_evicted_goes_on_from_its_checkpoint(pool: Commands, tmp_path: Path) -> None:
+    submit = prepared(tmp_path, "condorio", LASTING.format(root=tmp_path))
+    running = subprocess.Popen([RUN, "--engine", "htcondor", "--wait", "-q", submit])
+    run = json.loads((submit / "plan.json").read_text())["run"]
+    await_file(tmp_path / "begun", running)
+    mine = f"pegasus_wf_uuid == {text(run)} && pegasus_wf_xformation == {text('count')}"
+    (job,) = pool.jobs(mine)
+    subprocess.run(["condor_vacate_job", str(job.cluster)], check=True, capture_output=True)
+    assert running.wait() == 0
+    assert (tmp_path / "outputs" / "result").read_text() == "far\n"
+
+
+def test_a_halted_run_ends_what_runs_and_goes_on_later(tmp_path: Path) -> None:
+    submit = prepared(tmp_path, "condorio", LASTING.format(root=tmp_path).replace("sleep 60", "sleep 15"))
+    running = subprocess.Popen(
+        [RUN, "--engine", "htcondor", "--wait", "-q", submit], stderr=subprocess.DEVNULL
+    )
+    await_file(tmp_path / "begun", running)
+    done = subprocess.run(
+        [RUN.with_name("pegasus-halt"), submit], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert running.wait() == 1
+    assert not (tmp_path / "outputs" / "result").exists()
+
+
+def await_file(path: Path, process: subprocess.Popen[bytes]) -> None:
+    """Until a job has made it."""
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.2)
