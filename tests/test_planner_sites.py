@@ -176,6 +176,20 @@ def test_sites_that_are_not_used_are_not_looked_at(tmp_path: Path) -> None:
         assert "expected a whole number, found 'many'" in lines, more
 
 
+def test_jobs_of_a_site_fetch_their_inputs_by_themselves(tmp_path: Path) -> None:
+    direct = site("direct", **{"transfer.bypass.input.staging": "True", "auxillary.local": "true"})
+    world(
+        tmp_path,
+        [job("a", ["in"], ["x!"])],
+        replicas=[replica("in", "http://h/in")],
+        sites=[LOCAL, POOL, direct],
+    )
+    for name, staged in (("direct", False), ("pool", True)):
+        dag = planned(tmp_path, sites=(name,))
+        assert any("http://h/in" in sources(node) for node in named(dag, "stage_in")) == staged
+        assert dag.warnings == ()
+
+
 def test_profiles_of_sites_in_the_properties(tmp_path: Path) -> None:
     world(tmp_path, [job("a", [], ["x!"])])
     start = "pegasus.catalog.site.sites"

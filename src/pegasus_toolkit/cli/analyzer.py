@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DESCRIPTION = "Tells what failed in a run, where, what it said, and what to try. It changes nothing."
 
 EPILOG = """\
-exit codes: 0 it was told what failed, if anything did (as Pegasus 5.1 has it); 2 there is no run there.
+exit codes: 0: the report was printed, also of a failure (as Pegasus 5.1 has it); 2: no run found there.
 With --exit-code also 2 where something failed or is held."""
 
 _NAME = "pegasus-analyzer"

@@ -13,7 +13,7 @@ Halts the run of the workflow in SUBMITDIR: jobs that run come to their end, and
 run is over, and pegasus-run SUBMITDIR goes on from there. pegasus-remove ends running jobs, too."""
 
 EPILOG = """\
-exit codes: 0 the run was told to halt; 1 it does not run; 2 there is no run there."""
+exit codes: 0: the run was told to halt; 1: it is not running; 2: no run found in that directory."""
 
 _NAME = "pegasus-halt"
 

@@ -26,7 +26,7 @@ a task is a job of the abstract workflow, a job one of the planned one; sub-work
 levels: summary; wf the same for each workflow; jb every job; tf by transformation; ti by time and host;
 int integrity checks; all. Upstream's names wf_stats, jb_stats, ... are known, too.
 
-exit codes: 0 told, whatever became of the run; 2 there is no run there."""
+exit codes: 0: statistics printed; 2: no run found in that directory."""
 
 _NAME = "pegasus-statistics"
 _LEVELS = ("summary", "wf", "jb", "tf", "ti", "int")

@@ -21,7 +21,7 @@ EPILOG = """\
 columns: UNRDY nodes that wait for others, READY could be submitted, PRE and POST their scripts run,
 IN_Q in the queue or running, DONE, FAIL, %DONE, STATE Running, Success, Failure, Held or Unknown.
 
-exit codes: 0 told, whatever the state; 2 there is no run there."""
+exit codes: 0: status printed; 2: no run found in that directory."""
 
 _NAME = "pegasus-status"
 _HEADS = ("UNRDY", "READY", "PRE", "IN_Q", "POST", "DONE", "FAIL")

@@ -38,7 +38,7 @@ _PROFILES = {
 auxillary.local checkpoint.time clusters.maxruntime clusters.num clusters.size container.arguments cores
 data.configuration diskspace enable_for_data_reuse exitcode.failuremsg exitcode.successmsg glite.arguments
 gpus label maxwalltime memory nodes pegasus_lite_env_source ppn project queue runtime stagein.clusters
-stageout.clusters style worker
+stageout.clusters style transfer.bypass.input.staging worker
 """,
     "dagman": """
 *.maxjobs abort-dag-on category maxidle maxjobs maxpost maxpre noop post post.arguments post.path.*
@@ -50,7 +50,8 @@ _LEFT_PROFILES = {
     "pegasus": """
 *.expr change.dir condor.arguments.quote container.launcher* create.dir gridstart* group
 job.aggregator* nosymlink pmc_* relative.dir relative.submit.dir stagein.local.clusters
-stagein.remote.clusters stageout.local.clusters stageout.remote.clusters transfer.*
+stagein.remote.clusters stageout.local.clusters stageout.remote.clusters transfer.arguments
+transfer.force transfer.lite.arguments transfer.links transfer.proxy transfer.threads
 """,
     "dagman": "post.path",
     "selector": "grid.jobtype",

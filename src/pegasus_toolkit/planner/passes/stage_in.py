@@ -66,7 +66,8 @@ class _StageIn:
         """Replicas that the job fetches by itself, where it is to bypass staging."""
         if node.directory or node.kind == "subworkflow":
             return ()
-        if not (self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
+        here = node.profiles.get("pegasus", {}).get("transfer.bypass.input.staging", "").lower() == "true"
+        if not (here or self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
             return ()
         carried = node.configuration == "condorio"
         at = LOCAL if carried else node.site
