@@ -96,7 +96,7 @@ def test_a_library_that_is_not_there_is_not_promised() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code + "print(schemes())"], capture_output=True, text=True, check=True
     )
-    assert "'http'" not in done.stdout and "'s3'" in done.stdout
+    assert "'http'" not in done.stdout and "'scp'" in done.stdout
 
 
 def test_files_come_by_http(sandbox: Sandbox, nginx: Nginx) -> None:
