@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -171,9 +173,29 @@ def test_token_given_to_that_server_is_not_sent_without_tls(xrootd: Xrootd, tmp_
     path.touch(0o600)
     path.write_text(f"[root://{xrootd.authority}]\ntoken = {TOKEN}\n")
     xrootd.write("/data/plain/file", b"content")
-    with pytest.raises(Denied, match="TLS") as caught:
-        get(connect(xrootd.authority, PEGASUS_CREDENTIALS=path), "//data/plain/file")
-    assert "s3cr3t-signature" not in str(caught.value)
+    error = get(connect(xrootd.authority, PEGASUS_CREDENTIALS=path), "//data/plain/file").error
+    assert isinstance(error, Denied) and "TLS" in str(error)
+    assert "s3cr3t-signature" not in str(error)
+
+
+def test_nothing_of_a_token_stays_open(xrootd: Xrootd) -> None:
+    """Its file in memory lives as long as the backend."""
+    gc.collect()
+    before = tokens_in_memory()
+    backends = [connect(xrootd.authority, BEARER_TOKEN=TOKEN) for _ in range(20)]
+    assert tokens_in_memory() == before + 20
+    while backends:
+        backends.pop().close()
+    gc.collect()
+    assert tokens_in_memory() == before
+
+
+def tokens_in_memory() -> int:
+    count = 0
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            count += "memfd:token" in str(descriptor.readlink())
+    return count
 
 
 def test_no_token_goes_out_where_the_library_gave_up_on_tls(xrootd: Xrootd, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,6 +155,49 @@ def _host(home: Path, grid: Grid) -> tuple[Path, Path]:
     shutil.copyfile(grid.host_key, key)
     key.chmod(0o600)
     return cert, key
+
+
+CLUSTER = """
+all.role {role}
+all.export /data
+all.manager 127.0.0.1:{cms}
+cms.delay startup 1 servers 1 lookup 1 full 1
+xrd.port {port}
+if exec cmsd
+xrd.port {own}
+fi
+xrd.allow host *
+cms.allow host *
+oss.localroot {home}
+all.adminpath {home}/admin
+all.pidpath {home}/run
+xrootd.chksum max 2 adler32
+"""
+
+
+@contextmanager
+def cluster(home: Path, servers: Sequence[str] = ("one", "two")) -> Iterator[dict[str, Xrootd]]:
+    """A manager, called "manager", and data servers."""
+    cms, made = free_port(), {}
+    with ExitStack() as stack:
+        for name in ("manager", *servers):
+            made[name] = server = Xrootd(free_port(), home / name)
+            for folder in ("data", "admin", "run"):
+                (server.home / folder).mkdir(parents=True)
+            role, own_port = ("manager", cms) if name == "manager" else ("server", free_port())
+            text = CLUSTER.format(role=role, cms=cms, port=server.port, own=own_port, home=server.home)
+            (server.home / "xrootd.cfg").write_text(text)
+            user = ["-R", ACCOUNT] if os.geteuid() == 0 else []
+            if user:
+                own(server.home)
+            for part, port in (("cmsd", own_port), ("xrootd", server.port)):
+                argv = [program(part), *user, "-c", str(server.home / "xrootd.cfg"), "-n", name, "-I", "v4"]
+                log = server.home / f"{part}.log"
+                listening = (
+                    partial(listens, port) if part == "xrootd" or role == "manager" else (lambda: True)
+                )
+                stack.enter_context(running(argv, log, listening, cwd=server.home))
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -7,15 +7,20 @@ follows ``?`` are parameters for the server.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
-from pegasus_toolkit.transfer.backends.xrootd import trees
-from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
-from pegasus_toolkit.transfer.backends.xrootd.moves import Transfers, parse_checksum
-from pegasus_toolkit.transfer.backends.xrootd.server import Server
-from pegasus_toolkit.transfer.backends.xrootd.site import flags
-from pegasus_toolkit.transfer.errors import NotFound, TransferError
+from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
+from pegasus_toolkit.transfer.backends.shared.files import Found
+from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps, Wait
+from pegasus_toolkit.transfer.backends.xrootd.cluster import ClusterFiles, is_cluster
+from pegasus_toolkit.transfer.backends.xrootd.errors import TLS_ERROR
+from pegasus_toolkit.transfer.backends.xrootd.files import XrootdFiles
+from pegasus_toolkit.transfer.backends.xrootd.site import Site, configure
+from pegasus_toolkit.transfer.clients.xrootd.library import has_tls
+from pegasus_toolkit.transfer.clients.xrootd.loop import Loop
+from pegasus_toolkit.transfer.errors import Denied, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
@@ -30,105 +35,129 @@ from pegasus_toolkit.transfer.interface import (
     Requirement,
     Settings,
     Sink,
-    Source,
 )
 
 IN_FLIGHT = 32  # files; more gain nothing
 
 
-class Xrootd(Server):
+class Xrootd(FilesBackend):
     """One server or redirector, as one user."""
 
     abilities = Abilities(in_flight=IN_FLIGHT, pipelined=True, threads=4)
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
-        super().__init__(endpoint, settings)
-        self.moves = Transfers(self.site)
+        configure(settings)
+        self.site = Site(endpoint, settings)
+        self.files: XrootdFiles = XrootdFiles(self.site)
+        self._noted = partial(settings.notes.aside, endpoint)
+        self._patience = max(1, int(settings.stall_timeout))
+        self.loop = Loop(self._patience)
+        self._begun = False
+        self._beginning: Wait | None = None
 
-    # -- verbs -------------------------------------------------------------------------------------
+    def runner(self, side: bool = False) -> Runner:
+        """On the one loop. What a batch does for a file begins with ``_opened``, all else here."""
+        runner = Runner(self.loop, lambda: Loop(self._patience))
+        if side and not self._begun:
+            runner.one(self._opened())
+        return runner
 
-    def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
-        """Transfers each ``job.path`` into ``job.end``."""
-        yield from self._batch(jobs, self.moves.load)
-
-    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
-        """Transfers each ``job.end`` to ``job.path``."""
-        yield from self._batch(jobs, self.moves.save)
-
-    def _batch(self, jobs: Iterator[Job[Any]], steps: Any) -> Iterator[Job[Any]]:
-        first = next(jobs, None)
-        if first is None:
+    def _opened(self) -> Steps[None]:
+        """Once, whoever is first."""
+        if self._begun:
             return
-        self.begin()
-        if first.required.remote:
-            self.moves.checksums = self.checksums()
+        if self._beginning is not None:
+            yield self._beginning
+            return
+        beginning, wrong = Wait(), None
+        self._beginning = beginning
+        try:
+            self.files = yield from self._begin()
+            self.files.noted = self._noted
+            self._begun = True
+        except TransferError as error:
+            wrong = error
+            raise
+        finally:
+            self._beginning = None
+            beginning.settle(wrong)
 
-        def all_of_them() -> Iterator[Job[Any]]:
-            yield first
-            yield from jobs
+    def _begin(self) -> Steps[XrootdFiles]:
+        """Sees to it that there is TLS before a token is sent, and finds out what kind of server it is.
 
-        for task in self.loop.run(all_of_them(), steps, IN_FLIGHT):
-            task.item.error = task.error
-            yield task.item
+        A token that was only found is left out where there is no TLS.
+        """
+        site = self.site
+        if site.scheme == "roots":
+            status, _ = yield (site.files.ping,)
+            if site.tentative and (has_tls() if status.ok else status.code != TLS_ERROR):
+                site.tentative = False
+            if site.tentative:
+                site.leave_token_out()
+            else:
+                site.check(status, "/")
+                if not has_tls():
+                    raise Denied("no TLS", host=site.host, hint="set X509_CERT_DIR to trusted authorities")
+        plain = XrootdFiles(site)
+        try:
+            return ClusterFiles(site) if (yield from is_cluster(plain)) else plain
+        except Denied:  # who may ask nothing about the server may still read
+            return plain
+
+    def _batch(
+        self, jobs: Iterator[Job[Any]], story: Callable[[Job[Any]], Steps[None]]
+    ) -> Iterator[Job[Any]]:
+        def whole(job: Job[Any]) -> Steps[None]:
+            yield from self._opened()
+            yield from story(job)
+
+        return super()._batch(jobs, whole if not self._begun else story)
 
     def remove(
         self, paths: Iterable[str], recursive: bool = False
     ) -> Iterator[tuple[str, TransferError | None]]:
-        """Each path with what became of it."""
-        self.begin()
-        for task in self.loop.run(iter(paths), lambda t: trees.remove(self.site, t, recursive), IN_FLIGHT):
-            yield task.item, task.error
+        """Each path with what became of it; at every server that has it."""
+        self.runner(side=True)
+        yield from super().remove(paths, recursive)
 
-    def mkdir(self, path: str) -> None:
-        """Makes the directory and its parents."""
-        self.begin()
-        self.loop.wait(lambda task: self.moves.make(task, path))
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """All files below, and empty directories."""
-        self.begin()
-        waiting = [Entry(prefix, None, True)]
-        while waiting:
-            directory = waiting.pop()
+    def _download(self, job: Job[Sink]) -> Steps[None]:
+        if job.required.remote and (algorithm := (yield from self.files.algorithm(job.required.algorithm))):
             try:
-                entries = self._entries(directory.path)
-            except NotFound:
-                if directory.path == prefix:
-                    raise
-                continue  # it went meanwhile
-            if not entries and directory.path != prefix:
-                yield directory
-            for entry in entries:
-                if entry.directory:
-                    waiting.append(entry)
-                else:
-                    yield entry
+                digest = yield from self.files.checksum(job.path, algorithm)
+            except TransferError:
+                digest = ("", "")  # it has none after all; what else is wrong is met by the read
+            if digest[1]:
+                job.end.expect(*digest)
+        yield from super()._download(job)
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """Size, and the digest where the server can tell it."""
-        entry = self.stat(path)
-        if algorithm not in self.checksums():
-            return entry
-        argument = self.site.path(path, f"cks.type={algorithm}")
-        response = self.ask(path, self.site.files.query, flags.QueryCode.CHECKSUM, argument)
-        return entry._replace(digest=parse_checksum(response))
+        found = self.runner(side=True).one(self._inspected(path, algorithm))
+        return Entry(path, found.size, bool(found.directory), found.digest)
+
+    def _inspected(self, path: str, algorithm: str) -> Steps[Found]:
+        found = yield from self.files.stat(path)
+        if algorithm not in (yield from self.files.checksums()):
+            return found
+        return found._replace(digest=(yield from self.files.checksum(path, algorithm)))
 
     def copies(self, other: Backend, required: Requirement) -> bool:
         """From server to server, where both can and what must hold can be compared there."""
         if not isinstance(other, Xrootd) or required.digest or required.also:
             return False
+        from pegasus_toolkit.transfer.backends.xrootd.copy import able
+
         try:
-            both = self.can_copy() and other.can_copy()
-            return both and (not required.remote or bool(self.common(other)))
+            return able(self, other, required)
         except TransferError:
             return False  # the relay meets it again, and tells it
 
     def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
-        """Third-party copies: written aside, compared, renamed."""
-        from pegasus_toolkit.transfer.backends.xrootd.copy import copy
+        """Third-party copies: written aside, compared, renamed. What servers deny gets ``CannotCopy``."""
+        from pegasus_toolkit.transfer.backends.xrootd.copy import copies
 
         assert isinstance(other, Xrootd)
-        return copy(jobs, self, other, control)
+        return copies(jobs, self, other, control)
 
     def identity(self) -> Identity:
         """What is shown to the server."""
@@ -136,16 +165,7 @@ class Xrootd(Server):
 
     def close(self) -> None:
         """From any thread."""
-        self.loop.interrupt()
-
-    def _entries(self, path: str) -> trees.Entries:
-        found: trees.Entries = []
-
-        def steps(task: Task) -> Steps:
-            found.extend((yield from trees.entries_of(self.site, task, path)))
-
-        self.loop.wait(steps)
-        return found
+        self.loop.close()
 
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> Xrootd:

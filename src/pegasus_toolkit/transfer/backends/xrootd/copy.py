@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import Any
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
-from pegasus_toolkit.transfer.backends.xrootd.loop import Steps, Task
-from pegasus_toolkit.transfer.backends.xrootd.moves import is_directory, parse_checksum
-from pegasus_toolkit.transfer.backends.xrootd.server import Server
-from pegasus_toolkit.transfer.backends.xrootd.site import client, flags
-from pegasus_toolkit.transfer.errors import Corrupted, Denied, IsDirectory, TransferError
-from pegasus_toolkit.transfer.interface import Control, Job
+from pegasus_toolkit.transfer.backends.shared.files import Sending, Stored
+from pegasus_toolkit.transfer.backends.shared.runner import Steps
+from pegasus_toolkit.transfer.backends.shared.upload import store
+from pegasus_toolkit.transfer.backends.xrootd.files import Feeding, XrootdFiles
+from pegasus_toolkit.transfer.clients.xrootd.library import client
+from pegasus_toolkit.transfer.clients.xrootd.loop import Blocking
+from pegasus_toolkit.transfer.errors import (
+    CannotCopy,
+    Corrupted,
+    Denied,
+    IsDirectory,
+    ServerFault,
+    TransferError,
+)
+from pegasus_toolkit.transfer.interface import Control, Job, Requirement
 from pegasus_toolkit.transfer.streams.checked import mismatch
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.transfer.backends.xrootd.backend import Xrootd
 
 AT_ONCE = 4  # copies under way; each takes a thread of the library
 
 
 class _Watch:
-    """Tells the library when to stop, and the engine how far it is."""
+    """Tells the library when to stop: it asks all the time."""
 
-    def __init__(self, control: Control) -> None:
+    def __init__(self, control: Control, running: Blocking) -> None:
         self.control = control
+        self.running = running
 
     def begin(self, job: int, total: int, source: Any, target: Any) -> None:
         """Nothing to do."""
@@ -33,149 +46,103 @@ class _Watch:
         """Nothing to do: a server moves them."""
 
     def should_cancel(self, job: int) -> bool:
-        """Asked all the time."""
-        return self.control.stop is not None
+        """Whether the run was told to stop, or the batch given up."""
+        return self.control.stop is not None or self.running.stopped.is_set()
 
 
-def copy(jobs: Iterator[Job[None]], reader: Server, writer: Server, control: Control) -> Iterator[Job[None]]:
-    """Each job when it is over; a few at a time. What the servers deny each other goes through here."""
-    between = True
-    while batch := [job for _, job in zip(range(AT_ONCE), jobs, strict=False)]:
-        copies = [_Copy(job, reader, writer) for job in batch]
-        ready = [one for one in copies if one.attempt(one.before)]
-        try:
-            _run(ready, control, between)
-            # Most often the target has no credential for the source, as no proxy is lent to it.
-            denied = [one for one in ready if between and one.denied()]
-            _run(denied, control, False)
-            if denied and denied == ready:
-                between = False  # nor will they do the next
-        finally:
-            for one in ready:
-                if not one.attempt(one.after):
-                    one.undo()
-        yield from batch
+class Copying(Sending, Feeding):
+    """One file that another server reads."""
+
+    def __init__(self, job: Job[None], reader: XrootdFiles, size: int, control: Control) -> None:
+        given: Job[Any] = Job(job.destination, "", job.required, None)
+        super().__init__(given)
+        self.path = job.path
+        self.reader = reader
+        self.size = size
+        self.control = control
+
+    def feed(self, files: XrootdFiles, name: str) -> Steps[Stored]:
+        """The copy, and the sizes and checksums of both."""
+        source, target = self.reader.site.address(self.path), files.site.address(name)
+        running = Blocking(lambda: _run(source, target, _Watch(self.control, running)))
+        yield running
+        if self.control.stop is not None:
+            raise self.control.stop
+        status = running.value
+        if status is None:
+            raise ServerFault("the copy did not end", url=files.url(self.job.path))
+        if not status.ok:
+            error = files.site.error(status, self.job.path)
+            if isinstance(error, Denied):  # most often the target has no credential for the source
+                raise CannotCopy(error.message, url=error.url, host=error.host, hint=error.hint)
+            raise error
+        self.sent = self.size
+        found = yield from files.stat(name)
+        return Stored(found.size, (yield from self._compared(files, name)))
+
+    def _compared(self, files: XrootdFiles, name: str) -> Steps[bool]:
+        """By a checksum that both servers can tell."""
+        if not self.job.required.remote:
+            return False
+        algorithm = yield from common(self.reader, files)
+        ours = yield from self.reader.checksum(self.path, algorithm)
+        theirs = yield from files.checksum(name, algorithm)
+        if ours != theirs or not ours[1]:
+            what = f"{algorithm} of what the server stored"
+            raise mismatch(files.url(self.job.path), what, ours[1], theirs[1])
+        return True
 
 
-def _run(copies: list[_Copy], control: Control, between: bool) -> None:
-    """``between``: from server to server, where both can; else the library moves the bytes."""
-    if not copies:
-        return
+def _run(source: str, target: str, watch: _Watch) -> Any:
     process = client.CopyProcess()
-    process.parallel(AT_ONCE)
-    how = "first" if between else "none"
-    for one in copies:
-        one.job.through = not between
-        process.add_job(one.source, one.target, thirdparty=how, force=not between, posc=True, mkdir=True)
+    process.add_job(source, target, thirdparty="only", force=False, posc=True, mkdir=True)
     process.prepare()
-    _, results = process.run(_Watch(control))
-    for one, result in zip(copies, results, strict=True):
-        one.status = result["status"]
+    _, results = process.run(watch)
+    return results[0]["status"]
+
+
+def common(reader: XrootdFiles, writer: XrootdFiles) -> Steps[str]:
+    """An algorithm that both can tell; "" for none."""
+    theirs = yield from writer.checksums()
+    return next((name for name in (yield from reader.checksums()) if name in theirs), "")
+
+
+def able(reader: Xrootd, writer: Xrootd, required: Requirement) -> bool:
+    """Whether both take part, and have a checksum in common where that must be compared."""
+    one, other = reader.runner(side=True), writer.runner(side=True)
+    if not one.one(reader.files.can_copy()) or not other.one(writer.files.can_copy()):
+        return False
+    if not required.remote:
+        return True
+    ours = one.one(reader.files.checksums())
+    return any(name in ours for name in other.one(writer.files.checksums()))
+
+
+def _copied(job: Job[None], reader: XrootdFiles, writer: XrootdFiles, control: Control) -> Steps[None]:
+    try:
+        found = yield from reader.stat(job.path)
+        if found.directory:
+            raise IsDirectory("a directory", url=reader.url(job.path))
+        size = found.size or 0
+        if job.required.size not in (None, size):
+            raise Corrupted(f"{size} bytes, {job.required.size} expected", url=reader.url(job.path))
+    except TransferError as error:
+        error.side = error.side or "source"
+        raise
+    sending = Copying(job, reader, size, control)
+    yield from store(writer, sending)
+    job.size, job.proven = size, sending.job.proven
     control.spend(0)
 
 
-class _Copy:
-    def __init__(self, job: Job[None], reader: Server, writer: Server) -> None:
-        self.job, self.reader, self.writer = job, reader, writer
-        self.aside = f".{os.urandom(8).hex()}.part"
-        self.source = reader.site.address(job.path)
-        self.target = writer.site.address(job.destination, name=self.aside)
-        self.status: Any = None
-
-    def attempt(self, step: Any) -> bool:
-        """Whether it went well; else the job has its error."""
-        try:
-            step()
-        except TransferError as error:
-            self.job.error = error
-            return False
-        return True
-
-    def before(self) -> None:
-        """Size and kind of the source."""
-        job = self.job
-        entry = self.reader.stat(job.path)
-        if entry.directory:
-            raise IsDirectory("a directory", url=self.reader.site.url(job.path), side="source")
-        job.size = entry.size or 0
-        if job.required.size not in (None, job.size):
-            raise Corrupted(
-                f"{job.size} bytes, {job.required.size} expected", url=self.reader.site.url(job.path)
-            )
-
-    def denied(self) -> bool:
-        """Whether a server said no; to whom, its answer does not tell."""
-        status = self.status
-        if status is None or status.ok:
-            return False
-        return isinstance(self.writer.site.error(status, self.job.destination), Denied)
-
-    def after(self) -> None:
-        """Compares what came, and gives it its name."""
-        job, writer = self.job, self.writer
-        if self.status is None:
-            raise Corrupted("the copy did not end", url=writer.site.url(job.destination))
-        writer.site.check(self.status, job.destination)
-        found = writer.ask(
-            job.destination,
-            writer.site.files.stat,
-            writer.site.path(job.destination, name=self.aside),
-        )
-        if int(found.size) != job.size:
-            raise Corrupted(
-                f"{found.size} bytes came, {job.size} expected",
-                url=writer.site.url(job.destination),
-            )
-        if job.required.remote:
-            self._compare()
-        source, target = (
-            writer.site.path(job.destination, name=self.aside),
-            writer.site.path(job.destination),
-        )
-        status, _ = writer.answer(writer.site.files.mv, source, target)
-        if not status.ok:
-            raise self._why_not(status)
-
-    def _why_not(self, status: Any) -> TransferError:
-        site, path = self.writer.site, self.job.destination
-        there, stat = self.writer.answer(site.files.stat, site.path(path))
-        if there.ok and is_directory(stat):
-            return IsDirectory("a directory is there", url=site.url(path), side="destination")
-        return site.error(status, path)
-
-    def _compare(self) -> None:
-        """By a checksum that both servers can tell."""
-        job = self.job
-        algorithm = self.reader.common(self.writer)
-        both = []
-        for backend, path, name in (
-            (self.reader, job.path, ""),
-            (self.writer, job.destination, self.aside),
-        ):
-            argument = backend.site.path(path, f"cks.type={algorithm}", name)
-            both.append(
-                parse_checksum(
-                    backend.ask(path, backend.site.files.query, flags.QueryCode.CHECKSUM, argument)
-                )
-            )
-        if both[0] != both[1]:
-            what = f"{algorithm} of what the server stored"
-            raise mismatch(self.writer.site.url(job.destination), what, both[0][1], both[1][1])
-        job.proven = True
-
-    def undo(self) -> None:
-        """Removes what was written aside, if anything was."""
-        site, path = self.writer.site, self.job.destination
-
-        def steps(task: Task) -> Steps:
-            task.call(site.files.rm, site.path(path, name=self.aside))
-            yield
-
-        self.attempt_quietly(steps)
-
-    def attempt_quietly(self, steps: Any) -> None:
-        """The job has its error already."""
-        try:
-            self.writer.loop.wait(steps)
-        except TransferError:
-            return
+def copies(
+    jobs: Iterator[Job[None]], reader: Xrootd, writer: Xrootd, control: Control
+) -> Iterator[Job[None]]:
+    """Each job when it is over; a few at a time."""
+    reader.runner(side=True)  # what kind of server it is
+    runner = writer.runner()
+    stories = ((job, _copied(job, reader.files, writer.files, control)) for job in jobs)
+    with closing(runner.run(stories, AT_ONCE)) as tasks:
+        for task in tasks:
+            task.item.error = task.error
+            yield task.item

@@ -6,9 +6,10 @@ parameters of an URL, so that each endpoint has its own. Connections with other 
 
 from __future__ import annotations
 
+import copy
 import os
+import weakref
 from hashlib import sha256
-from importlib import import_module
 from typing import Any
 from urllib.parse import quote
 
@@ -16,11 +17,9 @@ from pegasus_toolkit.credentials import Token, X509Credential
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.backends.xrootd import errors
+from pegasus_toolkit.transfer.clients.xrootd import library
 from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
-
-client: Any = import_module("XRootD.client")  # which has half of its types
-flags: Any = import_module("XRootD.client.flags")
 
 SCHEMES = {"xroot": "root", "xroots": "roots"}
 OURS = ("xrd.", "xrdcl.")  # parameters that name local files, or change what the library does
@@ -36,18 +35,18 @@ class Site:
         self.token: Token | None = None
         self.tentative = False  # the token was only found, and whether there is TLS is not known
         self.given = ""  # parameters that carry credentials
-        self.memory = -1  # descriptor of the file in memory that holds the token
+        self._memory: _Memory | None = None  # holds the token
         self._show(settings)
         self.files = self._files()
 
     def _files(self) -> Any:
         """For all but the content of files; its connections are those of ``address``."""
         own = "&".join(one for one in self.given.split("&") if not one.startswith("authz="))
-        return client.FileSystem(f"{self.scheme}://{self.endpoint.authority}/?{own}")
+        return library.client.FileSystem(f"{self.scheme}://{self.endpoint.authority}/?{own}")
 
     def leave_token_out(self) -> None:
         """The server has no TLS: as if no token had been found."""
-        self.close()
+        self._memory = None
         self.token, self.scheme = None, "root"
         self.given = "&".join(
             one
@@ -83,16 +82,16 @@ class Site:
 
     def _in_memory(self, token: Token) -> str:
         """The library reads a token for its login from a file only: one that is on no disk."""
-        self.memory = os.memfd_create("token")
-        os.fchmod(self.memory, 0o600)
-        os.write(self.memory, token.secret.reveal().encode())
-        return f"/proc/self/fd/{self.memory}"
+        self._memory = _Memory(token.secret.reveal().encode())
+        return f"/proc/self/fd/{self._memory.descriptor}"
 
-    def close(self) -> None:
-        """Idempotent."""
-        memory, self.memory = self.memory, -1
-        if memory >= 0:
-            os.close(memory)
+    def at(self, authority: str) -> Site:
+        """The same user at another server of the same service."""
+        other = copy.copy(self)
+        other.endpoint = self.endpoint._replace(authority=authority)
+        other.host = other.endpoint.host
+        other.files = other._files()
+        return other
 
     def path(self, path: str, more: str = "", name: str = "") -> str:
         """A path for ``files``; ``name`` takes the place of its last part. Parameters follow."""
@@ -145,45 +144,20 @@ def _gsi(proxy: X509Credential) -> list[str]:
     return [f"xrd.gsiusrcrt={proxy.certificate}", f"xrd.gsiusrkey={proxy.key}"]
 
 
-def has_tls() -> bool:
-    """Whether ``roots`` means TLS. Once the library found no authorities, it takes servers that are too old
-    for TLS without it, in silence."""
-    return not client.EnvGetInt("NoTlsOK")
+class _Memory:
+    """A file in memory. It goes when nobody refers to it: the library may log in once more until then, and
+    another file must not have got its number by that time."""
+
+    def __init__(self, content: bytes) -> None:
+        self.descriptor = os.memfd_create("token")
+        weakref.finalize(self, os.close, self.descriptor)
+        os.fchmod(self.descriptor, 0o600)
+        os.write(self.descriptor, content)
 
 
 def configure(settings: Settings) -> None:
-    """The library's settings, where the user's environment (XRD_...) has none.
-
-    The engine decides what is tried again and when, so the library shall neither wait nor remember
-    a host that did not answer.
-    """
-    connect = max(1, int(settings.connect_timeout))
-    stall = max(1, int(settings.stall_timeout))
-    numbers = {
-        "ConnectionWindow": connect,
-        "ConnectionRetry": 1,
-        "StreamErrorWindow": 0,
-        "RequestTimeout": stall,
-        "StreamTimeout": stall,
-        "TimeoutResolution": 1,
-        "MetalinkProcessing": 0,
-        "NotAuthorizedRetryLimit": 1,
-    }
-    _trust(settings)
-    for key, number in numbers.items():
-        client.EnvPutInt(key, number)
-    for key in ("ReadRecovery", "WriteRecovery"):
-        client.EnvPutString(key, "false")
-
-
-def _trust(settings: Settings) -> None:
-    """Names the trusted authorities in the environment, the one place where the library looks for them.
-
-    They are the same for all sites of a process, and read once. Without a directory of the grid's, the
-    system's own count.
-    """
+    """The library's settings. Authorities are the same for all sites of a process, and read once: without a
+    directory of the grid's, the system's own count."""
     directory = settings.credentials.ca_directory()
-    if directory:
-        os.environ.setdefault("X509_CERT_DIR", directory)
-    elif not os.environ.get("X509_CERT_DIR") and (file := authorities(settings.environ)[0]):
-        os.environ.setdefault("X509_CERT_FILE", file)
+    library.trust(directory, "" if directory else authorities(settings.environ)[0])
+    library.configure(settings.connect_timeout, settings.stall_timeout)
