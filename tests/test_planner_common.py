@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_a_name_that_a_catalog_cannot_hold_is_carried_to_each(tmp_path: Path) ->
 def test_the_local_engine_runs_the_same_plan(tmp_path: Path) -> None:
     made = make("fanout", tmp_path, "condorio", 5, pegasus_condor_common_files="true")
     submitted = plan(made)
+    assert json.loads((submitted.path / "plan.json").read_text())["warnings"] == []
     assert "CommonInputCatalogs" in (submitted.path / "submit/compute-condorpool.sub").read_text()
     done = run(made, submitted.path)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,8 @@ catalog.site catalog.site.file catalog.site.repo catalog.site.repo.file catalog.
 catalog.site.sites.* catalog.replica catalog.replica.file catalog.replica.cache.asrc catalog.replica.db.*
 catalog.replica.directory catalog.replica.directory.site catalog.replica.directory.flat.lfn
 catalog.replica.directory.url.prefix catalog.replica.output.file catalog.transformation
-catalog.transformation.file clusterer.label.key clusterer.preference code.generator data.configuration
+catalog.transformation.file clusterer.label.key clusterer.preference code.generator condor.common.files
+data.configuration
 data.reuse.scope dir.staging.mapper dir.storage.deep dir.storage.mapper dir.storage.mapper.fixed.url
 dir.storage.mapper.replica dir.storage.mapper.replica.file dir.submit.mapper file.cleanup.strategy
 integrity.checking mode register selector.replica selector.replica.*.stagein.sites
@@ -82,6 +83,8 @@ def warnings(
 
 
 def _told(what: str, name: str, known: str, left: str, place: Place) -> Iterator[str]:
+    if name in known.split():
+        return
     if _matches(name, left):
         yield f"the {what} is left alone"
     elif not _matches(name, known):
