@@ -9,7 +9,7 @@ import pytest
 
 from pegasus_toolkit.engines.htcondor import schedd
 from tests.planner_files import contents, expanded
-from tests.planner_world import job, planned, world
+from tests.planner_world import LOCAL, job, planned, site, world
 from tests.test_workflows import run
 from tests.worker_world import plan
 from tests.workflows.shapes import found, make
@@ -57,6 +57,17 @@ def test_catalogs_are_for_pools_that_know_them_and_carry_files(
 ) -> None:
     jobs = [job(f"j{n}", [ref], [f"out{n}!"]) for n in range(5)]
     found = told(tmp_path, jobs, "keg_j0", configuration=configuration, common=common)
+    assert not [key for key in found if "atalog" in key]
+
+
+@pytest.mark.parametrize("resource", ["batch slurm joe@there", "condor there collector.there"])
+def test_what_goes_through_a_gahp_is_carried_to_each(tmp_path: Path, resource: str) -> None:
+    pool = site("pool", style="condor", **{"auxillary.local": "true"})
+    pool["profiles"]["condor"] = {"universe": "grid", "grid_resource": resource}
+    jobs = [job(f"j{n}", ["ref"], [f"out{n}!"]) for n in range(5)]
+    dag = planned(world(tmp_path, jobs, sites=(LOCAL, pool)), "condorio", common=True)
+    found = expanded(contents(dag), "keg_j0")
+    assert f"{SCRATCH}/ref" in found["transfer_input_files"].split(",")
     assert not [key for key in found if "atalog" in key]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pegasus_toolkit.planner.model import Dag
+from pegasus_toolkit.planner.model import Dag, Node
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
 
@@ -33,7 +33,7 @@ def shared(dag: Dag) -> Mapping[str, Shared]:
         return {}
     users: dict[str, list[str]] = {}
     for node in dag.nodes:
-        if jobs.carried(dag, node):
+        if jobs.carried(dag, node) and _by_htcondor(dag, node):
             for one in node.inputs:
                 if path := path_of(one.sources[0].url) if one.sources and not one.produced else "":
                     users.setdefault(path, []).append(node.name)
@@ -48,6 +48,12 @@ def shared(dag: Dag) -> Mapping[str, Shared]:
         of |= {node: (*of.get(node, ()), name) for node in nodes}
     made = {names: _shared(names, catalogs) for names in set(of.values())}
     return {node: made[names] for node, names in of.items()}
+
+
+def _by_htcondor(dag: Dag, node: Node) -> bool:
+    """Whether HTCondor's own machines run it; whoever else carries its files knows no catalogs."""
+    condor = {**dag.sites[node.site].profiles.get("condor", {}), **node.profiles.get("condor", {})}
+    return node.site not in dag.batches and condor.get("universe", "vanilla").lower() != "grid"
 
 
 def _shared(names: Sequence[str], catalogs: Mapping[str, Sequence[str]]) -> Shared:
