@@ -11,8 +11,9 @@ import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ftp.backend import Ftp
-from pegasus_toolkit.transfer.backends.ftp.files import _facts, _listed
+from pegasus_toolkit.transfer.backends.ftp.files import _facts, _listed, lines
 from pegasus_toolkit.transfer.backends.shared.files import Found
+from pegasus_toolkit.transfer.clients.curl.ftp import Listing
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -21,6 +22,7 @@ from pegasus_toolkit.transfer.errors import (
     ServerFault,
     TransferError,
     Unreachable,
+    Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Identity, Requirement, Settings, Sink
 from pegasus_toolkit.transfer.streams.files import FileSink
@@ -268,6 +270,27 @@ def test_implicit_tls(pki: Pki, open_ftp: Opens, monkeypatch: pytest.MonkeyPatch
 )
 def test_line_of_list(line: str, found: Found | None) -> None:
     assert _listed(line) == found
+
+
+@pytest.mark.parametrize(
+    ("method", "line"),
+    [
+        ("LIST -a", "QPGMR            3 01/01/24 00:00:00 *STMF     a.txt"),
+        ("LIST -a", "-rw-r--r--   1 user  3 Jan 01 2024 a.txt"),
+        ("LIST -a", "A.TXT;1    1/3   1-JAN-2024 00:00:00 [G,U] (RWED,RWED,RE,)"),
+        ("MLSD", "a.txt"),
+        ("MLSD", "type=file;size=3; up/../a.txt"),
+    ],
+)
+def test_line_that_is_not_understood_is_an_error(method: str, line: str, open_ftp: Opens) -> None:
+    """The other lines are, all the same."""
+    known = {"MLSD": "type=file;size=3; good", "LIST -a": "-rw-r--r-- 1 u g 3 2024-01-01 00:00 good"}[method]
+    listing = Listing(open_ftp("127.0.0.1:1").files.session, "/d", 1000)
+    listing.method = method
+    listing.body += f"total 4\r\n{line}\r\n{known}\r\n".encode()
+    page, _ = lines(listing)
+    assert page.found == [Found("good", False, 3)]
+    assert isinstance(page.wrong, Unsupported) and line in str(page.wrong)
 
 
 def test_facts() -> None:

@@ -97,6 +97,17 @@ def test_next_attempt_fetches_only_the_rest(odd: Start, world: World) -> None:
     assert server.requests[-1].headers["if-range"] == '"one"'
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(n, ServerFault) for n in (202, 203, 206)] + [(n, NotFound) for n in (204, 205)],
+    [(202, ServerFault), (203, ServerFault), (204, NotFound), (205, NotFound), (206, ServerFault)],
+)
+def test_success_that_holds_no_file(odd: Start, world: World, status: int, kind: type[TransferError]) -> None:
+    backend = world.open(odd(lambda _: Reply(b"", status)).authority)
+    assert type(failure(backend, end=world.sink())) is kind
+    assert world.file is None
+
+
 def test_changed_content_is_fetched_from_the_start(odd: Start, world: World) -> None:
     other = content(3 * MIB, 1)
     server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), file(other, '"two"')))

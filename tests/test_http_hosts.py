@@ -11,6 +11,7 @@ from pegasus_toolkit.transfer.errors import (
     Denied,
     IsDirectory,
     NotFound,
+    Permanent,
     ServerFault,
     Unreachable,
     Unsupported,
@@ -329,10 +330,39 @@ class TestIndex:
 
     def test_links_that_lead_elsewhere_are_passed_over(self, odd: Start, world: World) -> None:
         body = """<a href="../up"><a href="/xyz"><a href="/etc/passwd"><a href="http://example.org/d/x">
-            <a href="//h/d/x"><a href="file:///d/x"><a href="./"><a href="..%2f..%2fx"><a href="%2e%2e/">
+            <a href="//h/d/x"><a href="file:///d/x"><a href="./"><a href="%2e%2e/">
             <a href=".."><a href="a/b/c"><a href="http://[/"><a name="x"><a href><a href="https://127.0.0.1/d/x">
             <a href="#top"><a href="fine">"""
         assert self.html(odd, world, body) == ["/d/fine"]
+
+    def test_name_that_would_lead_elsewhere_is_an_error(self, odd: Start, world: World) -> None:
+        """Of that entry alone: the others are listed first."""
+        page = Reply(b'<a href="..%2f..%2fx"><a href="fine">', headers={"Content-Type": "text/html"})
+        listing = world.open(odd(lambda _: page).authority).list("/d")
+        assert next(listing).path == "/d/fine"
+        with pytest.raises(ServerFault, match="not in the directory"):
+            next(listing)
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"<h1>Listing of /d</h1>",
+            b'<title>Sign in</title><form action="/login"><input name="u"></form><a href="/lost">Lost?</a>',
+            b'<a href="fine">fine</a><input type="password">',
+            b'<a href="https://idp.example/">SSO</a>',
+        ],
+    )
+    def test_page_that_is_no_index_is_no_directory(self, odd: Start, world: World, body: bytes) -> None:
+        page = Reply(body, headers={"Content-Type": "text/html"})
+        with pytest.raises(Permanent):
+            list(world.open(odd(lambda _: page).authority).list("/d"))
+
+    def test_login_page_that_it_is_redirected_to(self, odd: Start, world: World) -> None:
+        page = Reply(b'<a href="fine">fine</a>', headers={"Content-Type": "text/html"})
+        away = Reply(b"", 302, {"Location": "/login"})
+        server = odd(lambda request: page if request.target == "/login" else away)
+        with pytest.raises(Unsupported):
+            list(world.open(server.authority).list("/d"))
 
     def test_directory_that_links_to_itself_ends(self, odd: Start, world: World) -> None:
         page = Reply(b'<a href="again/">', headers={"Content-Type": "text/html"})

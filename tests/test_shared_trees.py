@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.errors import (
     Permanent,
     ServerFault,
     TransferError,
+    Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Entry
 from tests.shared_world import MemoryFiles, Request, Wire, runner
@@ -146,6 +147,17 @@ def test_names_that_lead_elsewhere(name: str, remove: bool) -> None:
     with pytest.raises(ServerFault):
         removed(files, "/d") if remove else walked(files)
     assert files.tree == TREE
+
+
+def test_one_bad_entry_fails_alone() -> None:
+    """All others are handed out before the listing fails."""
+    bad = Unsupported("a line that is not understood")
+    good = Found("good", False, 1)
+    for page in (Page([good], wrong=bad), Page([Found("..", True), good])):
+        files, found = pages(MemoryFiles(dict(TREE)), page), list[Entry]()
+        with pytest.raises(type(page.wrong or ServerFault(""))):
+            runner(Wire()).one(trees.walk(files, "/d", found.append))
+        assert [entry.path for entry in found] == ["/d/good"]
 
 
 def test_the_same_page_again() -> None:

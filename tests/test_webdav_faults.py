@@ -26,7 +26,7 @@ from pegasus_toolkit.transfer.errors import (
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Requirement, Settings, Source
 from tests.faults import Unsized
 from tests.http_world import credentials
-from tests.material import content, given, store_job
+from tests.material import content, fetch_job, given, settle, store_job
 from tests.servers.common import free_port
 from tests.servers.nginx import PASSWORD, TOKEN, USER
 from tests.servers.odd_http import Odd, Reply, Request
@@ -344,6 +344,21 @@ def test_xml_that_is_none(odd: OddServer, open_dav: Callable[..., WebDav], body:
         list(backend.list("/d"))
     with pytest.raises(ServerFault):
         backend.stat("/d")
+
+
+@pytest.mark.parametrize("kind", [COLLECTION, ""])
+def test_page_in_place_of_a_directory_is_no_file(
+    odd: OddServer, open_dav: Callable[..., WebDav], kind: str
+) -> None:
+    """As XRootD shows one. A page that is a file is one."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "PROPFIND":
+            return Reply(multistatus(response(request.target, kind)), 207)
+        return Reply(b"<h1>Listing of /d</h1>", headers={"Content-Type": "text/html"})
+
+    (job,) = open_dav("webdav", odd(answer).authority).get(iter([fetch_job("/d")]))
+    assert isinstance(job.error, IsDirectory) if kind else settle(job) == b"<h1>Listing of /d</h1>"
 
 
 def test_listing_in_a_circle_ends(odd: OddServer, open_dav: Callable[..., WebDav]) -> None:

@@ -59,6 +59,7 @@ class WebBackend(CurlBackend):
     """What a web server is read with."""
 
     files: HttpFiles
+    gets: type[Gets] = Gets
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         self.login, access = http_site.log_in(endpoint, settings)
@@ -66,7 +67,7 @@ class WebBackend(CurlBackend):
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Keeps ``settings.connections`` files in flight on kept connections."""
-        return Gets(self.loop, self.tuning).run(jobs)
+        return self.gets(self.loop, self.tuning).run(jobs)
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """The size, and the digest where the server tells it in that algorithm (RFC 3230)."""

@@ -77,7 +77,7 @@ def _of_html(body: bytes, url: str, shown: str) -> Page:
         if _plain(unquote(name)):
             spelled = quote(name, safe="%~!$&'()*+,;=:@-._", errors="surrogateescape")
             names[name] = Found(spelled, bool(slash))
-        else:
+        elif unquote(name) not in (".", ".."):  # which are this directory and the one above
             wrong = _elsewhere(unquote(name), shown)
     if not index and not names:
         text = "no index of this directory: a page that links to nothing in it"

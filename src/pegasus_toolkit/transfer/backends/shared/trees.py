@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from pegasus_toolkit.transfer.backends.shared.files import Files, Found, may
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps
@@ -22,25 +23,36 @@ ENTRIES = 10_000_000  # in one directory, at most
 SIDE_BY_SIDE = 8  # directories listed at the same time
 
 
-def read(files: Files, path: str) -> Steps[list[Found]]:
-    """One directory, all its pages. A page that repeats, and a name that leads elsewhere, are errors."""
+class Listed(NamedTuple):
+    """What is in a directory; ``wrong``: of an entry that was not understood, or leads elsewhere."""
+
+    found: list[Found]
+    wrong: TransferError | None
+
+
+def read(files: Files, path: str) -> Steps[Listed]:
+    """One directory, all its pages. A page that repeats is an error; a bad entry does not keep the others."""
     found: list[Found] = []
+    wrong: TransferError | None = None
     page, last = (yield from files.scan(path, None)), None
     while True:
-        try:
-            for one in page.found:
-                sound_name(files, path, one.name)
-            if page.found and page.found[-1] == last:
-                raise ServerFault("a page of the listing came twice", url=files.url(path))
-            found += page.found
-            if len(found) > ENTRIES:
-                raise ServerFault(f"more than {ENTRIES} entries in one directory", url=files.url(path))
-        except TransferError:
+        wrong = page.wrong or wrong
+        if page.found and page.found[-1] == last:
             if page.more is not None:
                 yield from files.leave(page.more)
-            raise
+            raise ServerFault("a page of the listing came twice", url=files.url(path))
+        for one in page.found:
+            try:
+                sound_name(files, path, one.name)
+                found.append(one)
+            except ServerFault as error:
+                wrong = error
+        if len(found) > ENTRIES:
+            if page.more is not None:
+                yield from files.leave(page.more)
+            raise ServerFault(f"more than {ENTRIES} entries in one directory", url=files.url(path))
         if page.more is None:
-            return found
+            return Listed(found, wrong)
         last = page.found[-1] if page.found else last
         page = yield from files.scan(path, page.more)
 
@@ -52,21 +64,26 @@ def sound_name(files: Files, path: str, name: str) -> None:
 
 
 def walk(files: Files, prefix: str, emit: Callable[[Entry], None]) -> Steps[None]:
-    """All files below, and the empty directories. Paths begin with ``prefix`` as it was given."""
+    """All files below, and the empty directories. Paths begin with ``prefix`` as it was given.
+
+    An entry that was not understood is an error, which is raised when all others were handed out.
+    """
+    wrong: TransferError | None = None
     plain, tail = files.split(prefix)
     below = [(plain.rstrip("/"), 0)]
     top = True
     while below:
         some = [below.pop() for _ in range(min(SIDE_BY_SIDE, len(below)))]
         listed = yield All(look(files, folder, tail) for folder, _ in some)
-        for (folder, depth), found in zip(some, listed, strict=True):
-            if isinstance(found, NotFound) and not top:
+        for (folder, depth), inside in zip(some, listed, strict=True):
+            if isinstance(inside, NotFound) and not top:
                 continue  # it went meanwhile
-            if isinstance(found, TransferError):
-                raise found
-            if not found and not top:
+            if isinstance(inside, TransferError):
+                raise inside
+            wrong = wrong or inside.wrong
+            if not inside.found and not inside.wrong and not top:
                 emit(Entry(folder + tail, None, True))
-            for one in found:
+            for one in inside.found:
                 path = f"{folder}/{one.name}"
                 if not one.directory:
                     emit(Entry(path + tail, one.size, False, one.digest))
@@ -75,11 +92,13 @@ def walk(files: Files, prefix: str, emit: Callable[[Entry], None]) -> Steps[None
                 else:
                     below.append((path, depth + 1))
         top = False
+    if wrong is not None:
+        raise wrong
 
 
-def look(files: Files, folder: str, tail: str) -> Steps[list[Found]]:
+def look(files: Files, folder: str, tail: str) -> Steps[Listed]:
     """What is in a directory, links followed; one that leads nowhere counts as a file without a size."""
-    found = yield from read(files, folder + tail)
+    found, wrong = yield from read(files, folder + tail)
     unknown = [n for n, one in enumerate(found) if one.directory is None]
     if unknown:
         seen = yield All(files.stat(f"{folder}/{found[n].name}{tail}") for n in unknown)
@@ -88,7 +107,7 @@ def look(files: Files, folder: str, tail: str) -> Steps[list[Found]]:
                 found[n] = found[n]._replace(directory=False, size=None)
             else:
                 found[n] = there._replace(name=found[n].name)
-    return found
+    return Listed(found, wrong)
 
 
 def remove(files: Files, path: str, recursive: bool) -> Steps[None]:
@@ -139,11 +158,12 @@ def remove_tree(files: Files, path: str) -> Steps[None]:
         inner: list[str] = []
         names: list[str] = []
         listed = yield All(read(files, folder + tail) for folder in levels[-1])
-        for folder, found in zip(levels[-1], listed, strict=True):
-            if isinstance(found, TransferError):
-                worst = worst if isinstance(found, NotFound) else found
+        for folder, inside in zip(levels[-1], listed, strict=True):
+            if isinstance(inside, TransferError):
+                worst = worst if isinstance(inside, NotFound) else inside
                 continue
-            for one in found:
+            worst = inside.wrong or worst
+            for one in inside.found:
                 (inner if one.directory else names).append(f"{folder}/{one.name}")
         worst = (yield from _every(files.unlink(name + tail) for name in names)) or worst
         levels.append(inner)

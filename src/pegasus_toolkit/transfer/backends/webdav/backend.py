@@ -8,6 +8,7 @@ from functools import partial
 from pegasus_toolkit.transfer.backends.http.backend import WebBackend
 from pegasus_toolkit.transfer.backends.http.get import Tuning
 from pegasus_toolkit.transfer.backends.webdav.files import DavFiles, DavTraits
+from pegasus_toolkit.transfer.backends.webdav.get import DavGets
 from pegasus_toolkit.transfer.interface import (
     Backend,
     Control,
@@ -24,6 +25,7 @@ class WebDav(WebBackend):
     """One WebDAV server. Reads as HTTP does; what is written becomes visible by a MOVE, when whole."""
 
     files: DavFiles
+    gets = DavGets
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         super().__init__(endpoint, settings, tuning)

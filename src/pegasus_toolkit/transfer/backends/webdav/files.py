@@ -33,7 +33,6 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 
-XML = "Content-Type: application/xml; charset=utf-8"
 NO_PROPFIND = frozenset({400, 405, 500, 501})  # of servers that write, and know no properties
 NO_MOVE = frozenset({405, 501})
 NOT_AT_ONCE = frozenset({403, 405, 409, 500, 501})  # what servers say that remove no full collection
@@ -79,7 +78,7 @@ class DavFiles(HttpFiles):
 
     def propfind(self, path: str, depth: int = 0, ask: bytes = webdav_xml.ASK) -> Answer:
         """A PROPFIND of a path, or of it and what is in it (``depth`` 1)."""
-        answer = self.ask("PROPFIND", path, f"Depth: {depth}", XML, limit=PAGE)
+        answer = self.ask("PROPFIND", path, f"Depth: {depth}", webdav_xml.TYPE, limit=PAGE)
         answer.upload = Upload(ask)
         return answer
 

@@ -15,6 +15,7 @@ ASK_ROOM = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
     b"<resourcetype/><quota-available-bytes/></prop></propfind>"
 )
+TYPE = "Content-Type: application/xml; charset=utf-8"  # of what is asked
 DEEP = 100  # elements within each other, at most
 
 
