@@ -199,3 +199,28 @@ def test_what_its_planning_said_is_kept_and_told(tmp_path: Path) -> None:
     catalog["replicas"].append(replica("extra.txt", str(path)))
     (tmp_path / "replicas.yml").write_text(json.dumps(catalog))
     assert command(tmp_path, "pegasus-run", submit).returncode == 0 and counted(tmp_path) == "2"
+
+
+def test_workflows_below_workflows(tmp_path: Path) -> None:
+    """The innermost one knows the outermost's catalogs, and its output comes all the way up."""
+    path = extra(tmp_path)
+    (tmp_path / "deep.yml").write_text(
+        json.dumps({"pegasus": "5.0", "name": "deep", "jobs": [counting("extra.txt")]})
+    )
+    (tmp_path / "mine.conf").write_text("env.X = y\n")
+    uses = [use("deep.yml"), use("count.txt", "output", stageOut=True, registerReplica=False)]
+    arguments = ["--conf", "mine.conf", "-s", "pool"]
+    middle = {
+        "type": "pegasusWorkflow",
+        "file": "deep.yml",
+        "id": "mid",
+        "arguments": arguments,
+        "uses": uses,
+    }
+    replicas = [replica("extra.txt", str(path)), replica("deep.yml", str(tmp_path / "deep.yml"))]
+    outer(tmp_path, arguments, {"jobs": [middle]}, replicas=replicas)
+    done, submit = run(tmp_path)
+    logs = "".join(one.read_text() for one in submit.rglob("*.pre.log"))
+    assert done.returncode == 0, done.stderr + logs
+    assert counted(tmp_path) == "2"
+    assert (submit / "subworkflow_sub/plan/subworkflow_mid/plan/workflow.dag").exists()
