@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
 import pytest
@@ -192,10 +193,30 @@ def test_nobody_there(srm: SrmStub) -> None:
     backend.close()
 
 
+def test_old_file_survives_a_refused_rename(
+    backend: Srm, top: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SRM renames over nothing: the old file is set aside, and put back on failure."""
+    (top / "file").write_bytes(b"old")
+    (tmp_path / "new").write_bytes(b"new content")
+    ask = backend.files.gfal.ask
+
+    def refusing(verb: str, *arguments: str | int, **options: Any) -> Any:
+        if verb == "rename" and Path(str(arguments[0]).partition("SFN=")[2]).read_bytes() == b"new content":
+            raise Denied("told to")
+        return ask(verb, *arguments, **options)
+
+    monkeypatch.setattr(backend.files.gfal, "ask", refusing)
+    (job,) = backend.put(iter([put_job(tmp_path / "new", top / "file")]))
+    job.end.close()
+    assert isinstance(job.error, Denied)
+    assert {file.name: file.read_bytes() for file in top.iterdir()} == {"file": b"old"}
+
+
 def test_without_gfal2_the_error_says_what_to_install(
     srm: SrmStub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("pegasus_toolkit.transfer.backends.srm.process.PYTHONS", ())
+    monkeypatch.setattr("pegasus_toolkit.transfer.clients.gfal.process.PYTHONS", ())
     backend = opened(srm)
     with pytest.raises(Unsupported, match="python3-gfal2"):
         backend.stat(f"{PREFIX}/x")
@@ -205,7 +226,7 @@ def test_without_gfal2_the_error_says_what_to_install(
 def test_closing_ends_the_helper(srm: SrmStub, top: Path) -> None:
     backend = opened(srm)
     backend.stat(f"{PREFIX}{top}")
-    process = backend.gfal._process
+    process = backend.files.gfal._process
     assert process is not None
     backend.close()
     assert process.returncode is not None

@@ -47,6 +47,7 @@ class Gfal:
         self.environ |= {"LC_ALL": "C", **credential}
         self.python = environ.get("GFAL_PYTHONBIN", "")
         self.closed = False
+        self._asking = False
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._lock = threading.Lock()
@@ -59,6 +60,17 @@ class Gfal:
         self, verb: str, *arguments: str | int, url: str, side: Side = "", moved: Moved | None = None
     ) -> Any:
         """What the helper answers. ``moved`` hears how many bytes of a copy have passed."""
+        self._asking = True
+        try:
+            return self._ask(verb, arguments, url, side, moved)
+        finally:
+            self._asking = False
+            if self.closed:
+                self._end()
+
+    def _ask(
+        self, verb: str, arguments: tuple[str | int, ...], url: str, side: Side, moved: Moved | None
+    ) -> Any:
         process = self._running(url)
         assert process.stdin is not None
         with suppress(BrokenPipeError):
@@ -154,13 +166,11 @@ class Gfal:
                 with suppress(OSError):
                     pipe.close()
 
-    def close(self, active: bool) -> None:
-        """From any thread. ``active``: another thread waits for an answer, and tidies up itself."""
+    def close(self) -> None:
+        """From any thread; whoever waits for an answer gets ``Cancelled``. Idempotent."""
         self.closed = True
         process = self._process
-        if process is None:
-            return
-        if active:
+        if process is not None and self._asking:  # who asked tidies up itself
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
         else:
