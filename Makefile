@@ -50,7 +50,7 @@ lint: $(VENV)/.for-test
 	$(BIN)/python .ci/limits.py $(CODE)
 
 pytest: $(VENV)/.for-test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/run_tests.py --durations=10 $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
 # Replay a seed that fails: python -m tests.simulation SEED
 simulate: $(VENV)/.for-test

@@ -187,13 +187,18 @@ class BackendSuite:
         assert self.fetch(backend, "file0") == made[self.path("file0")]
 
     def test_closing_from_another_thread_ends_a_get(self, backend: Backend) -> None:
+        """What is in flight then may arrive or fail; a backend that goes on would bring them all."""
         made = self.make(5, 4 * BLOCK)
-        first = fetch_job(next(iter(made)), Calling(lambda: in_thread(backend.close)))
-        jobs = [first, *(fetch_job(path) for path in list(made)[1:])]
-        over: list[Job[Sink]] = []
+        paths = list(made) * 20
+        jobs = [fetch_job(path) for path in paths[1:]]
+        jobs.insert(0, fetch_job(paths[0], Calling(lambda: in_thread(backend.close))))
+        good = 0
         with suppress(TransferError):
-            over.extend(backend.get(iter(jobs)))
-        assert first not in over or first.error is not None or first.end.size == 4 * BLOCK
+            for job in backend.get(iter(jobs)):
+                if job.error is None and job.end.size == 4 * BLOCK:
+                    good += 1
+                job.end.abort()
+        assert good < len(jobs)
 
     def test_close_twice(self, backend: Backend) -> None:
         self.make(1)

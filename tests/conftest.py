@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also under nohup: what tests start must be as others start it
+# Ignored under nohup and in a shell's background; what tests start must be as others start it.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+QUARANTINE = Path(__file__).with_name("quarantine.txt")
 
 pytest.register_assert_rewrite("tests.conformance_read", "tests.conformance_write")
 
@@ -29,3 +35,17 @@ pytest_plugins: list[str] = [
     "tests.servers.htcondor",
     "tests.servers.slurm",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in quarantine may fail, by name and with their cause; nothing is run a second time in silence."""
+    known = {item.nodeid: item for item in items}
+    files = {nodeid.partition("::")[0] for nodeid in known}
+    for line in QUARANTINE.read_text().splitlines():
+        name, _, cause = line.partition("  # ")
+        if not name or name.startswith("#"):
+            continue
+        if name in known and cause:
+            known[name].add_marker(pytest.mark.xfail(reason=f"quarantine: {cause}", strict=False))
+        elif name.partition("::")[0] in files and len(items) > len(files):
+            raise pytest.UsageError(f"{QUARANTINE.name}: no such test, or no cause: {line}")

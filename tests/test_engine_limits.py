@@ -91,18 +91,27 @@ def test_an_endpoint_that_cannot_be_opened_fails_only_its_own(world: World) -> N
 
 
 def test_limits_hold(world: World) -> None:
+    world.settings = Settings(Credentials.none(), memory=world.settings.memory)  # nobody stalls
     fill(world, "a", 300)
     fill(world, "c", 300)
-    more = [move(1000 + i, f"remote://c/f{i}", f"memory://b/h{i}") for i in range(300)]
+    more = [move(1000 + i, f"remote://c/f{i}", f"memory://d/h{i}") for i in range(300)]
     operations = [move(i, f"remote://a/f{i}", f"memory://b/g{i}") for i in range(300)]
-    barrier = threading.Barrier(2)
+    barrier, left, others = threading.Barrier(2), [300], threading.Event()
 
     def meet(path: str) -> None:
-        if path in ("/f0", "/f1"):  # two of one host at once, or this waits for ever
+        """Two at once, or this waits for ever; and they stay until all of the other host has been moved,
+        so that a third of this one would come if it could."""
+        if path in ("/f0", "/f1"):
             barrier.wait(10)
+            assert others.wait(30)
+
+    def count(path: str) -> None:
+        left[0] -= 1
+        if left[0] == 2:  # both of its own may be under way
+            others.set()
 
     world.faults["a"] = meet
-    world.faults["c"] = lambda path: None
+    world.faults["c"] = count
     summary, _ = world.run(*operations, *more, concurrency=6, per_host=2)
     assert summary.done == 600
     assert world.most["a"] == 2
