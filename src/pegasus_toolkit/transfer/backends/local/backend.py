@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pegasus_toolkit.transfer.backends.local.copy import Copier
 from pegasus_toolkit.transfer.backends.local.trees import remove, walk
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
-from pegasus_toolkit.transfer.errors import Cancelled, TransferError
+from pegasus_toolkit.transfer.errors import Cancelled, ResourceLimit, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
@@ -86,6 +86,8 @@ class Local(OneByOne):
             for job in jobs:
                 try:
                     copier.copy(job)
+                except ResourceLimit as error:
+                    copier.again(job, error)
                 except TransferError as error:
                     job.error = error
                 yield job

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.local.copy_bytes import clone, feeder, move, stream
-from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, ResourceLimit
+from pegasus_toolkit.transfer.errors import Corrupted, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job
 from pegasus_toolkit.transfer.streams.checked import BLOCK, StreamVerifier, mismatch
 from pegasus_toolkit.transfer.streams.disk import (
@@ -99,15 +99,6 @@ class Copier:
     def copy(self, job: Job[None]) -> None:
         """Copies one file; sets the job's size and digest. Raises ``TransferError``."""
         try:
-            self._copy(job)
-        except ResourceLimit:
-            if not (self._from.held or self._to.held):
-                raise
-            self.close()  # the directories that are held open are a nicety
-            self._copy(job)
-
-    def _copy(self, job: Job[None]) -> None:
-        try:
             fd, info = self._open(job.path)
         except (OSError, ValueError) as error:
             raise failure(error, job.path, "source") from None
@@ -123,6 +114,17 @@ class Copier:
             raise failure(error, job.destination, "destination") from None
         finally:
             os.close(fd)
+
+    def again(self, job: Job[None], error: TransferError) -> None:
+        """Once more, after ``error``, without the directories that are held open: they are a nicety."""
+        job.error = error
+        if self._from.held or self._to.held:
+            self.close()
+            job.error = None
+            try:
+                self.copy(job)
+            except TransferError as second:
+                job.error = second
 
     def _open(self, path: str) -> tuple[int, os.stat_result]:
         parent, slash, name = path.rpartition("/")
