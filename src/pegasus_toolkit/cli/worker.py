@@ -192,7 +192,10 @@ def _go_on(record: str) -> None:
 
     directory = os.path.dirname(os.path.dirname(record))  # noqa: PTH120
     program = os.path.join(os.path.dirname(sys.argv[0]), "pegasus-run")  # noqa: PTH118, PTH120
-    subprocess.run([program, "-q", "--later", cluster, directory], check=False)
+    try:
+        subprocess.run([program, "-q", "--later", cluster, directory], check=False)
+    except OSError as error:
+        print(f"pegasus-worker: {program} cannot be run: {error.strerror}", file=sys.stderr)
 
 
 if __name__ == "__main__":
