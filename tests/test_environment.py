@@ -10,7 +10,7 @@ import pegasus_toolkit
 ROOT = Path(pegasus_toolkit.__file__).parent
 # The zygote puts the environment of a job in place; the packed worker's start is a program of its own.
 # XRootD's library reads what it trusts from nowhere else.
-ALLOWED = {"engines/zygote.py", "worker/pack/start.py", "transfer/backends/xrootd/site.py"}
+ALLOWED = {"engines/zygote.py", "worker/pack/start.py", "transfer/clients/xrootd/library.py"}
 
 
 def touches(path: Path) -> bool:
