@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from pegasus_toolkit.engines.remake import Why
 
 DESCRIPTION = """\
-Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. Where
-HTCondor is, DAGMan gets it, and the command returns. Else it runs on this machine, as many jobs at a time
-as there are cores: Ctrl-C ends the jobs and keeps what is done, and the same command goes on. With
---background, and with --json as Pegasus' Python API says it, the command returns once the run has begun."""
+Runs the workflow that pegasus-plan wrote into SUBMITDIR; what is done already is not done again. If
+HTCondor is available, the DAG is submitted to DAGMan and the command returns. Else it runs on this machine,
+as many jobs at a time as there are cores: Ctrl-C ends the jobs and keeps what is done, and the same command
+goes on. With --background, and with --json as Pegasus' Python API says it, the command returns once
+the run has begun."""
 
 EPILOG = """\
 exit codes: 0 submitted to HTCondor, or begun in the background. Of a run that ended: 0 all is done;
