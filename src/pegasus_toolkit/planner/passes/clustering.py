@@ -74,19 +74,16 @@ def _horizontal(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
             chosen = plan.chosen[job.id]
             key = (plan.level[job.id], job.transformation, chosen.site, chosen.configuration)
             found.setdefault(key, []).append(job)
+    timed = plan.property("pegasus.clusterer.preference").lower() in ("", "runtime")
     for group in found.values():
         profiles = plan.chosen[group[0].id].profiles
-        if (most := number(profiles, "clusters.maxruntime")) and _preferred(plan):
+        if timed and (most := number(profiles, "clusters.maxruntime")):
             yield from _timed(plan, group, most)
             continue
         count = number(profiles, "clusters.num")
         size = -(-len(group) // count) if count else number(profiles, "clusters.size") or 1
         for at in range(0, len(group), size):
             yield group[at : at + size]
-
-
-def _preferred(plan: Plan) -> bool:
-    return plan.property("pegasus.clusterer.preference").lower() in ("", "runtime")
 
 
 def _timed(plan: Plan, jobs: list[Job], most: int) -> Iterator[list[Job]]:

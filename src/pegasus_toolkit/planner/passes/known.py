@@ -59,15 +59,11 @@ transfer.force transfer.lite.arguments transfer.links transfer.proxy transfer.th
 }
 
 
-Place = tuple[str, Path]
-"""A file, and where something stands in it."""
-
-
 def warnings(
     properties: Iterable[str], profiles: Iterable[tuple[str, Path, Profiles]], label: str
 ) -> Iterator[str]:
     """One for each name that means nothing, where it stands first; ``label``: what clusters are made by."""
-    places: dict[tuple[str, str], Place] = {}
+    places: dict[tuple[str, str], tuple[str, Path]] = {}
     for file, path, found in profiles:
         for space in _PROFILES.keys() & found.keys():
             for key in found[space]:
@@ -82,7 +78,7 @@ def warnings(
             yield from _told(f"property pegasus.{name}", name, _PROPERTIES, _LEFT_PROPERTIES, place)
 
 
-def _told(what: str, name: str, known: str, left: str, place: Place) -> Iterator[str]:
+def _told(what: str, name: str, known: str, left: str, place: tuple[str, Path]) -> Iterator[str]:
     if name in known.split():
         return
     if _matches(name, left):
