@@ -102,9 +102,9 @@ def test_a_protocols_library_comes_with_it(packed: Path, nginx: Nginx, tmp_path:
     wrong = [{**inputs[0], "checksum": {**checksum, "value": "0" * 64}}]
     done = run(BARE, packed, tmp_path / "start", *line(tmp_path, inputs=wrong, tasks=[sh("cat in")]))
     assert done.returncode == 2 and done.stdout == ""
-    s3 = [{"lfn": "in", "sources": [{"site": "pool", "url": "s3://j@pool/b/k"}]}]
-    done = run(BARE, packed, tmp_path / "start", *line(tmp_path, inputs=s3))
-    assert done.returncode == 2 and "pegasus-toolkit[s3]" in record(tmp_path / "start")["error"]
+    other = [{"lfn": "in", "sources": [{"site": "pool", "url": "root://127.0.0.1:1//in"}]}]
+    done = run(BARE, packed, tmp_path / "start", *line(tmp_path, inputs=other))
+    assert done.returncode == 2 and "pegasus-toolkit[xrootd]" in record(tmp_path / "start")["error"]
 
 
 def test_the_same_bytes_whenever_it_is_made(packed: Path, tmp_path: Path) -> None:
