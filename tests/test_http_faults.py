@@ -100,12 +100,18 @@ def test_next_attempt_fetches_only_the_rest(odd: Start, world: World) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(n, ServerFault) for n in (202, 203, 206)] + [(n, NotFound) for n in (204, 205)],
-    [(202, ServerFault), (203, ServerFault), (204, NotFound), (205, NotFound), (206, ServerFault)],
 )
 def test_success_that_holds_no_file(odd: Start, world: World, status: int, kind: type[TransferError]) -> None:
     backend = world.open(odd(lambda _: Reply(b"", status)).authority)
     assert type(failure(backend, end=world.sink())) is kind
     assert world.file is None
+
+
+def test_compression_that_was_not_asked_for(odd: Start, world: World) -> None:
+    """Those bytes are not the file, unless its name says so."""
+    backend = world.open(odd(lambda _: Reply(b"zipped", headers={"Content-Encoding": "gzip"})).authority)
+    assert isinstance(failure(backend, "/data.txt", world.sink()), Unsupported)
+    assert get(backend, "/data.tar.gz?version=1") == b"zipped"
 
 
 def test_changed_content_is_fetched_from_the_start(odd: Start, world: World) -> None:
@@ -338,10 +344,10 @@ def test_digest_of_a_part_is_not_taken_for_the_whole(odd: Start, world: World) -
     assert world.file == DATA
 
 
-def test_encoded_content_is_kept_as_sent(odd: Start, world: World) -> None:
+def test_encoded_content_of_an_encoded_file_is_kept_as_sent(odd: Start, world: World) -> None:
     data = gzip.compress(DATA)
     server = odd(always(Reply(data, headers={"Content-Encoding": "gzip"})))
-    assert get(world.open(server.authority)) == data
+    assert get(world.open(server.authority), "/file.gz") == data
     assert "accept-encoding" not in server.requests[0].headers
 
 

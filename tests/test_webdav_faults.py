@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -418,3 +419,39 @@ def test_free_space(odd: OddServer, apache_dav: Dav, open_dav: Callable[..., Web
 def test_stat_of_what_is_missing(wsgidav: Dav, open_dav: Callable[..., WebDav]) -> None:
     with pytest.raises(NotFound):
         open_dav("webdav", wsgidav.authority).stat("/dav/none/at/all")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", r"/d/\.f\..*\.part"),
+        ("hidden", r"/d/\.f\..*\.part"),
+        ("plain", r"/d/f\..*\.tmp"),
+        ("none", "/d/f"),
+    ],
+)
+def test_temporary_names_are_the_sites_choice(
+    odd: OddServer, tmp_path: Path, said: str, expected: str
+) -> None:
+    server = odd(lambda request: Reply(b"", 201))
+    section = f"[dav://{server.authority}]\ntemporary_names = {said}\n" if said else ""
+    warned: list[str] = []
+    settings = Settings(credentials(tmp_path, section), warn=warned.append)
+    backend = open_backend(Endpoint("dav", server.authority, "here"), settings)
+    (job,) = backend.put(iter([store_job("/d/f", given(b"abc"))]))
+    assert job.error is None and not warned
+    (sent,) = [request.target for request in server.requests if request.method == "PUT"]
+    assert re.fullmatch(expected, sent)
+    assert any(request.method == "MOVE" for request in server.requests) == (said != "none")
+    backend.close()
+
+
+def test_what_is_given_up_without_a_rename_is_told_once(odd: OddServer, tmp_path: Path) -> None:
+    server = odd(lambda request: Reply(b"", 405 if request.method == "MOVE" else 201))
+    warned: list[str] = []
+    settings = Settings(credentials(tmp_path, ""), warn=warned.append)
+    backend = open_backend(Endpoint("dav", server.authority, "here"), settings)
+    jobs = list(backend.put(store_job(f"/d/{n}", given(b"abc")) for n in range(5)))
+    assert [job.error for job in jobs] == [None] * 5
+    assert len(warned) == 1 and "cannot rename" in warned[0]
+    backend.close()

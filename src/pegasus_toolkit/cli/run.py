@@ -34,7 +34,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
     """Reads the specification and runs it (or, with --dry-run, plans it). Raises ``Refused``."""
     with ExitStack() as stack:
         interrupts = stack.enter_context(Interrupts(console))
-        settings = _settings(arguments, environ)
+        settings = _settings(arguments, environ, console)
         console.mask = settings.credentials.mask
         early = stack.enter_context(Preconnect(settings))
         operations = _load(arguments, settings, console, early)
@@ -106,7 +106,7 @@ def _load(arguments: Arguments, settings: Settings, console: Console, early: Pre
     return operations
 
 
-def _settings(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
+def _settings(arguments: Arguments, environ: Mapping[str, str], console: Console) -> Settings:
     try:
         credentials = Credentials.load(environ)
     except CredentialError as error:
@@ -118,6 +118,7 @@ def _settings(arguments: Arguments, environ: Mapping[str, str]) -> Settings:
         stall_timeout=arguments.stall_timeout,
         connections=arguments.threads,
         streams=arguments.streams,
+        warn=console.warning,
     )
 
 

@@ -23,7 +23,10 @@ KNOWN = (
     "client_key",
     "webdav",
     "allow_plain_password",
+    "temporary_names",
 )
+
+TEMPORARY_NAMES = frozenset({"", "hidden", "plain", "none"})
 
 _TOKEN = frozenset(string.ascii_letters + string.digits + "!#$%&'*+-.^_`|~")
 
@@ -67,6 +70,9 @@ def build(values: dict[str, Secret], name: str, file: NamedFile, home: str) -> H
     certificate = section.file("client_certificate", private=not client_key)
     if certificate:
         _valid_now(section, certificate)
+    temporary_names = section.text("temporary_names").lower()
+    if temporary_names not in TEMPORARY_NAMES:
+        raise section.error("temporary_names is none of hidden, plain and none")
     return HttpCredential(
         headers=headers,
         username=username,
@@ -79,6 +85,7 @@ def build(values: dict[str, Secret], name: str, file: NamedFile, home: str) -> H
         section=name,
         webdav=section.flag("webdav"),
         plain_password=section.flag("allow_plain_password"),
+        temporary_names=temporary_names,
     )
 
 

@@ -19,7 +19,9 @@ class HttpCredential(NamedTuple):
     ``token``: for ``Authorization: Bearer``; at most one of ``password``, ``token`` and an
     ``Authorization`` header is there. ``ca_file``, ``client_certificate``, ``client_key``: absolute
     paths, "" for none. ``insecure``: the certificate need not be checked. ``section``: where it stands.
-    ``webdav``: the server can be written to; ``plain_password``: it may get the password unencrypted.
+    ``webdav``: the server can be written to; ``plain_password``: it may get the password unencrypted;
+    ``temporary_names``: how uploads are called until they are whole: "hidden", "plain", "none", "" where the
+    file does not say.
     """
 
     headers: tuple[tuple[str, Secret], ...] = ()
@@ -33,6 +35,7 @@ class HttpCredential(NamedTuple):
     section: str = ""
     webdav: bool = False
     plain_password: bool = False
+    temporary_names: str = ""
 
 
 class S3Credential(NamedTuple):

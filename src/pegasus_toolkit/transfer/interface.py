@@ -24,7 +24,7 @@ scheduler; a backend knows only its protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct, field
@@ -410,6 +410,10 @@ class Endpoint(NamedTuple):
         return self.authority.rpartition("@")[2] or "localhost"
 
 
+def _silent(text: str) -> None:
+    """Nobody is told."""
+
+
 class Settings(Struct, frozen=True):
     """What every backend may need to know; frozen, made once by the caller of the engine."""
 
@@ -421,6 +425,7 @@ class Settings(Struct, frozen=True):
     streams: int = 4  # connections for one large file, at most
     memory: dict[str, dict[str, bytes]] = {}  # memory: store by authority and path
     notes: Notes = field(default_factory=Notes)  # one a run; the journal, where there is one
+    warn: Callable[[str], None] = _silent  # tells the user, from any thread
 
 
 class Opener(Protocol):

@@ -63,7 +63,7 @@ def run(
     if not operations:
         return []
     try:
-        settings = Settings(Credentials.load(work.environ), work.environ)
+        settings = Settings(Credentials.load(work.environ), work.environ, warn=warn)
     except CredentialError as error:
         raise Failed(str(error), EXIT_PERMANENT, "denied") from None
     gather = _Gather()

@@ -31,6 +31,8 @@ class Ftp(CurlBackend):
         self.login, session = open_session(endpoint, settings)
         super().__init__(session)
         self.files = FtpFiles(session, Traits(unlink_tells=True))
+        self.files.traits.choose(self.login.credential.temporary_names)
+        self.files.warn = settings.warn
         self.files.noted = partial(settings.notes.aside, endpoint)
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:

@@ -55,6 +55,10 @@ class Page(NamedTuple):
 Noted = Callable[[str, str], None]  # final path, name aside
 
 
+def _silent(text: str) -> None:
+    """Tells nobody."""
+
+
 def _nowhere(path: str, name: str) -> None:
     """Notes nothing."""
 
@@ -81,9 +85,16 @@ class Traits:
         self.unlink_tells = unlink_tells
         self.asks_first = asks_first
         self.naming = 0
+        self.warned = False  # of what is given up where the server cannot rename
         self.greeted = False
         self.known: set[str] = set()
         self.missed = False  # a directory was missing: the next ones are made before they are missed
+
+    def choose(self, names: str) -> None:
+        """What a site's ``temporary_names`` says: "hidden", "plain", "none", "" for nothing."""
+        self.naming = 1 if names == "plain" else 0
+        if names == "none":
+            self.renames, self.warned = False, True
 
 
 class Sending:
@@ -125,6 +136,7 @@ class Files(Protocol):
 
     traits: Traits
     noted: Noted  # told of a name aside, and where it goes, before that name may exist
+    warn: Callable[[str], None]  # the user is told
     making: dict[str, Wait]  # directories that some story of this runner makes
     greeting: Wait | None  # under way
 
@@ -186,6 +198,7 @@ class PlainFiles:
     def __init__(self, traits: Traits) -> None:
         self.traits = traits
         self.noted: Noted = _nowhere  # a backend gives it ``partial(settings.notes.aside, endpoint)``
+        self.warn: Callable[[str], None] = _silent  # a backend gives it ``settings.warn``
         self.making: dict[str, Wait] = {}
         self.greeting: Wait | None = None
 

@@ -74,6 +74,12 @@ def store(files: Files, sending: Sending) -> Steps[None]:
             files.traits.renames = False
             if not sending.rewind():
                 raise
+    if not files.traits.warned:
+        files.traits.warned = True
+        files.warn(
+            f"{files.url(job.path)}: the server cannot rename, so files are sent there under their own "
+            "names: an upload that fails leaves a part of the file, in place of an older one"
+        )
     stored = yield from written(files, sending, job.path)
     yield from prove(files, sending, stored, job.path)
 

@@ -31,6 +31,8 @@ class WebDav(WebBackend):
         super().__init__(endpoint, settings, tuning)
         self.scheme = endpoint.scheme
         self.files = DavFiles(self.session, DavTraits())
+        self.files.traits.choose(self.login.credential.temporary_names)
+        self.files.warn = settings.warn
         self.files.noted = partial(settings.notes.aside, endpoint)
 
     def free(self, path: str) -> int | None:

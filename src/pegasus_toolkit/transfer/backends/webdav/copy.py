@@ -57,6 +57,14 @@ class Copy(Answer):
         self.body.clear()
         self.take = self._read
 
+    def follow(self, location: str) -> None:
+        """A token for the other server is for the one that was asked, and no other."""
+        super().follow(location)
+        lent = any(line.startswith("TransferHeader") for line in self.extra)
+        if lent and self.target != self.session.origin:
+            text = "redirected to another host, where the other server's token must not go"
+            raise ServerFault(text, url=self.shown(), host=self.session.host)
+
     def _read(self, chunk: Data) -> None:
         self.body += chunk
         for line in bytes(self.body).split(b"\n")[:-1]:

@@ -67,6 +67,8 @@ _CERTIFICATE = frozenset(
         98,  # client certificate wanted
     }
 )
+COMPRESSED = (".gz", ".tgz", ".gzip", ".z", ".svgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".br", ".lzma")
+"""Names of files that servers mark as encoded so, although they are sent as they are stored."""
 PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
@@ -105,6 +107,12 @@ def require_file(head: Head, url: str, host: str) -> None:
         raise NotFound(f"HTTP {head.status}: the server has no content under this name", url=url, host=host)
     if head.status == 206:
         raise ServerFault("a part came that was not asked for", url=url, host=host)
+    coding = head.get("content-encoding").strip().lower()
+    if coding not in ("", "identity") and not url.partition("?")[0].lower().endswith(COMPRESSED):
+        text = f"the server compresses the file ({coding[:20]}), which was not asked for"
+        raise Unsupported(
+            text, url=url, host=host, hint="have it sent as it is stored, or name another source"
+        )
     if head.status != 200:
         raise ServerFault(f"HTTP {head.status} is no answer with a file", url=url, host=host)
 
