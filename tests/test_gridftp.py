@@ -13,7 +13,7 @@ import pytest
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.gridftp import data as gridftp_data
-from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
+from pegasus_toolkit.transfer.backends.gridftp.direct import GridFtp
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -21,10 +21,12 @@ from pegasus_toolkit.transfer.errors import (
     IsDirectory,
     NoSpace,
     NotFound,
+    ServerFault,
     TransferError,
     Unreachable,
 )
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Requirement, Settings
+from pegasus_toolkit.transfer.streams.checked import NullSink
 from tests.conformance import ListingSuite, WritableSuite
 from tests.material import content, errors, fetch_job, given, settle, sha256, store_job
 from tests.servers.common import free_port, program, public_directory
@@ -328,3 +330,40 @@ def test_connections_that_were_lost_are_made_again(gridftp: GridFtpServer) -> No
     backend.names().interrupt()
     assert backend.stat(str(top / "file")).size == 4
     backend.close()
+
+
+@pytest.mark.parametrize("spoiled", [False, True])
+def test_proof_by_reading_back_the_name_aside(
+    gridftp: GridFtpServer, monkeypatch: pytest.MonkeyPatch, spoiled: bool
+) -> None:
+    """The server has no blake3: what it stored is read back, and an old file stays where it differs."""
+    top = gridftp.data / os.urandom(4).hex()
+    top.mkdir()
+    (top / "file").write_bytes(b"old")
+    required = Requirement("blake3", remote=True)
+    backend = opened(gridftp)
+    if spoiled:
+        monkeypatch.setattr(NullSink, "commit", lambda sink: "0" * 64)
+    jobs = [store_job(str(top / name), given(content(3000, 1), required), required) for name in ("file", "b")]
+    over = list(backend.put(iter(jobs)))
+    backend.close()
+    assert [job.proven for job in over] == [not spoiled] * 2
+    assert all(isinstance(job.error, Corrupted) == spoiled for job in over)
+    found = {file.name: file.read_bytes() for file in top.iterdir()}
+    assert found == ({"file": b"old"} if spoiled else dict.fromkeys(("file", "b"), content(3000, 1)))
+
+
+@pytest.mark.parametrize("line", ["Type=file;Size=3; ../elsewhere", "what is this", "Size=3; no kind"])
+def test_listing_that_is_not_understood_is_an_error(
+    gridftp: GridFtpServer, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    top = gridftp.data / os.urandom(4).hex()
+    top.mkdir()
+    monkeypatch.setattr("pegasus_toolkit.transfer.backends.gridftp.names.lines", lambda *_: iter([line]))
+    backend = opened(gridftp)
+    with pytest.raises(ServerFault, match="not understood"):
+        list(backend.list(str(top)))
+    ((_, error),) = backend.remove([str(top)], recursive=True)
+    backend.close()
+    assert isinstance(error, ServerFault)
+    assert top.exists()

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.backends.gridftp.direct import GridFtp
 from pegasus_toolkit.transfer.backends.gridftp.guc import Guc
-from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError, Unsupported
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, NotFound, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement, Sink, Source
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from tests.material import AWKWARD, content, sha256
@@ -146,3 +147,22 @@ def test_server_that_insists_on_encrypted_data(grid: Grid, tmp_path: Path) -> No
         (got,) = backend.get(iter([get_job(there, tmp_path / "back")]))
         assert got.error is None and got.end.commit() == sha256(content(5000))
         backend.close()
+
+
+@pytest.mark.parametrize(("value", "kind"), [("self", Guc), ("none", GridFtp), ("perhaps", None)])
+def test_the_sites_section_asks_for_authenticated_data(
+    gridftp: GridFtpServer, tmp_path: Path, value: str, kind: type[GridFtp] | None
+) -> None:
+    program("globus-url-copy")
+    path = tmp_path / "credentials.conf"
+    path.write_text(f"[gsiftp://{gridftp.authority}]\ndata_channel_authentication = {value}\n")
+    path.chmod(0o600)
+    settings = gridftp.settings(PEGASUS_CREDENTIALS=str(path), GLOBUS_HOSTNAME="localhost")
+    endpoint = Endpoint("gsiftp", gridftp.authority, "grid")
+    if kind is None:
+        with pytest.raises(BadSpecification, match="data_channel_authentication"):
+            open_backend(endpoint, settings)
+        return
+    backend = open_backend(endpoint, settings)
+    assert type(backend) is kind
+    backend.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,7 +12,8 @@ from pegasus_toolkit.transfer.backends.gridftp.data import Receiver, Sender, Str
 from pegasus_toolkit.transfer.backends.gridftp.login import Connector
 from pegasus_toolkit.transfer.backends.gridftp.wire import Session
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
-from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.interface import Endpoint, Settings
+from pegasus_toolkit.transfer.streams.disk import aside
 
 CLEANING = 10.0  # seconds for a connection of its own that removes what was left aside
 
@@ -19,9 +21,10 @@ CLEANING = 10.0  # seconds for a connection of its own that removes what was lef
 class Connections:
     """Made when they are first used, and again after one was lost."""
 
-    def __init__(self, connector: Connector, settings: Settings) -> None:
+    def __init__(self, connector: Connector, settings: Settings, endpoint: Endpoint) -> None:
         self.connector = connector
         self.settings = settings
+        self.endpoint = endpoint
         self.closed = False
         self._names: Session | None = None
         self._sender: Sender | None = None
@@ -139,6 +142,12 @@ class Connections:
                 channel.interrupt()
         if self._names is not None:
             self._names.interrupt()
+
+    def aside(self, path: str) -> str:
+        """A name next to ``path`` that nobody else has; noted, as it may exist from now on."""
+        name = aside(path, os.urandom(6).hex())
+        self.settings.notes.aside(self.endpoint, path, name)
+        return name
 
     def make_parent(self, path: str) -> None:
         """Makes the directory that the file goes into, unless it is known to be there."""

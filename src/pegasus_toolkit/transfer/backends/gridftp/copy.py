@@ -17,7 +17,6 @@ from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.data import Channel, passive, spot
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure
 from pegasus_toolkit.transfer.backends.gridftp.get import Gets
-from pegasus_toolkit.transfer.backends.gridftp.put import Item
 from pegasus_toolkit.transfer.backends.gridftp.wire import Session
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, Side, TransferError
 from pegasus_toolkit.transfer.interface import Control, Job, Requirement, Sink
@@ -60,7 +59,7 @@ class Copy:
             error.side = "source"
             raise
         self.writer.make_parent(job.destination)
-        aside = Item.name(job.destination)
+        aside = self.writer.aside(job.destination)
         try:
             self._move(job, aside)
             self._verify(job, aside, found.size)

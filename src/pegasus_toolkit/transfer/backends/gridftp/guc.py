@@ -1,4 +1,4 @@
-"""GridFTP with the bytes moved by ``globus-url-copy``, for who sets PEGASUS_FORCE_GUC.
+"""GridFTP with the bytes moved by ``globus-url-copy``, over authenticated data connections.
 
 Worth it where a server insists on authenticated data connections, or for several connections a large
 file. One process moves a list of files and stops at the first that fails; which ones are whole is
@@ -22,15 +22,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
-from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 from pegasus_toolkit.transfer.backends.gridftp.copy import rename
+from pegasus_toolkit.transfer.backends.gridftp.direct import GridFtp
 from pegasus_toolkit.transfer.backends.gridftp.errors import PROTECTION, failure
 from pegasus_toolkit.transfer.backends.gridftp.login import GsiConnector
 from pegasus_toolkit.transfer.backends.gridftp.names import Facts
-from pegasus_toolkit.transfer.backends.gridftp.put import Item
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
 from pegasus_toolkit.transfer.errors import Cancelled, Corrupted, Side, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Abilities, Backend, Job, Settings, Sink, Source
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Endpoint, Job, Settings, Sink, Source
 
 BATCH = 256  # files of one process
 LARGE = 64 << 20  # bytes from which on several connections serve one file
@@ -60,8 +59,8 @@ class Guc(GridFtp):
 
     abilities = Abilities(in_flight=1, streams=False, threads=2)
 
-    def __init__(self, connector: GsiConnector, settings: Settings, tool: str) -> None:
-        super().__init__(connector, settings)
+    def __init__(self, connector: GsiConnector, settings: Settings, endpoint: Endpoint, tool: str) -> None:
+        super().__init__(connector, settings, endpoint)
         self._gsi = connector
         self.tool = tool
         self._process: subprocess.Popen[bytes] | None = None
@@ -113,7 +112,7 @@ class Guc(GridFtp):
             if job.end.file is None:
                 raise Unsupported("globus-url-copy can only take whole local files", url=self.connector.url)
             self.make_parent(job.path)
-            return Pair(job, job.end.file, Item.name(job.path), job.end.size)
+            return Pair(job, job.end.file, self.aside(job.path), job.end.size)
         except TransferError as error:
             if self.broken():
                 raise

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pegasus_toolkit.transfer.backends.gridftp.data import Streamer, lines
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure, number
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply, Session
+from pegasus_toolkit.transfer.backends.shared.trees import DEPTH, ENTRIES
 from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Entry
 
@@ -107,6 +108,7 @@ def remove_tree(session: Session, lister: Callable[[], Streamer], path: str) -> 
             return removed(session, [path], "DELE")
         directories, files = [path.rstrip("/")], list[str]()
         for directory in directories:  # grows while it is walked
+            require_depth(session, path, directory)
             for entry in children(lister(), directory):
                 below = f"{directory}/{entry.name}"
                 (directories if entry.kind == "dir" else files).append(below)
@@ -139,12 +141,27 @@ def removed(session: Session, paths: list[str], verb: str) -> TransferError | No
     return errors[0] if errors else None
 
 
-def children(channel: Streamer, directory: str) -> Iterator[Facts]:
-    """What a directory holds."""
+def children(channel: Streamer, directory: str) -> list[Facts]:
+    """What a directory holds. A line that tells no kind, or leads elsewhere, is an error, not left out."""
+    found = []
     for line in lines(channel, f"MLSD {directory or '/'}"):
         entry = facts(line)
-        if entry.kind not in ("cdir", "pdir") and entry.name not in ("", ".", ".."):
-            yield entry._replace(name=entry.name.rpartition("/")[2])
+        if entry.kind in ("cdir", "pdir"):
+            continue
+        above, _, name = entry.name.rpartition("/")
+        if not entry.kind or name in ("", ".", "..") or (above and above.rstrip("/") != directory):
+            where = channel.session.url + directory
+            raise ServerFault(f"the listing has a line that is not understood: {line[:200]!r}", url=where)
+        found.append(entry._replace(name=name))
+        if len(found) > ENTRIES:
+            raise ServerFault(f"more than {ENTRIES} entries", url=channel.session.url + directory)
+    return found
+
+
+def require_depth(session: Session, top: str, directory: str) -> None:
+    """A server may show a circle."""
+    if directory.count("/") - top.count("/") > DEPTH:
+        raise ServerFault(f"directories go more than {DEPTH} deep", url=url(session, top))
 
 
 def walk(channel: Streamer, top: str) -> Iterator[Entry]:
@@ -152,7 +169,8 @@ def walk(channel: Streamer, top: str) -> Iterator[Entry]:
     waiting = [top.rstrip("/")]
     while waiting:
         directory = waiting.pop()
-        entries = list(children(channel, directory))
+        require_depth(channel.session, top, directory)
+        entries = children(channel, directory)
         if not entries:
             yield Entry(directory, None, True)
         for entry in entries:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,15 +10,15 @@ from pegasus_toolkit.transfer.backends.gridftp import names as gridftp_names
 from pegasus_toolkit.transfer.backends.gridftp.connections import Connections
 from pegasus_toolkit.transfer.backends.gridftp.data import BLOCK, Sender
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure, number
+from pegasus_toolkit.transfer.backends.gridftp.get import Gets
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     TransferError,
     from_oserror,
 )
-from pegasus_toolkit.transfer.interface import Job, Source
-from pegasus_toolkit.transfer.streams.checked import mismatch
-from pegasus_toolkit.transfer.streams.disk import aside
+from pegasus_toolkit.transfer.interface import Control, Job, Sink, Source
+from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
 AHEAD = 4  # files that the server is told of before the one in hand is stored, or half of them
 UNPROVEN = 32  # files stored and not yet renamed
@@ -30,15 +29,10 @@ class Item:
 
     __slots__ = ("aside", "job", "size")
 
-    def __init__(self, job: Job[Source]) -> None:
+    def __init__(self, job: Job[Source], aside: str) -> None:
         self.job = job
-        self.aside = self.name(job.path)
+        self.aside = aside
         self.size = 0
-
-    @staticmethod
-    def name(path: str) -> str:
-        """A name next to ``path`` that nobody else has."""
-        return aside(path, os.urandom(6).hex())
 
 
 class Puts:
@@ -48,6 +42,7 @@ class Puts:
         self.grid = grid
         self.asked: deque[Item] = deque()  # the server waits for them
         self.stored: dict[Item, None] = {}  # not yet under their names
+        self.unread: deque[Item] = deque()  # of these: to be read back before they are renamed
         self.over: deque[Job[Source]] = deque()
         self.buffer = memoryview(bytearray(BLOCK))
 
@@ -59,7 +54,10 @@ class Puts:
                     self._store(self.asked[0])
                 if len(self.stored) >= UNPROVEN or not (self.asked or self.over):
                     while len(self.stored) > (UNPROVEN // 4 if self.asked else 0):
-                        self.grid.names().pump()
+                        if self.unread:
+                            self._read_back(self.unread.popleft())
+                        else:
+                            self.grid.names().pump()
                 while self.over:
                     yield self.over.popleft()
         finally:
@@ -72,7 +70,7 @@ class Puts:
             job = next(jobs, None)
             if job is None:
                 break
-            item = Item(job)
+            item = Item(job, self.grid.aside(job.path))
             try:
                 self.grid.make_parent(job.path)
                 self.grid.sender().ask(item.aside)
@@ -176,10 +174,29 @@ class Puts:
                 error = Corrupted(text, url=names.url + item.job.path, side="destination")
                 self._unproven(item, error if found else self._why(item, reply))
                 return
+            if required.remote and not digested:
+                self.unread.append(item)
+                return
             self._publish(item)
 
         command = f"CKSM {required.algorithm.upper()} 0 -1" if digested else "SIZE"
         names.send(f"{command} {item.aside}", told)
+
+    def _read_back(self, item: Item) -> None:
+        """The digest of what the server gives, as it tells none itself."""
+        required = item.job.required._replace(digest="", also=(), remote=False, size=item.size)
+        sink = NullSink(item.aside, required, Control())
+        for back in Gets(self.grid).run(iter([Job[Sink](item.aside, "", required, sink)])):
+            error = back.error
+        if error is None and (found := sink.commit()) != item.job.end.digest:
+            what = f"{required.algorithm} of what the server stored"
+            error = mismatch(item.job.path, what, item.job.end.digest, found)
+        if error is not None:
+            error.side = "destination"
+            self._unproven(item, error)
+            return
+        item.job.proven = True
+        self._publish(item)
 
     def _unproven(self, item: Item, error: TransferError) -> None:
         self._failed(item, error)
@@ -211,7 +228,7 @@ class Puts:
             if self.asked and not self.grid.broken():
                 self.grid.sender().session.reply()  # so that the file is there when it is removed
             self.grid.drop_sender()
-            while self.stored and not self.grid.broken():
+            while len(self.stored) > len(self.unread) and not self.grid.broken():
                 self.grid.names().pump()
             litter = [item.aside for item in (*self.asked, *self.stored)]
         self.grid.drop_sender()
