@@ -42,7 +42,8 @@ class Host:
         self._paused_at = float("-inf")
         self._since: float | None = None  # of the trouble that no success has ended
         self._row = 0  # pauses since the last success
-        self._good_at = float("-inf")
+        self.good_at = float("-inf")  # of the last success
+        self.strained = False  # whether success is to be told, for there was trouble
         self._ceiling = most  # up to here the limit grows with every few successes, beyond it by time
         self._proven = 0  # in flight without a refusal
         self._calm = 0  # successes at this limit
@@ -73,7 +74,7 @@ class Host:
 
         ``crowded``: others of ours are in flight there, so it is neither away nor without mercy.
         """
-        self.error = error
+        self.error, self.strained = error, True
         asked = error.retry_after or 0.0 if isinstance(error, Throttled) else 0.0
         if began >= self._paused_at:  # all that was in flight at that pause tells the same story
             self._row += 1
@@ -88,7 +89,7 @@ class Host:
 
     def stalled(self, error: TransferError, now: float, crowded: bool) -> Verdict:
         """A job got nothing for too long: its own affair, unless that is all that the host does."""
-        self.error = error
+        self.error, self.strained = error, True
         self._note(now, crowded)
         if self._since is None or now - self._since < self._retry.patience:
             return "counts"
@@ -102,7 +103,7 @@ class Host:
             self._since = now
 
     def _verdict(self, error: TransferError, now: float, crowded: bool) -> Verdict:
-        served = now - self._good_at < self._retry.patience
+        served = now - self.good_at < self._retry.patience
         patient = self._retry.rounds > 1 or (not isinstance(error, Unreachable) and (served or crowded))
         waited = now - self._since if self._since is not None else 0.0
         if patient and waited < self._retry.patience:
@@ -123,11 +124,12 @@ class Host:
 
     def succeeded(self, now: float) -> bool:
         """A job went well; whether the limit grew for that."""
-        self._good_at = now
+        self.good_at = now
         if self._since is not None or self._row:
             self._since, self._row = None, 0
             self._away_until = 0.0
-        if self.limit >= self.most:
+        self.strained = self.limit < self.most
+        if not self.strained:
             return False
         self._calm += 1
         if self._calm < self.limit:

@@ -86,7 +86,8 @@ class Intake:
 
     def _enter(self, index: int) -> None:
         operation = self._operations[index]
-        task = self.admit(operation)
+        self._fed += 1
+        task = self._plan(operation)
         if isinstance(task, Outcome):
             self.settle(task)
             return
@@ -98,6 +99,9 @@ class Intake:
         """Counts one more task; its outcome where there is nothing to be done, or it cannot even be tried."""
         with self._turn:
             self._fed += 1
+        return self._plan(operation)
+
+    def _plan(self, operation: Operation) -> Task | Outcome:
         try:
             return self._planner.skip(operation) or self._planner.task(operation)
         except Exception as raised:  # noqa: BLE001  who asked for it must be told, whatever it was

@@ -193,7 +193,10 @@ class Scheduler:
     def _refused(self, lane: Lane, task: Task) -> tuple[TransferError, Verdict] | None:
         """Why a task need not wait in this lane: what is known of it says that it will fail, or it can go
         elsewhere and need not wait for a host that is not there."""
-        if lane.down is None and not lane.hosts:
+        strained = lane.down is not None
+        for host in lane.hosts:
+            strained = strained or host.strained
+        if not strained:
             return None
         now = self.runtime.monotonic()
         if lane.down is not None and now < lane.down_until:

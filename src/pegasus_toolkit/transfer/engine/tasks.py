@@ -67,14 +67,15 @@ class Task:
         """An attempt starts now."""
         self.began = self.runtime.monotonic()
 
-    def tried(self, route: str, size: int, error: TransferError | None) -> None:
-        """Notes the attempt that is over."""
+    def tried(self, route: str, size: int, error: TransferError | None) -> float:
+        """Notes the attempt that is over; what time it is."""
         now = self.runtime.monotonic()
         began = self.began or now
         started = self.runtime.since_epoch(began)
         attempt = Attempt(self.source, self.destination, route, started, now - began, size, error)
         self.attempts = (*self.attempts, attempt)
         self.began = 0.0
+        return now
 
     def cannot_copy(self) -> None:
         """The storage will not copy from here to there: not to be asked again. Not an attempt."""

@@ -103,30 +103,29 @@ class Worker:
             try:
                 job = prepare(task)
             except Exception as raised:  # noqa: BLE001  fails this one alone, whatever it was
-                if self._prepared(None):
+                with self._lock:
+                    self._preparing = None
+                if not self._abandoned:
                     self._failed(task, translate(raised, side="destination"))
                 continue
-            if not self._prepared(job):
+            with self._lock:
+                self._preparing = None
+                if not self._abandoned:
+                    self._taken[job] = None
+            if self._abandoned and job not in self._taken:  # the task was settled meanwhile
                 if job.end is not None:
                     _close(job.end)
                 return
             yield job
-
-    def _prepared(self, job: Job[Any] | None) -> bool:
-        """Whether the task is still this worker's, which may have been left behind meanwhile."""
-        with self._lock:
-            self._preparing = None
-            if not self._abandoned and job is not None:
-                self._taken[job] = None
-            return not self._abandoned
 
     @property
     def ending(self) -> bool:
         """Whether to take nothing more: told to stop, a host wants a pause, or others want the slots."""
         if self.control.stop is not None or self._abandoned or self._halted or self.scheduler.paused:
             return True
-        if self.paused:
-            return True
+        for host in self.lane.hosts:  # not by ``paused``: this is asked for every file
+            if host.paused_until and host.paused(self.runtime.monotonic()):
+                return True
         return self.scheduler.contended and self.runtime.monotonic() - self._began > TURN
 
     @property
@@ -158,10 +157,14 @@ class Worker:
             return
         lane = self.lane
         lane.finished += 1
-        if lane.hosts or self.scheduler.strained:
-            self.scheduler.succeeded(lane)
         route = "relay" if job.through else lane.route.kind
-        task.tried(route, size, None)
+        now = task.tried(route, size, None)
+        strained = self.scheduler.strained
+        for host in lane.hosts:
+            host.good_at = now
+            strained = strained or host.strained
+        if strained:
+            self.scheduler.succeeded(lane)
         done = task.done(route, size, digest, proven=job.proven, stored=job.stored, compared=job.compared)
         self.scheduler.settle(task, done)
 
