@@ -14,7 +14,7 @@ import pytest
 from pegasus_toolkit.cli import workflow_run
 from pegasus_toolkit.dag import events
 from pegasus_toolkit.engines.choose import choose
-from pegasus_toolkit.engines.htcondor import dagman
+from pegasus_toolkit.engines.htcondor import dagman, schedd
 from pegasus_toolkit.engines.htcondor.bindings import Bindings
 from pegasus_toolkit.engines.htcondor.dagman import Ended, Given
 from pegasus_toolkit.engines.htcondor.schedd import Job, NoPool, Schedd, Submission, find, text
@@ -330,6 +330,12 @@ def test_what_is_asked_for_and_not_there_is_refused(
     assert workflow_run.main(["--engine", "htcondor", str(submitted.path)]) == 2
     assert "HTCondor is not configured here" in capsys.readouterr().err
     assert not list(submitted.path.glob("*.lock"))
+
+
+def test_what_the_bindings_put_into_the_environment_is_no_htcondor() -> None:
+    """They set CONDOR_CONFIG themselves where they found nothing, for every program that follows."""
+    assert not schedd.installed({"PATH": "/usr/bin:/bin", "CONDOR_CONFIG": "/dev/null"})
+    assert schedd.installed({"PATH": "/usr/bin:/bin", "CONDOR_CONFIG": "/some/condor_config"})
 
 
 def test_pegasus_own_api_reads_the_braindump(tmp_path: Path) -> None:

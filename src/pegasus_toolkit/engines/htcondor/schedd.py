@@ -108,7 +108,8 @@ def _told(words: Sequence[str], environ: Mapping[str, str]) -> str:
 
 def _configurations(environ: Mapping[str, str]) -> Iterator[bool]:
     """Whether it is in one of the places where HTCondor looks. To ask the bindings would take a second."""
-    yield bool(environ.get("CONDOR_CONFIG"))
+    # The bindings themselves put /dev/null there where they found nothing: that is no HTCondor.
+    yield environ.get("CONDOR_CONFIG", "") not in ("", "/dev/null")
     yield from (Path(one).exists() for one in _CONFIGURATIONS)
     try:
         yield Path("~condor/condor_config").expanduser().exists()
