@@ -29,7 +29,7 @@ from pegasus_toolkit.transfer.errors import (
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Job, Requirement, Settings, Sink, Source
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests import command
-from tests.material import Calling, content, fetch_job, given, settle, store_job
+from tests.material import Calling, CallingSource, content, fetch_job, given, settle, store_job
 from tests.servers.common import free_port, public_directory
 from tests.servers.cutting import cutting
 from tests.servers.grid_pki import Grid
@@ -176,6 +176,25 @@ def test_token_given_to_that_server_is_not_sent_without_tls(xrootd: Xrootd, tmp_
     error = get(connect(xrootd.authority, PEGASUS_CREDENTIALS=path), "//data/plain/file").error
     assert isinstance(error, Denied) and "TLS" in str(error)
     assert "s3cr3t-signature" not in str(error)
+
+
+@pytest.mark.parametrize("names", ["plain", "none"])
+def test_how_uploads_are_called_until_they_are_whole(xrootd: Xrootd, tmp_path: Path, names: str) -> None:
+    path = tmp_path / "credentials.conf"
+    path.touch(0o600)
+    path.write_text(f"[root://{xrootd.authority}]\ntemporary_names = {names}\n")
+    folder = f"/data/names-{names}"
+    xrootd.make(folder)
+    assert put(connect(xrootd.authority), f"/{folder}/file", b"old").error is None
+    seen: set[str] = set()
+    end = CallingSource(given(content(3 * BLOCK)), lambda: seen.update(stored(xrootd, folder)))
+    backend = connect(xrootd.authority, PEGASUS_CREDENTIALS=path)
+    (job,) = backend.put(iter([store_job(f"/{folder}/file", end)]))
+    assert job.error is None
+    assert stored(xrootd, folder) == {"file": content(3 * BLOCK)}
+    aside = seen - {"file"}
+    assert all(name.startswith("file.") and name.endswith(".tmp") for name in aside)
+    assert len(aside) == (1 if names == "plain" else 0)
 
 
 def test_nothing_of_a_token_stays_open(xrootd: Xrootd) -> None:

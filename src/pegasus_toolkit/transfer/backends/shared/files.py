@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.transfer.backends.shared.runner import Steps, Wait
-from pegasus_toolkit.transfer.errors import Corrupted, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Job, Sink, Source
+from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import Endpoint, Job, Settings, Sink, Source
 
 NAME_MAX = 255  # bytes in a file's name, on every file system in use
 NAMINGS = (".{name}.{mark}.part", "{name}.{mark}.tmp")  # some servers refuse names that begin or end so
@@ -235,6 +235,16 @@ class PlainFiles:
         """No command does that."""
         yield from ()
         return False
+
+
+def temporary_names(endpoint: Endpoint, settings: Settings) -> str:
+    """What the endpoint's section says of names aside, for ``Traits.choose``. Raises ``BadSpecification``."""
+    told = settings.credentials.options(endpoint.scheme, endpoint.authority, endpoint.site)
+    names = told["temporary_names"].reveal().lower() if "temporary_names" in told else ""
+    if names not in ("", "hidden", "plain", "none"):
+        url = f"{endpoint.scheme}://{endpoint.host}"
+        raise BadSpecification("temporary_names is none of hidden, plain and none", url=url)
+    return names
 
 
 def perhaps(error: TransferError, *why: str) -> TransferError:

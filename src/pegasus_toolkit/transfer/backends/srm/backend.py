@@ -7,7 +7,7 @@ from functools import partial
 
 from pegasus_toolkit.credentials import CredentialError, X509Credential
 from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
-from pegasus_toolkit.transfer.backends.shared.files import Found
+from pegasus_toolkit.transfer.backends.shared.files import Found, temporary_names
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.backends.srm.files import SrmFiles
 from pegasus_toolkit.transfer.clients.gfal.process import Gfal
@@ -36,6 +36,8 @@ class Srm(FilesBackend):
     ) -> None:
         self.files: SrmFiles = SrmFiles(f"srm://{endpoint.authority}", gfal)
         self.files.noted = partial(settings.notes.aside, endpoint)
+        self.files.warn = settings.warn
+        self.files.traits.choose(temporary_names(endpoint, settings))
         self.credential = credential
         self.calls = Calls(0)
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
-from pegasus_toolkit.transfer.backends.shared.files import Found
+from pegasus_toolkit.transfer.backends.shared.files import Found, temporary_names
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps, Wait
 from pegasus_toolkit.transfer.backends.xrootd.cluster import ClusterFiles, is_cluster
 from pegasus_toolkit.transfer.backends.xrootd.errors import TLS_ERROR
@@ -50,6 +50,8 @@ class Xrootd(FilesBackend):
         self.site = Site(endpoint, settings)
         self.files: XrootdFiles = XrootdFiles(self.site)
         self._noted = partial(settings.notes.aside, endpoint)
+        self._warn = settings.warn
+        self._names = temporary_names(endpoint, settings)
         self._patience = max(1, int(settings.stall_timeout))
         self.loop = Loop(self._patience)
         self._begun = False
@@ -73,7 +75,8 @@ class Xrootd(FilesBackend):
         self._beginning = beginning
         try:
             self.files = yield from self._begin()
-            self.files.noted = self._noted
+            self.files.noted, self.files.warn = self._noted, self._warn
+            self.files.traits.choose(self._names)
             self._begun = True
         except TransferError as error:
             wrong = error

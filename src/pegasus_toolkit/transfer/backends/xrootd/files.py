@@ -19,7 +19,7 @@ from pegasus_toolkit.transfer.backends.xrootd.errors import EXISTS, FS_ERROR, NO
 from pegasus_toolkit.transfer.backends.xrootd.site import Site
 from pegasus_toolkit.transfer.clients.xrootd.library import client, flags
 from pegasus_toolkit.transfer.clients.xrootd.loop import CHUNK, Reading, Writing, broken_off, part
-from pegasus_toolkit.transfer.errors import IsDirectory, NotFound, TransferError
+from pegasus_toolkit.transfer.errors import Denied, IsDirectory, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import Sink
 from pegasus_toolkit.transfer.streams.checked import mismatch
 
@@ -114,12 +114,15 @@ class XrootdFiles(PlainFiles):
         if isinstance(sending, Feeding):
             return (yield from sending.feed(self, name))
         file, source = client.File(), sending.source
-        how = flags.OpenFlags.NEW | flags.OpenFlags.MAKEPATH
+        aside = name != sending.job.path
+        how = flags.OpenFlags.NEW if aside else flags.OpenFlags.DELETE
+        how |= flags.OpenFlags.MAKEPATH
         if source.size is None or source.size > CHUNK:
             how |= flags.OpenFlags.POSC
         status, _ = yield file.open, self.site.address(name), how, MODE
         if not status.ok:
-            raise self.site.error(status, sending.job.path)
+            error = self.site.error(status, sending.job.path)
+            raise perhaps(error, "name") if aside and isinstance(error, Denied) else error
         return (yield from (yield from self.taken(file, name)).pour(file, sending, name))
 
     def taken(self, file: Any, name: str) -> Steps[XrootdFiles]:
