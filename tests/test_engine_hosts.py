@@ -214,3 +214,13 @@ def test_the_exit_code_tells_of_every_pair_s_last_word(world: World) -> None:
     fills.faults["b"] = times(0, lambda: NotFound("gone"))
     summary, told = fills.run(missing)
     assert summary.exit_code == 2, "no destination helps a source that is not there"
+
+
+def test_an_upload_that_was_refused_has_moved_nothing(world: World) -> None:
+    """So that its pauses outlast the restart of a server, as those of a download do."""
+    world.store("a")["/f"] = b"content"
+    world.faults["b"] = times(1, lambda: ServerFault("internal error"))
+    for source in ("memory", "remote"):
+        _, told = world.run(move(1, f"{source}://a/f", "remote://b/g"), attempts=1)
+        world.faults["b"] = times(1, lambda: ServerFault("internal error"))
+        assert [a.bytes for a in told.of(1).attempts] == [0]

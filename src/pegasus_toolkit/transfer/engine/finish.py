@@ -44,6 +44,11 @@ def finish_put(worker: Worker, job: Job[Source]) -> None:
             job.error = error
 
 
+def sent(job: Job[Source]) -> int:
+    """Bytes that the destination surely has: how many of them came before an error, nobody knows."""
+    return (job.end.size or 0) if job.error is None else 0
+
+
 def prove(worker: Worker, endpoint: Endpoint, job: Job[Source]) -> None:
     """Asks the server for its own digest of what it stored, else reads it back.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put, sent
 from pegasus_toolkit.transfer.engine.tasks import Task
 from pegasus_toolkit.transfer.engine.worker import Worker
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault, TransferError, from_oserror
@@ -56,7 +56,7 @@ def put(worker: Worker) -> None:
 
     for job in writer.put(worker.jobs(prepare)):
         finish_put(worker, job)
-        worker.over(job, job.end.size or 0, job.digest)
+        worker.over(job, sent(job), job.digest)
 
 
 def copy(worker: Worker) -> None:

@@ -16,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
-from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put
+from pegasus_toolkit.transfer.engine.finish import borrow_backends, finish_get, finish_put, sent
 from pegasus_toolkit.transfer.engine.lanes import SPOOL
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Task
@@ -248,7 +248,7 @@ def _store(worker: Worker, writer: Backend, ready: _Queue, room: _Room) -> None:
             finish_put(worker, job)
             _blame(job.error, "destination")
             room.give(job.end.size or 0)
-            worker.over(job, job.end.size or 0, job.digest)
+            worker.over(job, sent(job), job.digest)
 
 
 def pipe(worker: Worker) -> None:
@@ -275,7 +275,7 @@ def pipe(worker: Worker) -> None:
                 finish_put(worker, job)
                 _blame(job.error, "destination")
                 pumps.pop().join()  # while the job counts as under way, and so is watched
-                worker.over(job, job.end.size or 0, job.digest)
+                worker.over(job, sent(job), job.digest)
         except BaseException:
             waiting.end.close()
             reader.close()
