@@ -309,3 +309,18 @@ def test_cut_in_the_middle(ftp_plain: FtpServer, open_ftp: Opens, tmp_path: Path
     (job,) = backend.put(iter([store_job(f"/{root.name}/file", Broken(given(content(3 * MIB)), 2 * MIB))]))
     assert isinstance(job.error, ServerFault)
     assert list(root.iterdir()) == []
+
+
+@pytest.mark.parametrize("refused", ["RNFR", "RNTO"])
+def test_old_content_survives_a_server_that_refuses_to_rename(open_ftp: Opens, refused: str) -> None:
+    """Nothing is removed before the new file can take its place, and nothing stays aside."""
+    with public_directory("vsftpd-still-") as home, serve_vsftpd(home, f"cmds_denied={refused}\n") as server:
+        (server.data / "file").write_bytes(b"old")
+        (server.data / "file").chmod(0o666)
+        backend = open_ftp(server.authority)
+        (job,) = backend.put(iter([store_job(f"{server.prefix}/file", given(b"new"))]))
+        assert isinstance(job.error, Denied) and "temporary_names" in str(job.error)
+        assert {path.name: path.read_bytes() for path in server.data.iterdir()} == {"file": b"old"}
+        own = open_ftp(server.authority, "temporary_names = none")
+        (job,) = own.put(iter([store_job(f"{server.prefix}/file", given(b"new"))]))
+        assert job.error is None and (server.data / "file").read_bytes() == b"new"

@@ -107,6 +107,14 @@ def test_success_that_holds_no_file(odd: Start, world: World, status: int, kind:
     assert world.file is None
 
 
+def test_words_of_a_refusal_are_told(odd: Start, world: World) -> None:
+    page = (
+        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
+    )
+    error = failure(world.open(odd(lambda _: Reply(page, 403)).authority))
+    assert isinstance(error, Denied) and "Request has expired" in str(error)
+
+
 def test_compression_that_was_not_asked_for(odd: Start, world: World) -> None:
     """Those bytes are not the file, unless its name says so."""
     backend = world.open(odd(lambda _: Reply(b"zipped", headers={"Content-Encoding": "gzip"})).authority)

@@ -172,7 +172,9 @@ def test_other_content_in_the_middle(odd: Start) -> None:
         changed = request.range is not None and request.range[0] >= 2 * MIB
         return replace(reply, headers={**reply.headers, "ETag": '"two"'}) if changed else reply
 
-    assert isinstance(fetch(odd(answer), 20), ServerFault)
+    assert isinstance(
+        fetch(odd(answer), 20), ServerFault | TimedOut
+    )  # the whole, which is all that is left, is silent
 
 
 def test_ranges_are_ignored(odd: Start) -> None:

@@ -260,6 +260,8 @@ class Gets:
             self._parts = None
         elif parts.error is not None or parts.done:
             self._loop.stop(fetch)
+            if isinstance(fetch.error, StopReading):  # it was stopped just when it came to its end
+                fetch.error = None
             fetch.error = fetch.error or parts.error
             self._parts = None
             self._finish(fetch)

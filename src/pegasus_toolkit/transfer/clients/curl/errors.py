@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pycurl
@@ -69,22 +70,23 @@ _CERTIFICATE = frozenset(
 )
 COMPRESSED = (".gz", ".tgz", ".gzip", ".z", ".svgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".br", ".lzma")
 """Names of files that servers mark as encoded so, although they are sent as they are stored."""
+_MESSAGE = re.compile(rb"<Message>([^<]{1,400})</Message>")
 PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
 
 def of_status(
-    head: Head, url: str, host: str, section: str | None, only_basic: bool = False
+    head: Head, url: str, host: str, section: str | None, *, only_basic: bool = False, told: bytes = b""
 ) -> TransferError:
     """The error for an answer that is none of the wanted ones.
 
     ``url`` is safe to print; ``section`` is the credentials' section that was used, "" where there is
     none for this host, ``None`` for a host that a redirect led to; ``only_basic``: the server wants a
-    password unencrypted, which it did not get.
+    password unencrypted, which it did not get; ``told``: the page that came with it.
     """
     status = head.status
     reason = "".join(c for c in head.reason[:80] if c.isprintable())
-    text = redact.message(f"HTTP {status} {reason}".strip())
+    text = redact.message(": ".join(filter(None, (f"HTTP {status} {reason}".strip(), _words(told)))))
     if status in (429, 503):
         return Throttled(text, retry_after=head.retry_after(time.time()), url=url, host=host)
     kind = _STATUS.get(status)
@@ -92,6 +94,13 @@ def of_status(
         kind = Unsupported if 400 <= status < 500 else ServerFault
     hint = PLAIN.format(host=section or host) if only_basic else _hint(status, url, host, section)
     return kind(text, url=url, host=host, hint=hint)
+
+
+def _words(page: bytes) -> str:
+    """What object stores say in their XML, such as that a signed URL has expired."""
+    found = _MESSAGE.search(page)
+    words = found[1].decode("utf-8", "replace") if found else ""
+    return "".join(c for c in words[:160] if c.isprintable())
 
 
 def require_file(head: Head, url: str, host: str) -> None:

@@ -167,7 +167,7 @@ class Loop:
         """Nobody needs the rest of what is sent or received."""
         exchange.hurry()
 
-    def stop(self, exchange: Exchange) -> None:
+    def stop(self, exchange: object) -> None:
         """Breaks an exchange off."""
         for easy in list(self.active.values()):
             if easy.exchange is exchange:

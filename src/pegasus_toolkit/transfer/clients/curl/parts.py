@@ -125,6 +125,8 @@ class Parts:
 
     def fill(self, loop: Loop, task: Teller) -> None:
         """Asks for further parts while there are connections and memory for them; for one only, at first."""
+        if not self._again and (self._next >= self._size or self._free.empty()):
+            self.relieve(loop)
         while self.error is None and not self.given_up and loop.room > 0 and self._may():
             if self._again:
                 part = self._again.popleft()
@@ -141,6 +143,19 @@ class Parts:
                 return
             self._flying.add(part)
             loop.start(part, task)
+
+    def relieve(self, loop: Loop) -> None:
+        """The first request is all that the others wait for: it may be stuck, so a part takes its place."""
+        if not (self.accepted and self._head) or self._flying or self.error is not None:
+            return
+        loop.stop(self.fetch)
+        first = self.fetch.position
+        if first < self._first:
+            block = memoryview(bytearray(self._first - first))
+            part = Part(self.fetch, first, self._first, block, self._begun)
+            self._waiting.appendleft(part)
+            self._again.append(part)
+        self.head_over()
 
     def _may(self) -> bool:
         under_way = len(self._flying) + self._head

@@ -116,7 +116,9 @@ class Session:
         section = self.access.section if own else None
         kept = own and self.access.user is not None and not self.access.plain_password
         only_basic = kept and exchange.head.status == 401 and "digest" not in _offered(exchange.head)
-        return errors.of_status(exchange.head, exchange.shown(), host, section, only_basic)
+        told = bytes(exchange.told)
+        shown = exchange.shown()
+        return errors.of_status(exchange.head, shown, host, section, only_basic=only_basic, told=told)
 
     def aim(self, handle: Any, target: Origin, proxy: str, extra: Sequence[str]) -> None:
         """Sets what depends on whom the handle talks to; ``extra`` are lines of this request alone.
