@@ -199,7 +199,7 @@ class FtpExchange(Exchange):
             text = f"no data connection: {reply.text if reply is not None else 'EPSV and PASV were refused'}"
             hint = "the server must allow passive mode (EPSV or PASV): ask its administrator"
             raise Unsupported(text, url=self.url, host=host, hint=hint)
-        if reply is not None and code not in _CURLS_OWN:
+        if reply is not None and (code not in _CURLS_OWN or reply.code == 421):  # a time-out, to libcurl
             raise of_reply(reply, self.url, host, self.session.access.section)
         section = self.session.access.section
         raise curl_errors.of_curl(code, text, self.url, host, connected=connected, own=True, section=section)
