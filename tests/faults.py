@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from pegasus_toolkit.transfer.errors import Cancelled, NoSpace, ServerFault
-from pegasus_toolkit.transfer.interface import Data, Sink, Source
+from pegasus_toolkit.transfer.interface import Control, Data, Sink, Source
 
 CHUNK = 1 << 16
 
@@ -32,6 +32,10 @@ class SourceLayer:
     @property
     def file(self) -> str | None:
         return None
+
+    @property
+    def control(self) -> Control:
+        return self.inner.control
 
     @property
     def digest(self) -> str:

@@ -156,6 +156,25 @@ class MemoryFiles(PlainFiles):
             return self._stat(found)
         return Found("", found is None, None if found is None else len(found))
 
+    def lstat(self, path: str) -> Steps[Found]:
+        return (yield Request("lstat", lambda: self._lstat(path)))
+
+    def _lstat(self, path: str) -> Found:
+        return Found("", None) if isinstance(self.tree.get(path), str) else self._stat(path)
+
+    def real(self, path: str) -> Steps[str]:
+        return (yield Request("real", lambda: self._real(path)))
+
+    def _real(self, path: str) -> str:
+        if not path:
+            return "/"
+        found = self.tree.get(path)
+        return (
+            found
+            if isinstance(found, str)
+            else f"{self._real(parent(path)).rstrip('/')}{path[len(parent(path)) :]}"
+        )
+
     def rename(self, old: str, new: str, replace: bool) -> Steps[None]:
         yield Request(f"rename{'-over' * replace}", lambda: self._rename(old, new, replace))
 
@@ -203,8 +222,9 @@ class MemoryFiles(PlainFiles):
         return (yield Request("scan", lambda: self._scan(path, more or 0)))
 
     def _scan(self, path: str, at: int) -> Page:
-        if self.tree.get(path, b"") is not None:
+        if self.tree.get(self._real(path), b"") is not None:
             raise NotFound("no such directory", url=path)
+        path = self._real(path)
         inside = sorted(name for name in self.tree if parent(name) == path and name != path)
         found = []
         for name in inside[at : at + self.page]:

@@ -11,8 +11,9 @@ import pytest
 
 from pegasus_toolkit.cli.preconnect import Preconnect
 from pegasus_toolkit.credentials import Credentials
-from pegasus_toolkit.transfer.backends.ssh.backend import WORTH_A_COMMAND, Sftp, open_backend
-from pegasus_toolkit.transfer.backends.ssh.program import Child
+from pegasus_toolkit.transfer.backends.ssh.backend import Sftp, open_backend
+from pegasus_toolkit.transfer.backends.ssh.files import WORTH_A_COMMAND
+from pegasus_toolkit.transfer.clients.sftp.program import Child
 from pegasus_toolkit.transfer.engine.engine import Engine, Options, Summary
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, NotFound
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
@@ -203,7 +204,7 @@ def test_no_digest_from_an_account_without_a_shell(tmp_path: Path) -> None:
     with serving(home, more="ForceCommand internal-sftp") as server:
         backend = connect(server, tmp_path)
         assert backend.inspect(f"{tmp_path}/large", "sha256").digest is None
-        assert not backend._shell
+        assert not backend.files.shell
         backend.close()
 
 
@@ -288,7 +289,7 @@ def test_a_login_that_was_begun_early_is_used_or_ended(site: Site, tmp_path: Pat
             assert early.pool is not None
             backend = early.pool.sample(operation.destinations[0].endpoint)
             assert isinstance(backend, Sftp)
-            session = backend._session
+            session = backend.client.session
             assert session is not None
             assert isinstance(session.link, Child)
             begun.append(session.link.process)

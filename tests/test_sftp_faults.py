@@ -12,7 +12,7 @@ import pytest
 
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ssh.backend import Sftp
-from pegasus_toolkit.transfer.backends.ssh.sftp_wire import COPY_DATA, LIMITS, POSIX_RENAME, STATVFS
+from pegasus_toolkit.transfer.clients.sftp.wire import COPY_DATA, LIMITS, POSIX_RENAME, STATVFS
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -173,7 +173,7 @@ def test_close_ends_what_waits_for_a_silent_server(own: Sshd, tmp_path: Path, ve
 
     thread = threading.Thread(target=blocked)
     thread.start()
-    while not backend._active:
+    while not backend.client.active:
         thread.join(0.01)
     backend.close()
     thread.join(20)
@@ -376,12 +376,87 @@ class TestPlainServer(Area, WritableSuite):
 
     def test_it_is_as_plain_as_it_should_be(self, backend: Backend) -> None:
         backend.stat("/")
-        assert isinstance(backend, Sftp) and backend._session is not None
-        assert not backend._session.offers.keys() & {POSIX_RENAME, LIMITS, STATVFS, COPY_DATA}
-        assert backend._session.limits.write == 32768
+        assert isinstance(backend, Sftp) and backend.client.session is not None
+        assert not backend.client.session.offers.keys() & {POSIX_RENAME, LIMITS, STATVFS, COPY_DATA}
+        assert backend.client.session.limits.write == 32768
 
 
 def test_errors_name_the_file_and_the_host_and_nothing_more(backend: Sftp, sshd: Sshd) -> None:
     with pytest.raises(NotFound) as caught:
         backend.stat("/no/such/file")
     assert str(caught.value) == (f"no such file or directory: scp://{sshd.authority}/no/such/file")
+
+
+# -- what a refusal must not cost ------------------------------------------------------------------------
+
+
+def test_a_server_that_sets_no_mode_bits_still_replaces_files(tmp_path: Path) -> None:
+    home, area = tmp_path / "server", tmp_path / "area"
+    home.mkdir()
+    area.mkdir()
+    (area / "file").write_bytes(b"old")
+    with serving(home, subsystem="internal-sftp -P setstat,fsetstat") as server:
+        backend = connect(server, tmp_path)
+        (job,) = backend.put(iter([store_job(f"{area}/file", given(b"new"))]))
+        backend.close()
+    assert job.error is None
+    assert (area / "file").read_bytes() == b"new" and names(area) == {"file"}
+
+
+@pytest.mark.parametrize("rename", ["posix-rename", "posix-rename,rename"])
+def test_a_rename_that_is_refused_keeps_the_old_file(tmp_path: Path, rename: str) -> None:
+    """With no rename over another file the old one is set aside; with none at all it stays."""
+    home, area = tmp_path / "server", tmp_path / "area"
+    home.mkdir()
+    area.mkdir()
+    (area / "file").write_bytes(b"old")
+    with serving(home, subsystem=f"internal-sftp -P {rename}") as server:
+        backend = connect(server, tmp_path)
+        (job,) = backend.put(iter([store_job(f"{area}/file", given(b"new"))]))
+        backend.close()
+    assert (job.error is None) == (rename == "posix-rename")
+    assert (area / "file").read_bytes() == (b"new" if job.error is None else b"old")
+    assert names(area) == {"file"}
+
+
+@pytest.mark.parametrize("size", [100, 3 * BLOCK])
+def test_what_the_server_stores_wrongly_is_never_seen(backend: Sftp, tmp_path: Path, size: int) -> None:
+    """Proven under its name aside: somebody changes that file between its last write and the proof."""
+    area = tmp_path / "area"
+    area.mkdir()
+    (area / "file").write_bytes(b"old")
+    required = Requirement("sha256", "", size, remote=True)
+    digest = backend.files.digest
+
+    def spoilt(path: str, algorithm: str) -> Iterator[object]:
+        with open(path, "r+b") as file:  # noqa: PTH123
+            file.write(b"?????")
+        return digest(path, algorithm)
+
+    backend.files.digest = spoilt  # type: ignore[assignment,method-assign]
+    (job,) = backend.put(iter([store_job(f"{area}/file", given(content(size), required), required)]))
+    assert isinstance(job.error, Corrupted)
+    assert (area / "file").read_bytes() == b"old" and names(area) == {"file"}
+
+
+def test_a_directory_that_may_not_be_read_fails_when_all_else_was_listed(sshd: Sshd, tmp_path: Path) -> None:
+    """One link in a circle beside good files: those are told."""
+    tree = tmp_path / "tree"
+    (tree / "d").mkdir(parents=True)
+    (tree / "file").write_bytes(b"1")
+    (tree / "d" / "up").symlink_to(tree)
+    backend = connect(sshd, tmp_path)
+    found = []
+    with pytest.raises(TransferError, match="circle"):
+        for entry in backend.list(str(tree)):
+            found.append(entry.path)
+    backend.close()
+    assert found == [f"{tree}/file"]
+
+
+def test_a_link_to_a_directory_is_removed_alone(backend: Sftp, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "file").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to(tmp_path / "d")
+    assert list(backend.remove([f"{tmp_path}/link"], recursive=True)) == [(f"{tmp_path}/link", None)]
+    assert not (tmp_path / "link").is_symlink() and (tmp_path / "d" / "file").read_bytes() == b"kept"

@@ -10,10 +10,11 @@ from contextlib import suppress
 
 import pytest
 
-from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
-from pegasus_toolkit.transfer.backends.ssh.sftp_get import Gets
-from pegasus_toolkit.transfer.backends.ssh.sftp_session import Session
+from pegasus_toolkit.credentials import Credentials, SshCredential
+from pegasus_toolkit.transfer.backends.ssh.backend import Sftp
+from pegasus_toolkit.transfer.clients.sftp import wire
 from pegasus_toolkit.transfer.errors import Corrupted, ServerFault, TransferError, Unsupported
+from pegasus_toolkit.transfer.interface import Endpoint, Settings
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import content, fetch_job, settle
 
@@ -78,26 +79,46 @@ def status(number: int, code: int) -> bytes:
     return reply(wire.STATUS, number, struct.pack(">I", code) + wire.string(b"") * 2)
 
 
-@pytest.fixture
-def sessions() -> Iterator[Callable[[Peer], Session]]:
-    opened: list[Session] = []
+class Straight:
+    """Leads to the peer."""
 
-    def start(peer: Peer) -> Session:
-        opened.append(Session(peer, 10))
-        opened[-1].hello()
+    waits = True
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+
+    def sftp(self, timeout: float) -> Peer:
+        return self.peer
+
+    def retry_with_less(self) -> bool:
+        return False
+
+    def run(
+        self, command: str, given: bytes, timeout: float, stopped: Callable[[], bool]
+    ) -> tuple[int, bytes]:
+        return 127, b""
+
+
+Start = Callable[[Peer], Sftp]
+
+
+@pytest.fixture
+def reach() -> Iterator[Start]:
+    opened: list[Sftp] = []
+
+    def start(peer: Peer) -> Sftp:
+        settings = Settings(Credentials.none(), connect_timeout=10, stall_timeout=10)
+        opened.append(Sftp(Endpoint("scp", "peer", ""), settings, Straight(peer), SshCredential()))
         return opened[-1]
 
     yield start
-    for session in opened:
-        session.close()
+    for backend in opened:
+        backend.close()
 
 
-Start = Callable[[Peer], Session]
-
-
-def fetch(session: Session, count: int = 1) -> list[bytes | None]:
+def fetch(backend: Sftp, count: int = 1) -> list[bytes | None]:
     jobs = [fetch_job(f"/file{n}") for n in range(count)]
-    over = list(Gets(session, "scp://peer", 64).run(iter(jobs)))
+    over = list(backend.get(iter(jobs)))
     for job in over:
         if job.error is not None:
             raise job.error
@@ -106,17 +127,17 @@ def fetch(session: Session, count: int = 1) -> list[bytes | None]:
 
 @pytest.mark.parametrize("size", [0, 1, 40_000, BLOCK, 3 * BLOCK + 7])
 @pytest.mark.parametrize("most", [1 << 20, 10_000], ids=["whole", "short"])
-def test_answers_in_any_order_and_of_any_length(sessions: Start, size: int, most: int) -> None:
+def test_answers_in_any_order_and_of_any_length(reach: Start, size: int, most: int) -> None:
     peer = Peer(content(size))
 
     def backwards(came: list[Packet]) -> list[bytes]:
         return [reply for packet in reversed(came) for reply in peer.honest(packet, most)]
 
     peer.answer = backwards
-    assert fetch(sessions(peer), 3) == [content(size)] * 3
+    assert fetch(reach(peer), 3) == [content(size)] * 3
 
 
-def test_a_packet_may_come_in_pieces(sessions: Start) -> None:
+def test_a_packet_may_come_in_pieces(reach: Start) -> None:
     peer = Peer(content(100_000))
 
     def drop_by_drop(came: list[Packet]) -> list[bytes]:
@@ -128,10 +149,10 @@ def test_a_packet_may_come_in_pieces(sessions: Start) -> None:
         return []
 
     peer.answer = drop_by_drop
-    assert fetch(sessions(peer)) == [content(100_000)]
+    assert fetch(reach(peer)) == [content(100_000)]
 
 
-def test_an_end_that_comes_too_early_is_corrupted(sessions: Start) -> None:
+def test_an_end_that_comes_too_early_is_corrupted(reach: Start) -> None:
     peer = Peer(content(5000))
 
     def less(came: list[Packet]) -> list[bytes]:
@@ -143,7 +164,7 @@ def test_an_end_that_comes_too_early_is_corrupted(sessions: Start) -> None:
 
     peer.answer = less
     with pytest.raises(Corrupted):
-        fetch(sessions(peer))
+        fetch(reach(peer))
 
 
 @pytest.mark.parametrize(
@@ -157,24 +178,26 @@ def test_an_end_that_comes_too_early_is_corrupted(sessions: Start) -> None:
         reply(wire.ATTRS, 1, b"\xff\xff\xff\xff"),
     ],
 )
-def test_what_is_no_answer_ends_the_connection(sessions: Start, garbage: bytes) -> None:
+def test_what_is_no_answer_ends_the_connection(reach: Start, garbage: bytes) -> None:
     peer = Peer(b"content")
-    session = sessions(peer)
+    backend = reach(peer)
+    assert backend.stat("/").size == 7
+    session = backend.client.session
     peer.answer = lambda came: [garbage]
-    with pytest.raises(ServerFault):
-        fetch(session)
-    with pytest.raises(TransferError):
-        session.ask(wire.STAT, wire.encode("/"))
+    with pytest.raises(ServerFault, match="no SFTP"):
+        fetch(backend)
+    assert session is not None
+    assert session.broken is not None and backend.client.session is None
 
 
 @pytest.mark.parametrize("banner", [b"Welcome to the cluster!\n" * 3, reply(wire.VERSION, 2, b"")])
-def test_a_handshake_that_is_none(sessions: Start, banner: bytes) -> None:
+def test_a_handshake_that_is_none(reach: Start, banner: bytes) -> None:
     peer = Peer(b"", lambda came: [banner])
     with pytest.raises(Unsupported, match="login scripts"):
-        sessions(peer)
+        reach(peer).stat("/")
 
 
-def test_more_than_was_asked_for_is_refused(sessions: Start) -> None:
+def test_more_than_was_asked_for_is_refused(reach: Start) -> None:
     peer = Peer(content(100))
 
     def generous(came: list[Packet]) -> list[bytes]:
@@ -186,7 +209,7 @@ def test_more_than_was_asked_for_is_refused(sessions: Start) -> None:
 
     peer.answer = generous
     with pytest.raises(ServerFault):
-        fetch(sessions(peer))
+        fetch(reach(peer))
 
 
 @pytest.mark.parametrize("name", ["/a/b", "/\udcff\udc80 no text", "/日本", "/new\nline"])

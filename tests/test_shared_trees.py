@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from pegasus_toolkit.transfer.backends.shared import trees
-from pegasus_toolkit.transfer.backends.shared.files import Found, Page
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page, perhaps
 from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
     Denied,
     IsDirectory,
     NotFound,
@@ -143,10 +144,50 @@ def pages(files: MemoryFiles, *listed: Page) -> MemoryFiles:
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/etc/passwd", "nul\0"])
 @pytest.mark.parametrize("remove", [False, True])
 def test_names_that_lead_elsewhere(name: str, remove: bool) -> None:
-    files = pages(MemoryFiles(dict(TREE)), Page([Found("good", False, 1), Found(name, False, 1)]))
-    with pytest.raises(ServerFault):
-        removed(files, "/d") if remove else walked(files)
-    assert files.tree == TREE
+    """Nobody follows them; they fail alone."""
+    files = pages(
+        MemoryFiles(dict(TREE)), Page([Found("7", False, 1), Found(name, False, 1), Found("6", False, 1)])
+    )
+    told: list[Entry] = []
+    with pytest.raises(ServerFault, match="name"):
+        removed(files, "/d") if remove else told.extend(walked(files))
+    assert files.tree.keys() == TREE.keys() - ({"/d/7", "/d/6"} if remove else set())
+
+
+def test_what_is_not_understood_fails_when_all_else_was_told() -> None:
+    wrong = ServerFault("a line that nobody understands")
+    files = pages(
+        MemoryFiles(dict(TREE)), Page([Found("a", False, 1)], 1, wrong), Page([Found("b", False, 1)])
+    )
+    told: list[Entry] = []
+    with pytest.raises(ServerFault, match="nobody"):
+        iter_into(told, files)
+    assert [one.path for one in told] == ["/d/a", "/d/b"]
+
+
+@pytest.mark.parametrize(("error", "whole"), [(Denied("not yours"), False), (ServerFault("busy"), True)])
+def test_a_directory_that_may_not_be_read_fails_alone(error: TransferError, whole: bool) -> None:
+    files = MemoryFiles(dict(TREE))
+    scan = files._scan
+
+    def refusing(path: str, at: int) -> Page:
+        if path == "/d/a":
+            raise error
+        return scan(path, at)
+
+    files._scan = refusing  # type: ignore[method-assign]
+    told: list[Entry] = []
+    with pytest.raises(type(error), match=error.message):
+        iter_into(told, files)
+    assert {one.path for one in told} >= {"/d/7", "/d/link"}
+    assert whole or "/d/empty" in {one.path for one in told}
+
+
+def iter_into(told: list[Entry], files: MemoryFiles) -> list[Entry]:
+    """Keeps what was listed before the error."""
+    for entry in runner(Wire()).emitted(lambda emit: trees.walk(files, "/d", emit)):
+        told.append(entry)
+    return []
 
 
 def test_one_bad_entry_fails_alone() -> None:
@@ -160,9 +201,48 @@ def test_one_bad_entry_fails_alone() -> None:
         assert [entry.path for entry in found] == ["/d/good"]
 
 
-def test_the_same_page_again() -> None:
-    with pytest.raises(ServerFault, match="twice"):
-        walked(pages(MemoryFiles(dict(TREE)), Page([Found("file", False, 1)], "more")))
+@pytest.mark.parametrize(
+    "names", [("a",), ("a", "b"), ("",)], ids=["the same again", "two in turns", "nothing for ever"]
+)
+def test_a_listing_without_end(names: tuple[str, ...]) -> None:
+    listed = [Page([Found(name, False, 1)] if name else [], "more") for name in names] * 2
+    with pytest.raises(ServerFault, match="end"):
+        walked(pages(MemoryFiles(dict(TREE)), *listed))
+
+
+def test_a_directory_and_a_file_of_one_name_may_end_two_pages() -> None:
+    """As an object store lists them."""
+    files = pages(MemoryFiles({"/d": None}), Page([Found("a", True)], 1), Page([Found("a", False, 1)]))
+    assert runner(Wire()).one(trees.read(files, "/d")).found == [Found("a", True), Found("a", False, 1)]
+
+
+def test_links_that_lead_in_a_circle() -> None:
+    tree: dict[str, bytes | str | None] = {"/d": None, "/d/a": None, "/d/a/up": "/d", "/e": None}
+    with pytest.raises(BadSpecification, match=r"circle: mem:/d/a/up"):
+        walked(MemoryFiles(tree))
+    tree["/d/a/up"] = "/e"
+    assert walked(MemoryFiles(tree)) == [Entry("/d/a/up", None, True)]
+
+
+@pytest.mark.parametrize("recursive", [True, False])
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_link_to_a_directory_is_removed_alone(recursive: bool, tells: bool) -> None:
+    tree = {**TREE, "/to": "/d"}
+    removed(MemoryFiles(tree, unlink_tells=tells), "/to", recursive)
+    assert tree == TREE
+
+
+def test_a_link_that_cannot_be_removed_keeps_what_it_leads_to() -> None:
+    tree = {**TREE, "/to": "/d"}
+    files = MemoryFiles(tree, unlink_tells=True)
+
+    def refusing(path: str) -> None:
+        raise perhaps(Denied("not yours", url=path), "directory")
+
+    files._unlink = refusing  # type: ignore[method-assign]
+    with pytest.raises(Denied):
+        removed(files, "/to")
+    assert tree == {**TREE, "/to": "/d"}
 
 
 def test_a_directory_within_itself() -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from pegasus_toolkit.transfer.backends.shared import trees
 from pegasus_toolkit.transfer.backends.shared.files import may
-from pegasus_toolkit.transfer.backends.shared.runner import All
+from pegasus_toolkit.transfer.backends.shared.runner import All, Runner
 from pegasus_toolkit.transfer.backends.shared.upload import upload
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
@@ -272,3 +273,31 @@ def test_a_source_that_fails_ends_its_stories() -> None:
 
     *good, wrong = runner(Wire()).one(all_of_them())
     assert good == begun == [0, 1, 2, 3, 4] and isinstance(wrong, Corrupted)
+
+
+@pytest.mark.parametrize("clean_up", [True, False])
+def test_another_client_is_opened_only_where_something_is_to_be_removed(clean_up: bool) -> None:
+    wire, opened = Wire(fail_at=2, how="broken"), []
+
+    def renew() -> None:
+        opened.append(1)
+
+    files = MemoryFiles({"/d": None})
+    steps = upload(files, job()) if clean_up else trees.remove(files, "/d", True)
+    with pytest.raises(Cancelled):
+        Runner(wire, renew, wire.clock).one(steps)
+    assert bool(opened) == clean_up
+
+
+def test_a_batch_takes_no_more_than_there_is_room_for() -> None:
+    wire, most = Wire(), 0
+    files = MemoryFiles({"/d": None})
+
+    def room(under_way: int) -> bool:
+        nonlocal most
+        most = max(most, under_way + 1 if under_way < 2 else 0)
+        return under_way < 2
+
+    stories = ((n, upload(files, job(f"/d/{n}"))) for n in range(9))
+    assert [task.error for task in Runner(wire, clock=wire.clock).run(stories, 5, room)] == [None] * 9
+    assert most == 2

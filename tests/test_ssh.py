@@ -10,8 +10,8 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.ssh.paramiko import Library
-from pegasus_toolkit.transfer.backends.ssh.program import Program
+from pegasus_toolkit.transfer.clients.sftp.paramiko import Library
+from pegasus_toolkit.transfer.clients.sftp.program import Program
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -200,7 +200,7 @@ def test_what_is_no_host_reaches_no_program(authority: str) -> None:
 def test_the_argument_list_holds_what_the_url_says_behind_its_options() -> None:
     settings = Settings(Credentials.none(), {"PATH": os.environ["PATH"]})
     backend = open_backend(Endpoint("sftp", "me@[::1]:2222", "here"), settings)
-    connector = backend.connector  # type: ignore[attr-defined]
+    connector = backend.client.connector  # type: ignore[attr-defined]
     assert isinstance(connector, Program)
     argv = connector.argv(["-s"], "sftp", "", 30)
     assert argv[-3:] == ["--", "::1", "sftp"] and argv[argv.index("-p") + 1] == "2222"
@@ -213,7 +213,7 @@ def test_secrets_go_by_the_library(tmp_path: Path) -> None:
     file.write_text("[host]\npassword = s3cret\n")
     known = Credentials.load({"PEGASUS_CREDENTIALS": str(file)})
     backend = open_backend(Endpoint("scp", "host", ""), Settings(known, {"PATH": os.environ["PATH"]}))
-    assert isinstance(backend.connector, Library)  # type: ignore[attr-defined]
+    assert isinstance(backend.client.connector, Library)  # type: ignore[attr-defined]
 
 
 def test_nothing_is_left_in_the_temporary_directory(sshd: Sshd, tmp_path: Path) -> None:
@@ -233,3 +233,19 @@ def test_an_old_ssh_that_knows_no_preferred_ciphers_serves_all_the_same(sshd: Ss
     old.write_text(f"#!/bin/sh\n{script}")
     old.chmod(0o755)
     reach(tmp_path, sshd, login(sshd) + f"host_key = {sshd.host_key}", str(programs))
+
+
+def test_an_agent_that_is_not_there_is_told(sshd: Sshd, tmp_path: Path) -> None:
+    environ = {"SSH_AUTH_SOCK": str(tmp_path / "gone"), "HOME": str(tmp_path)}
+    with pytest.raises(Denied, match=f"no agent answers at SSH_AUTH_SOCK, {tmp_path}/gone"):
+        reach(tmp_path, sshd, f"known_hosts = {sshd.known_hosts}\nuser = nobody", os.environ["PATH"], environ)
+
+
+def test_a_command_in_the_configuration_is_not_run(sshd: Sshd, tmp_path: Path) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    config = tmp_path / "config"
+    config.write_text("Host *\n  RemoteCommand /bin/false\n")
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec {program("ssh")} -F {config} "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    reach(tmp_path, sshd, login(sshd) + f"known_hosts = {sshd.known_hosts}", str(programs))

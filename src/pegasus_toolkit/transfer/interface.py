@@ -159,6 +159,10 @@ class Source(Protocol):
     def digest(self) -> str:
         """Lower-case hex of what was read, once it was read to the end."""
 
+    @property
+    def control(self) -> Control:
+        """Where its bytes are accounted for; so are those that are read back to prove what was stored."""
+
     def readinto(self, view: memoryview) -> int:
         """Fills from the start of the view; 0 means end."""
 

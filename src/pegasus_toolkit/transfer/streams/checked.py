@@ -170,6 +170,10 @@ class MemorySource:
         self.ended = False
         self.error: TransferError | None = None
 
+    @property
+    def control(self) -> Control:
+        return self.check.control
+
     def _take(self, n: int) -> memoryview:
         if self.error is not None:  # a reader that tries again must not take it for the end
             raise self.error

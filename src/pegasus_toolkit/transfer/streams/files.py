@@ -287,6 +287,10 @@ class FileSource:
         self._ended = False
         self._error: TransferError | None = None
 
+    @property
+    def control(self) -> Control:
+        return self.check.control
+
     def readinto(self, view: memoryview) -> int:
         if self._over():
             return 0

@@ -130,6 +130,10 @@ class _PipeSource:
         return self.pipe.size
 
     @property
+    def control(self) -> Control:
+        return self.pipe.control
+
+    @property
     def digest(self) -> str:
         return self.pipe.digest or ""
 

@@ -87,8 +87,8 @@ class SshConnector:
     def __init__(self, endpoint: Endpoint, settings: Settings, credential: SshCredential) -> None:
         import shutil
 
-        from pegasus_toolkit.transfer.backends.ssh import address as ssh_address
-        from pegasus_toolkit.transfer.backends.ssh import program as ssh_program
+        from pegasus_toolkit.transfer.clients.sftp import address as ssh_address
+        from pegasus_toolkit.transfer.clients.sftp import program as ssh_program
 
         self.url = f"{endpoint.scheme}://{endpoint.authority}"
         self.where = ssh_address.address(endpoint, credential)
@@ -109,7 +109,7 @@ class SshConnector:
 
     def connect(self, patience: float) -> Session:
         """Starts ssh; what it says on its way out tells why it could not."""
-        from pegasus_toolkit.transfer.backends.ssh.program import Child
+        from pegasus_toolkit.transfer.clients.sftp.program import Child
 
         child = Child(self.program, [], self.command, self.timeout)
         child.sock.settimeout(self.timeout)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -40,7 +41,7 @@ class FilesBackend:
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
         """Keeps ``abilities.in_flight`` files under way."""
-        yield from self._batch(jobs, self._download)
+        return self._batch(jobs, self._download)
 
     def _download(self, job: Job[Sink]) -> Steps[None]:
         plain, _ = self.files.split(job.path)
@@ -51,16 +52,20 @@ class FilesBackend:
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Keeps ``abilities.in_flight`` files under way; each is visible only when whole."""
-        yield from self._batch(jobs, lambda job: upload(self.files, job))
+        return self._batch(jobs, partial(upload, self.files))
 
     def _batch(
         self, jobs: Iterator[Job[Any]], story: Callable[[Job[Any]], Steps[None]]
     ) -> Iterator[Job[Any]]:
         stories = ((job, story(job)) for job in jobs)
-        with closing(self.runner().run(stories, self.abilities.in_flight)) as tasks:
+        with closing(self.runner().run(stories, self.abilities.in_flight, self.room)) as tasks:
             for task in tasks:
                 task.item.error = task.error
                 yield task.item
+
+    def room(self, under_way: int) -> bool:
+        """Whether a batch may take one more job, with so many under way; below ``abilities.in_flight``."""
+        return True
 
     def remove(
         self, paths: Iterable[str], recursive: bool = False

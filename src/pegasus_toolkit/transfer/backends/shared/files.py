@@ -7,8 +7,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.transfer.backends.shared.runner import Steps, Wait
-from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Endpoint, Job, Settings, Sink, Source
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Corrupted,
+    Side,
+    TransferError,
+    Unsupported,
+)
+from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Settings, Sink, Source
 
 NAME_MAX = 255  # bytes in a file's name, on every file system in use
 NAMINGS = (".{name}.{mark}.part", "{name}.{mark}.tmp")  # some servers refuse names that begin or end so
@@ -98,12 +104,18 @@ class Traits:
 
 
 class Sending:
-    """What is sent of one job: knows whether it can be sent once more, and how much was sent (bytes)."""
+    """What is sent of one job: knows whether it can be sent once more, and how much was sent (bytes).
+
+    ``side``: whose fault it is when a digest is not the demanded one.
+    """
+
+    side: Side = "destination"
 
     def __init__(self, job: Job[Source]) -> None:
         self.job = job
         self.source = job.end
         self.sent = 0
+        self.name = ""  # under which it is written
 
     @property
     def repeatable(self) -> bool:
@@ -119,6 +131,16 @@ class Sending:
         size = self.source.size if self.source.size is not None else self.job.required.size
         if size is not None and size != self.sent:
             raise Corrupted(f"{self.sent} bytes came, {size} expected", url=url, side="source")
+
+    def accounts(self) -> Control:
+        """Where what is read back is accounted for."""
+        return Control() if self.source is None else self.source.control
+
+    def demanded(self) -> list[tuple[str, str | None]]:
+        """What is to be proven of the stored bytes: algorithm, and digest (lower-case hex; ``None``: it is
+        only to be told)."""
+        required = self.job.required
+        return [(required.algorithm, self.source.digest)] if required.remote else []
 
     def close(self) -> None:
         """The source is not read any more. Idempotent."""
@@ -167,6 +189,12 @@ class Files(Protocol):
     def stat(self, path: str) -> Steps[Found]:
         """Links are followed. Raises ``NotFound``."""
 
+    def lstat(self, path: str) -> Steps[Found]:
+        """The same, but of a link itself, which is no directory (``False``, or ``None``)."""
+
+    def real(self, path: str) -> Steps[str]:
+        """The path with no link in it, "" where that is not told: how circles of links are found."""
+
     def digest(self, path: str, algorithm: str) -> Steps[str]:
         """The server's own digest in lower-case hex, "" where it tells none."""
 
@@ -201,6 +229,8 @@ class PlainFiles:
         self.warn: Callable[[str], None] = _silent  # a backend gives it ``settings.warn``
         self.making: dict[str, Wait] = {}
         self.greeting: Wait | None = None
+        self._mark = os.urandom(8).hex()  # of this connection, in names aside
+        self._asides = 0
 
     def check(self, path: str) -> None:
         """Every name can be asked for."""
@@ -212,7 +242,8 @@ class PlainFiles:
     def aside(self, path: str, naming: int) -> str:
         """In the same directory, cut to what fits."""
         plain, tail = self.split(path)
-        return beside(plain, naming) + tail
+        self._asides += 1
+        return beside(plain, naming, f"{self._mark}-{self._asides:x}") + tail
 
     def greet(self, name: str) -> Steps[None]:
         """Nothing to be said."""
@@ -221,6 +252,19 @@ class PlainFiles:
     def sending(self, job: Job[Source]) -> Sending:
         """The source as it is."""
         return Sending(job)
+
+    def stat(self, path: str) -> Steps[Found]:
+        """The protocol's own."""
+        raise NotImplementedError
+
+    def lstat(self, path: str) -> Steps[Found]:
+        """There are no links."""
+        return (yield from self.stat(path))
+
+    def real(self, path: str) -> Steps[str]:
+        """Not told."""
+        yield from ()
+        return ""
 
     def digest(self, path: str, algorithm: str) -> Steps[str]:
         """None is told."""
@@ -263,10 +307,10 @@ def parent(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0]
 
 
-def beside(path: str, naming: int) -> str:
-    """A name next to ``path`` for what is not whole yet."""
+def beside(path: str, naming: int, mark: str) -> str:
+    """A name next to ``path`` for what is not whole yet; ``mark`` tells it from all others."""
     folder, slash, name = path.rpartition("/")
-    mark = os.urandom(8).hex()
-    if len(os.fsencode(name)) > NAME_MAX - len(mark) - 8:
+    room = NAME_MAX - len(mark) - 8
+    if len(name) > room // 4 and len(os.fsencode(name)) > room:
         name = "pegasus"  # cut anywhere it might end in the middle of a character
     return folder + slash + NAMINGS[naming].format(name=name, mark=mark)

@@ -20,7 +20,7 @@ import heapq
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 from pegasus_toolkit.transfer.errors import Cancelled, Defect, TransferError, from_oserror
@@ -141,32 +141,19 @@ def to_the_end(steps: Steps[T]) -> Steps[T]:
 class Task:
     """A story under way. ``item``: whom it is for. When ``over``: ``value``, or the ``error``."""
 
-    __slots__ = (
-        "_fork",
-        "_place",
-        "error",
-        "item",
-        "over",
-        "request",
-        "runner",
-        "steps",
-        "stopped",
-        "tidies",
-        "value",
-    )
+    request: Any = None  # what it waits for
+    value: Any = None
+    error: TransferError | None = None
+    over = False
+    stopped: TransferError | None = None  # raised at each of its requests
+    tidies = False  # its request, or that of the story which forked it, is a ``Last``
+    _fork: _Fork | None = None
+    _place = 0
 
     def __init__(self, runner: Runner, item: Any, steps: Steps[Any]) -> None:
         self.runner = runner
         self.item = item
         self.steps = steps
-        self.request: Any = None  # what it waits for
-        self.value: Any = None
-        self.error: TransferError | None = None
-        self.over = False
-        self.stopped: TransferError | None = None  # raised at each of its requests
-        self.tidies = False  # its request, or that of the story which forked it, is a ``Last``
-        self._fork: _Fork | None = None
-        self._place = 0
 
     def answer(self, value: Any = None) -> None:
         """By the client: the request is over, and this is its answer."""
@@ -257,16 +244,22 @@ class Runner:
 
     # -- batches -----------------------------------------------------------------------------------
 
-    def run(self, stories: Iterator[tuple[Any, Steps[Any]]], width: int) -> Generator[Task, None, None]:
+    def run(
+        self,
+        stories: Iterator[tuple[Any, Steps[Any]]],
+        width: int,
+        room: Callable[[int], bool] = lambda under_way: True,
+    ) -> Generator[Task, None, None]:
         """Keeps ``width`` stories under way; yields each task when it is over, well or with its ``error``.
 
-        ``stories`` is asked for another one whenever there is room.
+        ``stories`` is asked for another one whenever there is room: fewer than ``width`` under way, and
+        ``room``, told how many there are, says so too (it must when there are none).
         """
         under_way, more = 0, True
         with self.client.use():
             try:
                 while True:
-                    while more and under_way < width:
+                    while more and under_way < width and room(under_way):
                         item = next(stories, None)
                         if item is None:
                             more = False
@@ -349,11 +342,13 @@ class Runner:
             patience = min(patience, left)
         client.step(patience)
 
-    def _advance(self, task: Task, value: Any, error: TransferError | None) -> None:
-        steps, forked = task.steps, task._fork is not None and task._fork.parent.tidies
+    def _advance(  # noqa: C901, PLR0911  a call more costs each file of a batch four times
+        self, task: Task, value: Any, error: TransferError | None
+    ) -> None:
+        """Has the story go on to its next request. What is usual is quick: a small file asks thrice."""
         while not task.over:
             try:
-                request = steps.send(value) if error is None else steps.throw(error)
+                request = task.steps.send(value) if error is None else task.steps.throw(error)
             except StopIteration as end:
                 return self._over(task, end.value, None)
             except TransferError as raised:
@@ -366,19 +361,24 @@ class Runner:
                 task.tidies, request = True, request.request
                 while type(request) is Last:
                     request = request.request
-            else:
-                task.tidies = forked
-                if task.stopped is not None and not forked:
+            elif task.tidies or task._fork is not None or task.stopped is not None:
+                task.tidies = task._fork is not None and task._fork.parent.tidies
+                if task.stopped is not None and not task.tidies:
                     value, error = None, task.stopped
                     continue
             if self._dead is not None:
                 value, error = None, self._dead
                 continue
-            return self._ask(task, request)
+            task.request = request
+            if type(request) in _OURS or self._queue or self.client.room <= 0:
+                return self._ask(task, request)
+            try:
+                return self.client.start(request, task)
+            except TransferError as raised:  # it could not even be sent
+                return self.resume(task, None, raised)
         return None
 
     def _ask(self, task: Task, request: Any) -> None:
-        task.request = request
         kind = type(request)
         if kind is All:
             _Fork(self, task, request).begin()
@@ -395,8 +395,6 @@ class Runner:
         elif kind is Pause:
             self._count += 1
             heapq.heappush(self._timers, (self._clock() + request.seconds, self._count, task))
-        elif self.client.room > 0 and not self._queue:
-            self._start(task)
         else:
             self._queue.append(task)
 
@@ -471,27 +469,53 @@ class Runner:
             self.turn(min(left, 0.1))
 
     def _start_again(self, lost: TransferError) -> None:
-        """What was asked of the old client gets no answer any more; clean-up goes to a new one."""
-        client = None
-        try:
-            client = self._renew()
-        except TransferError as error:
-            lost = error
-        if client is None:
-            self._dead = lost
-            return
+        """What was asked of the old client gets no answer any more; clean-up goes to a new one.
+
+        That is opened only where something asks for it.
+        """
         again = (
             set(self._queue) | {task for _, _, task in self._timers} | {task for task, _, _ in self._ready}
         )
+        self.client = _NoClient()
+        for task in list(self.tasks):
+            if type(task.request) not in (All, Wait) and task not in again:
+                self.resume(task, None, lost)
+        while self._ready:
+            self.turn()
+        if not self.tasks:
+            return
+        try:
+            client = self._renew()
+        except TransferError as error:
+            client, lost = None, error
+        if client is None:
+            self._dead = lost
+            return
         self.client = client
         with client.use():
-            for task in list(self.tasks):
-                if type(task.request) not in (All, Wait) and task not in again:
-                    self.resume(task, None, lost)
             try:
                 self._until(CLEAN_UP)
             except TransferError as error:
                 self._dead = error
 
 
+class _NoClient:
+    """Between two: requests wait."""
+
+    room = 0
+
+    def use(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def start(self, request: Any, task: Task) -> None:
+        """Never called, as there is no room."""
+
+    def step(self, patience: float) -> None:
+        """Nothing moves."""
+
+    def hurry(self, request: Any) -> None:
+        """Nothing moves."""
+
+
+_OURS = frozenset((All, Wait, Spawn, Pause))  # requests that the runner answers itself
 _NOBODY = object()  # the item of a story that runs beside

@@ -9,109 +9,153 @@ from pegasus_toolkit.transfer.backends.shared.files import Files, Found, may
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps
 from pegasus_toolkit.transfer.backends.shared.upload import make_parents
 from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
     Denied,
     IsDirectory,
     NotFound,
     Permanent,
     ServerFault,
     TransferError,
+    Transient,
 )
 from pegasus_toolkit.transfer.interface import Entry
 
 DEPTH = 200  # directories below each other, at most: a server may show a circle
 ENTRIES = 10_000_000  # in one directory, at most
+PAGES = 1000  # without an entry, one after the other, at most
 SIDE_BY_SIDE = 8  # directories listed at the same time
 
 
-class Listed(NamedTuple):
-    """What is in a directory; ``wrong``: of an entry that was not understood, or leads elsewhere."""
+class Listing(NamedTuple):
+    """One directory. ``wrong``: of an entry that was not understood, or whose name leads elsewhere: it is not
+    among those ``found``, and fails alone."""
 
     found: list[Found]
     wrong: TransferError | None
 
 
-def read(files: Files, path: str) -> Steps[Listed]:
-    """One directory, all its pages. A page that repeats is an error; a bad entry does not keep the others."""
+def read(files: Files, path: str) -> Steps[Listing]:
+    """All pages of one directory. A page that repeats is an error."""
     found: list[Found] = []
     wrong: TransferError | None = None
-    page, last = (yield from files.scan(path, None)), None
+    page, ends, empty = (yield from files.scan(path, None)), set[tuple[str, bool | None]](), 0
     while True:
-        wrong = page.wrong or wrong
-        if page.found and page.found[-1] == last:
+        try:
+            empty = 0 if page.found else empty + 1
+            if empty > PAGES or (page.found and page.found[-1][:2] in ends):
+                raise ServerFault("the listing does not come to an end", url=files.url(path), side="source")
+            for one in page.found:
+                if sound(one.name):
+                    found.append(one)
+                else:
+                    text = f"the listing has an entry with the name {one.name!r}"
+                    wrong = ServerFault(text, url=files.url(path), side="source")
+            wrong = page.wrong or wrong
+            if len(found) > ENTRIES:
+                raise ServerFault(f"more than {ENTRIES} entries in one directory", url=files.url(path))
+        except TransferError:
             if page.more is not None:
                 yield from files.leave(page.more)
-            raise ServerFault("a page of the listing came twice", url=files.url(path))
-        for one in page.found:
-            try:
-                sound_name(files, path, one.name)
-                found.append(one)
-            except ServerFault as error:
-                wrong = error
-        if len(found) > ENTRIES:
-            if page.more is not None:
-                yield from files.leave(page.more)
-            raise ServerFault(f"more than {ENTRIES} entries in one directory", url=files.url(path))
+            raise
         if page.more is None:
-            return Listed(found, wrong)
-        last = page.found[-1] if page.found else last
+            return Listing(found, wrong)
+        if page.found:
+            ends.add(page.found[-1][:2])
         page = yield from files.scan(path, page.more)
 
 
-def sound_name(files: Files, path: str, name: str) -> None:
-    """Raises ``ServerFault`` for a name that would lead out of its directory."""
-    if not name or "/" in name or "\0" in name or name in (".", ".."):
-        raise ServerFault(f"the listing has an entry with the name {name!r}", url=files.url(path))
+def sound(name: str) -> bool:
+    """Whether a name stays in its directory."""
+    return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
+
+
+class _Place(NamedTuple):
+    """A directory to be listed; ``real``: the same without links, "" where that is not told."""
+
+    path: str
+    real: str
+    depth: int
 
 
 def walk(files: Files, prefix: str, emit: Callable[[Entry], None]) -> Steps[None]:
     """All files below, and the empty directories. Paths begin with ``prefix`` as it was given.
 
-    An entry that was not understood is an error, which is raised when all others were handed out.
+    What is wrong with one entry is raised when all others were told.
     """
-    wrong: TransferError | None = None
     plain, tail = files.split(prefix)
-    below = [(plain.rstrip("/"), 0)]
-    top = True
+    top = plain.rstrip("/")
+    below = [_Place(top, (yield from files.real(top + tail)), 0)]
+    worst: TransferError | None = None
     while below:
         some = [below.pop() for _ in range(min(SIDE_BY_SIDE, len(below)))]
-        listed = yield All(look(files, folder, tail) for folder, _ in some)
-        for (folder, depth), inside in zip(some, listed, strict=True):
-            if isinstance(inside, NotFound) and not top:
-                continue  # it went meanwhile
-            if isinstance(inside, TransferError):
-                raise inside
-            wrong = wrong or inside.wrong
-            if not inside.found and not inside.wrong and not top:
-                emit(Entry(folder + tail, None, True))
-            for one in inside.found:
-                path = f"{folder}/{one.name}"
+        for place, seen in zip(some, (yield All(look(files, one, tail) for one in some)), strict=True):
+            if isinstance(seen, TransferError):
+                worst = unread(seen, place.depth) or worst
+                continue
+            worst = seen.wrong or worst
+            if not seen.found and seen.wrong is None and place.depth:
+                emit(Entry(place.path + tail, None, True))
+            inside = [(f"{place.path}/{one.name}", one, real) for one, real in seen.found]
+            deeper = [_Place(path, real, place.depth + 1) for path, one, real in inside if one.directory]
+            if deeper and place.depth >= DEPTH:
+                text = f"directories go more than {DEPTH} deep"
+                raise ServerFault(text, url=files.url(place.path), side="source")
+            below += deeper
+            for path, one, _ in inside:
                 if not one.directory:
                     emit(Entry(path + tail, one.size, False, one.digest))
-                elif depth >= DEPTH:
-                    raise ServerFault(f"directories go more than {DEPTH} deep", url=files.url(folder))
-                else:
-                    below.append((path, depth + 1))
-        top = False
-    if wrong is not None:
-        raise wrong
+    if worst is not None:
+        raise worst
 
 
-def look(files: Files, folder: str, tail: str) -> Steps[Listed]:
+def unread(error: TransferError, depth: int) -> TransferError | None:
+    """What to tell in the end of a directory that could not be read; nothing where it went meanwhile. Raises
+    at once what may pass, and what is wrong with the top."""
+    if not depth or isinstance(error, Transient):
+        raise error
+    return None if isinstance(error, NotFound) else error
+
+
+class _Seen(NamedTuple):
+    """A directory whose links were followed: each entry, with its real path ("": not told)."""
+
+    found: list[tuple[Found, str]]
+    wrong: TransferError | None
+
+
+def look(files: Files, place: _Place, tail: str) -> Steps[_Seen]:
     """What is in a directory, links followed; one that leads nowhere counts as a file without a size."""
-    found, wrong = yield from read(files, folder + tail)
-    unknown = [n for n, one in enumerate(found) if one.directory is None]
+    listed, wrong = yield from read(files, place.path + tail)
+    inside = place.real.rstrip("/") + "/" if place.real else ""
+    seen = [(one, f"{inside}{one.name}" if inside else "") for one in listed]
+    unknown = [n for n, one in enumerate(listed) if one.directory is None]
+    bad: set[int] = set()
     if unknown:
-        seen = yield All(files.stat(f"{folder}/{found[n].name}{tail}") for n in unknown)
-        for n, there in zip(unknown, seen, strict=True):
-            if isinstance(there, TransferError):
-                found[n] = found[n]._replace(directory=False, size=None)
+        followed = yield All(follow(files, place, listed[n].name, tail) for n in unknown)
+        for n, what in zip(unknown, followed, strict=True):
+            if isinstance(what, BadSpecification):
+                wrong = what
+                bad.add(n)
+            elif isinstance(what, TransferError):
+                seen[n] = (listed[n]._replace(directory=False, size=None), "")
             else:
-                found[n] = there._replace(name=found[n].name)
-    return Listed(found, wrong)
+                seen[n] = what
+    return _Seen([one for n, one in enumerate(seen) if n not in bad] if bad else seen, wrong)
+
+
+def follow(files: Files, place: _Place, name: str, tail: str) -> Steps[tuple[Found, str]]:
+    """What a link leads to. Raises ``BadSpecification`` where that is a directory that it stands in."""
+    path = f"{place.path}/{name}{tail}"
+    there = yield from files.stat(path)
+    real = (yield from files.real(path)) if there.directory and place.real else ""
+    if real and f"{place.real}/".startswith(real.rstrip("/") + "/"):
+        raise BadSpecification("symbolic links lead in a circle", url=files.url(path), side="source")
+    return there._replace(name=name), real
 
 
 def remove(files: Files, path: str, recursive: bool) -> Steps[None]:
-    """A file, or where ``recursive`` a directory with all in it. What is not there counts as removed."""
+    """A file or a link, or where ``recursive`` a directory with all in it. What is not there counts as
+    removed."""
     refused: TransferError | None = None
     plain, tail = files.split(path)
     path = (plain.rstrip("/") or "/") + tail
@@ -124,7 +168,7 @@ def remove(files: Files, path: str, recursive: bool) -> Steps[None]:
                 if not may(error, "directory"):
                     raise
                 refused = error
-        found = yield from files.stat(path)
+        found = yield from files.lstat(path)
         if not found.directory:
             if refused is not None:
                 raise _existing(refused)
@@ -158,12 +202,12 @@ def remove_tree(files: Files, path: str) -> Steps[None]:
         inner: list[str] = []
         names: list[str] = []
         listed = yield All(read(files, folder + tail) for folder in levels[-1])
-        for folder, inside in zip(levels[-1], listed, strict=True):
-            if isinstance(inside, TransferError):
-                worst = worst if isinstance(inside, NotFound) else inside
+        for folder, found in zip(levels[-1], listed, strict=True):
+            if isinstance(found, TransferError):
+                worst = worst if isinstance(found, NotFound) else found
                 continue
-            worst = inside.wrong or worst
-            for one in inside.found:
+            worst = found.wrong or worst
+            for one in found.found:
                 (inner if one.directory else names).append(f"{folder}/{one.name}")
         worst = (yield from _every(files.unlink(name + tail) for name in names)) or worst
         levels.append(inner)

@@ -6,7 +6,6 @@ from collections.abc import Generator
 from contextlib import suppress
 from typing import Any
 
-from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.shared.files import (
     NAMINGS,
     CannotRename,
@@ -27,26 +26,78 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     from_oserror,
 )
-from pegasus_toolkit.transfer.interface import Control, Job, Source
+from pegasus_toolkit.transfer.interface import Job, Requirement, Source
 from pegasus_toolkit.transfer.streams.checked import NullSink, mismatch
 
 
-def upload(files: Files, job: Job[Source]) -> Steps[None]:
-    """All of it, from reading the source to the file's name."""
+def upload(  # noqa: C901, PLR0912  see below
+    files: Files, job: Job[Source], sending: Sending | None = None
+) -> Steps[None]:
+    """All of it, from reading the source to the file's name: written aside, proven, renamed.
+
+    Nothing is seen before it is whole and proven; nothing stays aside. What is usual stands here, in one
+    generator, since each further one costs a small file time.
+    """
+    traits = files.traits
     files.check(job.path)
     plain, _ = files.split(job.path)
-    if not plain or plain.endswith("/"):
+    if not plain or plain[-1] == "/":
         raise IsDirectory("names a directory", url=files.url(job.path), side="destination")
+    plainly_read = sending is None
+    if sending is None:
+        try:
+            sending = files.sending(job)
+        except OSError as error:
+            raise from_oserror(error, url=files.url(job.path), side="source") from error
+    name, answered = "", False
     try:
-        sending = files.sending(job)
-    except OSError as error:
-        raise from_oserror(error, url=files.url(job.path), side="source") from error
-    try:
-        if not files.traits.greeted and not sending.repeatable:
+        if not traits.greeted and not sending.repeatable:
             yield from greeted(files, job.path)
-        yield from store(files, sending)
+        if not traits.renames:
+            yield from store_in_place(files, sending)
+            return
+        name = sending.name = files.aside(job.path, traits.naming)
+        files.noted(job.path, name)
+        folder = plain.rpartition("/")[0]
+        tried = bool(folder) and folder not in traits.known and (yield from prepared(files, sending, folder))
+        try:
+            stored = yield from files.write(sending, name)
+        except TransferError as refused:
+            stored = yield from another_try(files, sending, "" if tried else folder, refused)
+        traits.known.add(folder)
+        answered = True
+        if stored.size != sending.sent or stored.proven or job.required.remote or not plainly_read:
+            yield from prove(files, sending, stored, sending.name)
+        else:
+            job.stored += ("size",)
+        if traits.replaces:
+            try:
+                yield from files.rename(sending.name, job.path, True)
+            except TransferError as refused:
+                yield from publish(files, sending.name, job.path, refused)
+        else:
+            yield from publish(files, sending.name, job.path)
+    except TransferError as error:
+        if name:
+            yield from clean_up(files, sending, answered or bool(error.perhaps))
+        if not name or not isinstance(error, CannotRename) or not sending.rewind():
+            raise
+        traits.renames = False
+        yield from store_in_place(files, sending)
     finally:
         sending.close()
+
+
+def store(files: Files, sending: Sending) -> Steps[None]:
+    """The same of what is not simply read from ``job.end``."""
+    return upload(files, sending.job, sending)
+
+
+def clean_up(files: Files, sending: Sending, answered: bool) -> Steps[None]:
+    """Nothing stays aside."""
+    gone = yield from to_the_end(forget(files, sending.name, busy=False))
+    if not answered and not gone:  # the server may still be busy with a write that was broken off
+        yield Spawn(to_the_end(forget(files, sending.name, busy=True)))
 
 
 def greeted(files: Files, path: str) -> Steps[None]:
@@ -63,79 +114,69 @@ def greeted(files: Files, path: str) -> Steps[None]:
         asking.settle()
 
 
-def store(files: Files, sending: Sending) -> Steps[None]:
-    """Aside and renamed; under its own name where the server cannot rename."""
-    job = sending.job
-    if files.traits.renames:
-        try:
-            yield from store_aside(files, sending)
-            return
-        except CannotRename:
-            files.traits.renames = False
-            if not sending.rewind():
-                raise
+def store_in_place(files: Files, sending: Sending) -> Steps[None]:
+    """For servers that cannot rename."""
+    path = sending.name = sending.job.path
     if not files.traits.warned:
         files.traits.warned = True
         files.warn(
-            f"{files.url(job.path)}: the server cannot rename, so files are sent there under their own "
+            f"{files.url(path)}: the server cannot rename, so files are sent there under their own "
             "names: an upload that fails leaves a part of the file, in place of an older one"
         )
-    stored = yield from written(files, sending, job.path)
-    yield from prove(files, sending, stored, job.path)
-
-
-def store_aside(files: Files, sending: Sending) -> Steps[None]:
-    """Nothing is seen before it is whole and proven; nothing stays aside."""
-    job, traits = sending.job, files.traits
-    name, answered = files.aside(job.path, traits.naming), False
+    folder = parent(files.split(path)[0])
+    tried = (
+        bool(folder) and folder not in files.traits.known and (yield from prepared(files, sending, folder))
+    )
     try:
-        try:
-            files.noted(job.path, name)
-            stored = yield from written(files, sending, name)
-        except TransferError as refused:
-            other = traits.naming + 1
-            if not may(refused, "name") or other >= len(NAMINGS) or not sending.rewind():
-                raise
-            yield from forget(files, name, busy=False)
-            name = files.aside(job.path, other)
-            files.noted(job.path, name)
-            stored = yield from written(files, sending, name)
-            traits.naming = max(traits.naming, other)
-        answered = True
-        yield from prove(files, sending, stored, name)
-        yield from publish(files, name, job.path)
-    except TransferError as error:
-        answered = answered or bool(error.perhaps)
-        gone = yield from to_the_end(forget(files, name, busy=False))
-        if not answered and not gone:  # the server may still be busy with a write that was broken off
-            yield Spawn(to_the_end(forget(files, name, busy=True)))
-        raise
-
-
-def written(files: Files, sending: Sending, name: str) -> Steps[Stored]:
-    """Its directory is made where that seems to be missing; beforehand for what cannot be sent twice."""
-    traits, folder = files.traits, parent(files.split(name)[0])
-    tried = False
-    if folder and folder not in traits.known:
-        if not sending.repeatable and not traits.asks_first:
-            tried = True
-            with suppress(TransferError):  # whether it is there is seen by the write
-                yield from make_parents(files, folder, sending.job.path)
-        elif traits.missed:
-            traits.known.add(folder)
-            yield Spawn(make_parents(files, folder, sending.job.path))
-    try:
-        stored = yield from files.write(sending, name)
+        stored = yield from files.write(sending, path)
     except TransferError as refused:
-        if tried or not folder or not may(refused, "parent") or not sending.rewind():
-            raise
-        traits.missed = True
-        try:
+        stored = yield from with_parents(files, sending, "" if tried else folder, refused)
+    files.traits.known.add(folder)
+    yield from prove(files, sending, stored, path)
+
+
+def prepared(files: Files, sending: Sending, folder: str) -> Steps[bool]:
+    """A directory of which nothing is known. It is made beforehand for what cannot be sent twice."""
+    traits = files.traits
+    if not sending.repeatable and not traits.asks_first:
+        with suppress(TransferError):  # whether it is there is seen by the write
             yield from make_parents(files, folder, sending.job.path)
-        except TransferError as error:
-            raise perhaps(error, "parent") from None
-        stored = yield from files.write(sending, name)
-    traits.known.add(folder)
+        return True
+    if traits.missed:
+        traits.known.add(folder)
+        yield Spawn(make_parents(files, folder, sending.job.path))
+    return False
+
+
+def with_parents(files: Files, sending: Sending, folder: str, refused: TransferError) -> Steps[Stored]:
+    """Once more, where the directory seems to be missing (``folder`` "": it was made). Else raises."""
+    if not folder or not may(refused, "parent") or not sending.rewind():
+        raise refused
+    files.traits.missed = True
+    try:
+        yield from make_parents(files, folder, sending.job.path)
+    except TransferError as error:
+        raise perhaps(error, "parent") from None
+    return (yield from files.write(sending, sending.name))
+
+
+def another_try(files: Files, sending: Sending, folder: str, refused: TransferError) -> Steps[Stored]:
+    """The same; and under a name of another kind, where the server seems to dislike this one."""
+    try:
+        return (yield from with_parents(files, sending, folder, refused))
+    except TransferError as error:
+        refused = error
+    path, other = sending.job.path, files.traits.naming + 1
+    if not may(refused, "name") or other >= len(NAMINGS) or not sending.rewind():
+        raise refused
+    yield from forget(files, sending.name, busy=False)
+    sending.name = files.aside(path, other)
+    files.noted(path, sending.name)
+    try:
+        stored = yield from files.write(sending, sending.name)
+    except TransferError as error:
+        stored = yield from with_parents(files, sending, folder, error)
+    files.traits.naming = max(files.traits.naming, other)
     return stored
 
 
@@ -191,25 +232,29 @@ def prove(files: Files, sending: Sending, stored: Stored, name: str) -> Steps[No
         job.stored += ("size",)
     if stored.proven:
         job.proven = True
-    if job.proven or not job.required.remote:
+    if job.proven:
         return
-    algorithm, expected = job.required.algorithm, job.end.digest
-    found = yield from files.digest(name, algorithm)
-    job.stored += ("digest" if found else "read back",)
-    if not found:
-        found = yield from read_back(files, job, name)
-    if found != expected:
-        wrong = mismatch(files.url(job.path), f"{algorithm} of what the server stored", expected, found)
-        wrong.side = "destination"
-        raise wrong
-    job.proven = True
+    for algorithm, expected in sending.demanded():
+        found = yield from files.digest(name, algorithm)
+        told = "digest" if found else "read back"
+        if told not in job.stored:
+            job.stored += (told,)
+        if not found:
+            found = yield from read_back(files, sending, name, algorithm)
+        if expected is not None and found != expected:
+            text = f"{algorithm} of what the server stored"
+            wrong = mismatch(files.url(job.path), text, expected, found)
+            wrong.side = sending.side
+            raise wrong
+        if algorithm == job.required.algorithm:
+            job.digest = found
+            job.proven = True
 
 
-def read_back(files: Files, job: Job[Source], name: str) -> Steps[str]:
+def read_back(files: Files, sending: Sending, name: str, algorithm: str) -> Steps[str]:
     """The digest of what the server gives when it is read."""
-    required = job.required._replace(digest="", also=(), remote=False, size=None)
-    digests.new(required.algorithm)
-    sink = NullSink(files.url(job.path), required, Control())
+    required = Requirement(algorithm)
+    sink = NullSink(files.url(sending.job.path), required, sending.accounts())
     try:
         yield from files.read(name, sink)
     except TransferError as error:
@@ -218,24 +263,26 @@ def read_back(files: Files, job: Job[Source], name: str) -> Steps[str]:
     return sink.commit()
 
 
-def publish(files: Files, name: str, path: str) -> Steps[None]:
-    """Over what stands there; else plainly; else with the old file set aside, and back on failure."""
+def publish(files: Files, name: str, path: str, refused: TransferError | None = None) -> Steps[None]:
+    """Over what stands there; else plainly; else with the old file set aside, and back on failure.
+
+    ``refused``: how the first way went that may be tried, if it was.
+    """
     traits = files.traits
-    refused: TransferError | None = None
-    for replace in (True, False) if traits.replaces is not False else (False,):
+    if refused is None:
         try:
-            yield from files.rename(name, path, replace)
+            yield from files.rename(name, path, traits.replaces is not False)
             return
-        except CannotRename:
-            if not replace or not traits.renames:
-                raise
-            traits.replaces = False
         except TransferError as error:
-            if not may(error, "exists"):
-                raise
             refused = error
-            break
-    assert refused is not None
+    if isinstance(refused, CannotRename):
+        if traits.replaces is False or not traits.renames:
+            raise refused
+        traits.replaces = False
+        yield from publish(files, name, path)
+        return
+    if not may(refused, "exists"):
+        raise refused
     try:
         found = yield from files.stat(path)
     except TransferError:

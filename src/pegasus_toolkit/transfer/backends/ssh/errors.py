@@ -1,60 +1,45 @@
-"""What the ``ssh`` program says, as an error of ours.
-
-It knows one exit status (255) for all that can go wrong, so this is the one place where an error is
-told by its message. The program runs with LC_ALL=C; what no line of the table fits is Unreachable.
-"""
+"""What a server's answer means as an error of ours, by its code."""
 
 from __future__ import annotations
 
-from pegasus_toolkit.credentials import SshCredential
-from pegasus_toolkit.transfer.backends.ssh.address import Address
-from pegasus_toolkit.transfer.errors import Denied, TransferError, Unreachable, Unsupported
-
-CHANGED = "the host key is not the one that is known: it may be another machine that answers"
-UNKNOWN = "the host key is not known"
-
-BAD_CIPHER = b"Bad SSH2 cipher spec"
-
-TABLE: tuple[tuple[str, type[TransferError], str], ...] = (
-    ("HOST IDENTIFICATION HAS CHANGED", Denied, CHANGED),
-    ("Host key verification failed", Denied, UNKNOWN),
-    ("host key is known for", Denied, UNKNOWN),
-    ("Permission denied (", Denied, "the login was refused"),
-    ("Too many authentication failures", Denied, "the login was refused: too many keys were offered"),
-    ("subsystem request failed", Unsupported, "the server offers no SFTP"),
-    ("Unable to negotiate", Unsupported, "no common cipher, key exchange or kind of host key"),
-    ("Bad configuration option", Unsupported, "the ssh program or its configuration is too old"),
-    (BAD_CIPHER.decode(), Unsupported, "the ssh program does not know a cipher"),
-    ("Could not resolve hostname", Unreachable, "the host's name is not known"),
-    ("Connection refused", Unreachable, "nothing listens there"),
-    ("timed out", Unreachable, "no answer in time"),
+from pegasus_toolkit.transfer.clients.sftp import wire
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Denied,
+    IsDirectory,
+    NoSpace,
+    NotFound,
+    ServerFault,
+    Side,
+    TransferError,
+    Unsupported,
 )
 
+BY_CODE: dict[int, tuple[type[TransferError], str]] = {
+    wire.NO_SUCH_FILE: (NotFound, "no such file or directory"),
+    wire.NO_SUCH_PATH: (NotFound, "no such directory"),
+    wire.PERMISSION_DENIED: (Denied, "no permission"),
+    wire.WRITE_PROTECTED: (Denied, "the file system is read-only"),
+    wire.BAD_MESSAGE: (BadSpecification, "the server takes no such name"),
+    wire.OP_UNSUPPORTED: (Unsupported, "the server cannot do that"),
+    wire.NO_SPACE: (NoSpace, "no space left on the server"),
+    wire.QUOTA_EXCEEDED: (NoSpace, "the quota on the server is used up"),
+    wire.IS_A_DIRECTORY: (IsDirectory, "is a directory"),
+}
 
-def said(text: bytes, status: int, address: Address, credential: SshCredential) -> TransferError:
-    """The error for an ``ssh`` that ended with that status and said that; names the host, shows no secret."""
-    words = text.decode("utf-8", "replace")
-    cls, message = next(((c, m) for mark, c, m in TABLE if mark in words), (Unreachable, ""))
-    if not message:
-        lines = [line.strip() for line in words.splitlines() if line.strip()]
-        last = lines[-1][:200] if lines else f"ssh said nothing, exit status {status}"
-        message = f"the connection ended: {last}"
-    return cls(message, host=address.shown, hint=advice(message, address, credential))
+MISSING = (wire.NO_SUCH_FILE, wire.NO_SUCH_PATH)
 
 
-def advice(message: str, address: Address, credential: SshCredential) -> str:
-    """What to do about it."""
-    port = f"-p {address.port} " if address.port else ""
-    if message in (UNKNOWN, CHANGED) and credential.host_key:
-        return f"the key that answers is not host_key of [{credential.section}]"
-    if message == UNKNOWN:
-        file = credential.known_hosts or "~/.ssh/known_hosts"
-        return (
-            f"compare the output of: ssh-keyscan {port}{address.host}, with what its operators publish and"
-            f" add it to {file}, or set host_key or host_key_check = accept-new in credentials.conf"
-        )
-    if message == CHANGED:
-        return "ask its operators; the old key is removed by: ssh-keygen -R " + repr(address.shown)
-    if message == "the login was refused":
-        return "check the user's name and SSH_PRIVATE_KEY, the agent, or private_key in credentials.conf"
-    return ""
+def refused(
+    kind: int, body: memoryview | bytes, name: str, side: Side = "", doing: str = ""
+) -> TransferError:
+    """The error for an answer that is not the one hoped for; ``name``: URL of what it is about."""
+    code = wire.code(kind, body)
+    if code in BY_CODE:
+        cls, message = BY_CODE[code]
+        return cls(message, url=name, side=side)
+    said = ""
+    if kind == wire.STATUS and len(body) > 8:
+        said = wire.text(body, 4)[0][:200].decode("utf-8", "replace")
+    message = f"the server failed{f' to {doing}' if doing else ''}" + (f" ({said})" if said else "")
+    return ServerFault(message, url=name, side=side)

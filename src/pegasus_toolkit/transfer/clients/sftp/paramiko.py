@@ -17,8 +17,8 @@ from typing import Any
 import paramiko
 
 from pegasus_toolkit.credentials import SshCredential
-from pegasus_toolkit.transfer.backends.ssh.address import Address
-from pegasus_toolkit.transfer.backends.ssh.errors import CHANGED, UNKNOWN, advice
+from pegasus_toolkit.transfer.clients.sftp.address import Address
+from pegasus_toolkit.transfer.clients.sftp.said import CHANGED, UNKNOWN, advice
 from pegasus_toolkit.transfer.errors import (
     Denied,
     ServerFault,

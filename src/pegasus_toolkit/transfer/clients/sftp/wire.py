@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import stat
 from struct import Struct, pack
+from struct import error as StructError
 from typing import NamedTuple
+
+from pegasus_toolkit.transfer.errors import ServerFault
 
 INIT, VERSION, VERSION_3 = 1, 2, 3
 OPEN, CLOSE, READ, WRITE = 3, 4, 5, 6
-LSTAT, FSETSTAT = 7, 10
+LSTAT, FSTAT, FSETSTAT = 7, 8, 10
 OPENDIR, READDIR, REMOVE, MKDIR, RMDIR = 11, 12, 13, 14, 15
 REALPATH, STAT, RENAME = 16, 17, 18
 EXTENDED = 200
@@ -38,6 +41,13 @@ READ_TAIL = Struct(">QI")  # offset, length
 ALL_ATTRIBUTES = Struct(">QIIIII")  # size, user, group, mode, accessed, modified
 NO_ATTRIBUTES = b"\0\0\0\0"
 DEFAULT_BLOCK = 32768  # bytes that every server takes and gives in one packet
+
+
+class ProtocolError(ServerFault):
+    """What came is no SFTP."""
+
+    def __init__(self, url: str = "") -> None:
+        super().__init__("the server's answer is no SFTP", url=url)
 
 
 class Attributes(NamedTuple):
@@ -86,15 +96,22 @@ def permissions(mode: int) -> bytes:
 
 
 def text(body: memoryview | bytes, at: int = 0) -> tuple[bytes, int]:
-    """The string at that place, and where it ends. Raises ``ValueError`` when it is cut short."""
+    """The string at that place, and where it ends. Raises ``ProtocolError`` when it is cut short."""
     end = at + 4 + int.from_bytes(body[at : at + 4], "big")
     if end > len(body) or at + 4 > len(body):
-        raise ValueError("a packet that is cut short")
+        raise ProtocolError
     return bytes(body[at + 4 : end]), end
 
 
 def attributes(body: memoryview | bytes, at: int = 0) -> tuple[Attributes, int]:
-    """Attributes at that place, and where they end. Raises ``ValueError`` or ``struct.error``."""
+    """Attributes at that place, and where they end. Raises ``ProtocolError``."""
+    try:
+        return _attributes(body, at)
+    except StructError:
+        raise ProtocolError from None
+
+
+def _attributes(body: memoryview | bytes, at: int) -> tuple[Attributes, int]:
     (flags,) = U32.unpack_from(body, at)
     at += 4
     if flags == 15:  # what OpenSSH tells, of every file
@@ -122,13 +139,25 @@ def attributes(body: memoryview | bytes, at: int = 0) -> tuple[Attributes, int]:
 
 def code(kind: int, body: memoryview | bytes) -> int:
     """The code of a STATUS; -1 for any other answer."""
-    return int(U32.unpack_from(body, 0)[0]) if kind == STATUS else -1
+    if kind != STATUS:
+        return -1
+    try:
+        return U32.unpack_from(body, 0)[0]  # type: ignore[no-any-return]
+    except StructError:
+        raise ProtocolError from None
+
+
+def number(body: memoryview | bytes) -> int:
+    """The number that an answer begins with. Raises ``ProtocolError``."""
+    try:
+        return int(U32.unpack_from(body, 0)[0])
+    except StructError:
+        raise ProtocolError from None
 
 
 def names(body: memoryview | bytes) -> list[tuple[str, Attributes]]:
-    """The entries of a directory that one answer holds."""
-    (count,) = U32.unpack_from(body, 0)
-    at, found = 4, []
+    """The entries of a directory that one answer holds. Raises ``ProtocolError``."""
+    count, at, found = number(body), 4, []
     for _ in range(count):
         name, at = text(body, at)
         _, at = text(body, at)  # a line as of "ls -l", for people
@@ -157,5 +186,7 @@ def limits(body: memoryview | bytes) -> Limits:
 
 def free_space(body: memoryview | bytes) -> int:
     """Bytes that the account may still write, as ``statvfs@openssh.com`` tells; 0 without free inodes."""
+    if len(body) < 64:
+        raise ProtocolError
     _, unit, _, _, free, _, _, inodes = (U64.unpack_from(body, 8 * n)[0] for n in range(8))
     return 0 if not inodes else free * unit

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from pegasus_toolkit.credentials import SshCredential
-from pegasus_toolkit.transfer.backends.ssh.address import Address
-from pegasus_toolkit.transfer.backends.ssh.errors import BAD_CIPHER, said
+from pegasus_toolkit.transfer.clients.sftp.address import Address
+from pegasus_toolkit.transfer.clients.sftp.said import BAD_CIPHER, said
 from pegasus_toolkit.transfer.errors import TransferError
 
 SAID = 16384  # bytes of what the program says that are read
@@ -26,6 +26,7 @@ PINNED = "pinned"  # the name by which a pinned host key is looked up
 ALWAYS = (
     "BatchMode=yes", "ControlMaster=no", "ControlPath=none", "ClearAllForwardings=yes", "ForwardAgent=no",
     "ForwardX11=no", "PermitLocalCommand=no", "UpdateHostKeys=no", "LogLevel=ERROR", "RequestTTY=no",
+    "RemoteCommand=none",
 )  # fmt: skip
 FAST = "aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 
@@ -132,7 +133,7 @@ class Child:
         status = self.process.wait()
         text = self._tail()
         self.program.cipher_refused = BAD_CIPHER in text
-        return said(text, status, self.program.address, self.program.credential)
+        return said(text, status, self.program.address, self.program.credential, self.program.environ)
 
     def _tail(self) -> bytes:
         pipe = self.process.stderr

@@ -11,12 +11,12 @@ import select
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from struct import error as StructError
 from typing import Protocol
 
-from pegasus_toolkit.transfer.backends.ssh import sftp_wire as wire
+from pegasus_toolkit.transfer.clients.sftp import wire
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     ServerFault,
@@ -31,10 +31,6 @@ BLOCKS = 4  # blocks of payload that may wait to be sent
 TOGETHER = 32  # small requests that are sent at once; with more of them the server would wait for us
 TIDY = 2.0  # seconds that what was given up may take to remove what it left
 BLOCK_HEAD = 512  # bytes of a block kept free for the head of its packet
-
-
-class ProtocolError(ServerFault):
-    """What came is no SFTP."""
 
 
 Answer = Callable[[int, memoryview], None]
@@ -76,6 +72,7 @@ class Session:
         self.interrupted = False
         self.open = False  # the handshake is over
         self._deadline = float("inf")  # of tidying up
+        self._silent = 0.0  # seconds for which nothing came
         self._sock = link.sock
         self._sock.setblocking(False)
         self._pending: dict[int, Answer] = {}
@@ -104,7 +101,10 @@ class Session:
         """Queues a request; ``answer`` is called in a later turn. Raises what a broken link says."""
         self._number = number = (self._number + 1) & 0xFFFFFFFF
         self._pending[number] = answer
-        self._queue(wire.HEADER.pack(len(body) + 5, kind, number) + body)
+        small = self._small
+        small.append(wire.HEADER.pack(len(body) + 5, kind, number) + body)
+        if len(small) >= TOGETHER:
+            self.flush()
 
     def extended(self, name: bytes, body: bytes, answer: Answer) -> None:
         """Queues a request of an extension."""
@@ -129,7 +129,7 @@ class Session:
         try:
             while not came:
                 self.turn()
-        except ProtocolError as error:
+        except wire.ProtocolError as error:
             hint = "do the login scripts of the account print something?"
             raise Unsupported("the server's answer is no SFTP 3", hint=hint) from error
         self.offers = wire.extensions(came[0])
@@ -189,17 +189,17 @@ class Session:
 
     # -- turns -------------------------------------------------------------------------------------
 
-    def turn(self) -> None:
+    def turn(self, wait: float = 1.0) -> None:
         """Sends what waits, waits for something to come (or for room to send), handles it.
 
-        Raises ``Cancelled`` once interrupted, ``TimedOut`` after ``patience`` seconds of silence,
-        what the link says when it broke, and ``ServerFault`` for what is no SFTP.
+        Waits for ``wait`` seconds at most. Raises ``Cancelled`` once interrupted, ``TimedOut`` after
+        ``patience`` seconds without an answer, what the link says when it broke, and ``ProtocolError``.
         """
         self._going()
         self.flush()
         if self._receive():
             return
-        self._wait()
+        self._wait(wait)
         self._going()
         self.flush()
         self._receive()
@@ -229,21 +229,17 @@ class Session:
     def interrupt(self) -> None:
         """From any thread: a turn that waits, and every later one, raises ``Cancelled``."""
         self.interrupted = True
+        self.wake()
+
+    def wake(self) -> None:
+        """From any thread: a turn that waits comes back."""
         with suppress(OSError):  # full, or closed: awake either way
             os.write(self._wake_out, b"x")
 
-    @contextmanager
-    def tidying(self) -> Iterator[None]:
+    def tidy(self) -> None:
         """Turns work again after an interruption, for ``TIDY`` seconds in all."""
         self.interrupted = False
-        with suppress(OSError):
-            os.read(self._wake_in, 64)
-        patience, self.patience = self.patience, TIDY
         self._deadline = time.monotonic() + TIDY
-        try:
-            yield
-        finally:
-            self.patience, self._deadline = patience, float("inf")
 
     def close(self) -> None:
         """Ends the connection; in the thread that uses it, or when none does."""
@@ -276,12 +272,20 @@ class Session:
             self._waiting.append((memoryview(b"".join(self._small)), None))
             self._small.clear()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float) -> None:
         wants_out = bool(self._waiting)
         if wants_out != self._wants_out:
             self._wants_out = wants_out
             self._poll.modify(self._sock, select.POLLIN | (select.POLLOUT if wants_out else 0))
-        if not self._poll.poll(self.patience * 1000):
+        seconds = min(seconds, self.patience)
+        came = self._poll.poll(seconds * 1000)
+        if any(fd == self._wake_in for fd, _ in came):
+            os.read(self._wake_in, 64)
+        if came or self.idle:
+            self._silent = 0.0
+            return
+        self._silent += seconds
+        if self._silent >= self.patience:
             self.broken = TimedOut(f"nothing came for {self.patience:.0f} s")
             raise self.broken
 
@@ -298,8 +302,8 @@ class Session:
         self._end += count
         try:
             self._handle()
-        except (StructError, ValueError, KeyError) as error:
-            self.broken = ProtocolError("the server's answer is no SFTP")
+        except (StructError, ValueError, KeyError, wire.ProtocolError) as error:
+            self.broken = wire.ProtocolError()
             raise self.broken from error
         return True
 
