@@ -211,3 +211,11 @@ def test_download_is_resumed(odd: Start, have: int) -> None:
     assert len(sink.validators) == 1
     assert '/bucket/key "one"' in sink.validators[0]
     assert min((r.range[0] for r in server.requests if r.range and r.range[0]), default=have) == have
+
+
+@pytest.mark.parametrize("coding", ["gzip", "aws-chunked"])
+def test_a_coding_that_an_object_was_stored_with(odd: Start, coding: str) -> None:
+    server = odd(lambda _: Reply(SMALL, headers={"Content-Encoding": coding}))
+    with backend(server) as opened:
+        (job,) = opened.get(iter([fetch_job("/key")]))
+        assert settle(job) == SMALL

@@ -81,6 +81,8 @@ class S3Session(Session):
     a status, S3's code, a URL, and the seconds that the server asks to wait.
     """
 
+    stored = True  # "gzip", or "aws-chunked", only says how an object was stored
+
     def __init__(
         self,
         endpoint: str,

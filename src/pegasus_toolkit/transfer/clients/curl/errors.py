@@ -103,8 +103,11 @@ def _words(page: bytes) -> str:
     return "".join(c for c in words[:160] if c.isprintable())
 
 
-def require_file(head: Head, url: str, host: str) -> None:
-    """Raises for an answer that is a success, but holds no file."""
+def require_file(head: Head, url: str, host: str, *, stored: bool = False) -> None:
+    """Raises for an answer that is a success, but holds no file.
+
+    ``stored``: the server sends nothing but the bytes that it stores, whatever coding it says they have.
+    """
     if head.status == 202:
         raise ServerFault(
             "HTTP 202: the server has the file not at hand yet",
@@ -117,7 +120,11 @@ def require_file(head: Head, url: str, host: str) -> None:
     if head.status == 206:
         raise ServerFault("a part came that was not asked for", url=url, host=host)
     coding = head.get("content-encoding").strip().lower()
-    if coding not in ("", "identity") and not url.partition("?")[0].lower().endswith(COMPRESSED):
+    if (
+        not stored
+        and coding not in ("", "identity")
+        and not url.partition("?")[0].lower().endswith(COMPRESSED)
+    ):
         text = f"the server compresses the file ({coding[:20]}), which was not asked for"
         raise Unsupported(
             text, url=url, host=host, hint="have it sent as it is stored, or name another source"

@@ -49,6 +49,8 @@ class Session:
     ``base``: scheme, host and port. Raises ``BadSpecification`` where that is none.
     """
 
+    stored = False  # answers are the bytes as they are stored, never coded for the way
+
     def __init__(self, base: str, access: Access, settings: Settings) -> None:
         self.base = base
         self.host = base.partition("://")[2]
