@@ -141,19 +141,23 @@ def to_the_end(steps: Steps[T]) -> Steps[T]:
 class Task:
     """A story under way. ``item``: whom it is for. When ``over``: ``value``, or the ``error``."""
 
-    request: Any = None  # what it waits for
-    value: Any = None
-    error: TransferError | None = None
-    over = False
-    stopped: TransferError | None = None  # raised at each of its requests
-    tidies = False  # its request, or that of the story which forked it, is a ``Last``
-    _fork: _Fork | None = None
-    _place = 0
+    __slots__ = (
+        "_fork", "_place", "error", "item", "over", "request", "runner", "steps", "stopped", "tidies",
+        "value",
+    )  # fmt: skip
 
     def __init__(self, runner: Runner, item: Any, steps: Steps[Any]) -> None:
         self.runner = runner
         self.item = item
         self.steps = steps
+        self.request: Any = None  # what it waits for
+        self.value: Any = None
+        self.error: TransferError | None = None
+        self.over = False
+        self.stopped: TransferError | None = None  # raised at each of its requests
+        self.tidies = False  # its request, or that of the story which forked it, is a ``Last``
+        self._fork: _Fork | None = None
+        self._place = 0
 
     def answer(self, value: Any = None) -> None:
         """By the client: the request is over, and this is its answer."""
