@@ -35,7 +35,8 @@ class CurlBackend(FilesBackend):
 
     def __init__(self, session: Session, tuning: Tuning | None = None) -> None:
         connections = session.settings.connections
-        self.abilities = Abilities(in_flight=min(IN_FLIGHT, max(1, connections)), quoted=True)
+        self.abilities = Abilities(in_flight=IN_FLIGHT, quoted=True)  # where it is given the connections
+        self.width = min(IN_FLIGHT, max(1, connections))
         self.session = session
         self.tuning = tuning or Tuning()
         self.loop = Loop(session, connections)

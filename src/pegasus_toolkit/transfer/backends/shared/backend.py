@@ -34,6 +34,7 @@ class FilesBackend:
 
     abilities: Abilities
     files: Files
+    width = 0  # files under way in one batch; 0: as the abilities say
 
     def runner(self, side: bool = False) -> Runner:
         """What carries out the stories of one verb; ``side``: beside a batch that is under way."""
@@ -58,7 +59,7 @@ class FilesBackend:
         self, jobs: Iterator[Job[Any]], story: Callable[[Job[Any]], Steps[None]]
     ) -> Iterator[Job[Any]]:
         stories = ((job, story(job)) for job in jobs)
-        with closing(self.runner().run(stories, self.abilities.in_flight, self.room)) as tasks:
+        with closing(self.runner().run(stories, self.width or self.abilities.in_flight, self.room)) as tasks:
             for task in tasks:
                 task.item.error = task.error
                 yield task.item
@@ -72,7 +73,7 @@ class FilesBackend:
     ) -> Iterator[tuple[str, TransferError | None]]:
         """Several at once. A directory, even an empty one, only where ``recursive``."""
         stories = ((path, trees.remove(self.files, path, recursive)) for path in paths)
-        with closing(self.runner().run(stories, self.abilities.in_flight)) as tasks:
+        with closing(self.runner().run(stories, self.width or self.abilities.in_flight)) as tasks:
             for task in tasks:
                 yield task.item, task.error
 
