@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -53,7 +52,10 @@ class FilesBackend:
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """Keeps ``abilities.in_flight`` files under way; each is visible only when whole."""
-        return self._batch(jobs, partial(upload, self.files))
+        return self._batch(jobs, self._upload)
+
+    def _upload(self, job: Job[Source]) -> Steps[None]:
+        return upload(self.files, job)  # ``files`` as they are when its turn comes: a login may replace them
 
     def _batch(
         self, jobs: Iterator[Job[Any]], story: Callable[[Job[Any]], Steps[None]]

@@ -96,8 +96,8 @@ def store(files: Files, sending: Sending) -> Steps[None]:
 def clean_up(files: Files, sending: Sending, answered: bool) -> Steps[None]:
     """Nothing stays aside."""
     gone = yield from to_the_end(forget(files, sending.name, busy=False))
-    if not answered and not gone:  # the server may still be busy with a write that was broken off
-        yield Spawn(to_the_end(forget(files, sending.name, busy=True)))
+    if not answered:  # the server may still be busy with a write that was broken off
+        yield Spawn(to_the_end(forget(files, sending.name, busy=True, removed=gone)))
 
 
 def greeted(files: Files, path: str) -> Steps[None]:
@@ -318,13 +318,12 @@ def put_back(files: Files, old: str, path: str) -> Steps[None]:
         yield from forget(files, old, busy=False)
 
 
-def forget(files: Files, name: str, *, busy: bool) -> Generator[Any, Any, bool]:
-    """Removes what stands aside; whether something was there.
+def forget(files: Files, name: str, *, busy: bool, removed: bool = False) -> Generator[Any, Any, bool]:
+    """Removes what stands aside; whether something was there, now or before (``removed``).
 
     ``busy``: the server may still be at a write that was broken off, so what is not there yet is looked
-    for again, and what was removed once more.
+    for again, and what was removed once more: some servers make a file and open it in two steps.
     """
-    removed = False
     for pause in (0.1, 0.4, 1.0, 2.0) if busy else (0.0, 0.0):  # the second time perhaps over a new client
         if pause:
             yield Pause(pause)
