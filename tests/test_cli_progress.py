@@ -17,18 +17,29 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from pegasus_toolkit.cli.console import Console, fitted, visible
 from pegasus_toolkit.cli.progress import INTERVAL, MANY, Lines, Live, live_line
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.engine import Progress
+from pegasus_toolkit.transfer.engine.worker import UnderWay
 from pegasus_toolkit.transfer.errors import Defect, NotFound, TimedOut
 from tests.command import PROGRAM, entry, environment, write
 from tests.material import content
 from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web
 
 HALF = Progress(
-    total=1000, done=400, failed=100, bytes=50 << 20, seconds=10.0, active=("/a", "/b"), waiting=3
+    total=1000,
+    done=400,
+    failed=100,
+    bytes=50 << 20,
+    seconds=10.0,
+    active=(UnderWay("/a", 40.0, 1 << 20, 4 << 20), UnderWay("/b", 1.0)),
+    waiting=3,
+    files=500,
+    known=1000,
+    whole=50 << 20,
 )
 
 
@@ -83,11 +94,32 @@ def test_a_log_of_many_operations_is_summarised() -> None:
     lines.tick(HALF._replace(seconds=INTERVAL + 1))
     lines.tick(HALF._replace(seconds=INTERVAL + 2))
     told = written(log)
-    assert len(told) == 2
+    assert len(told) == 3
     assert told[0].startswith("ERROR:  failed")
     assert told[1] == (
-        "INFO:  500 of 1000 operations, 50.0 MiB in 31s, 1.6 MiB/s  100 failed  3 waiting to be tried again"
+        "INFO:  500/1000 files, 50.0 MiB in 31s, 1.6 MiB/s, 31s left  100 failed  3 waiting to be tried again"
     )
+    assert told[2] == "INFO:      under way for 40s: /a 25 % of 4.0 MiB"
+
+
+def test_a_directory_is_one_line() -> None:
+    """With -d each of its files has one."""
+    member = structs.replace(done(transfer(web("http://h/d/a"), local("/d/a")), b"x"), member=True)
+    whole = structs.replace(done(transfer(web("http://h/d"), local("/d")), route="directory"), files=3000)
+    for debug in (False, True):
+        log = console(debug=debug)
+        Lines(log, 1, live=False).settled([member] * 3000 + [whole])
+        told = [line for line in written(log) if "done" in line]
+        assert len(told) == (3001 if debug else 1)
+        assert "(3000 files)" in told[-1]
+
+
+def test_the_log_of_a_run_of_hours_says_less_often_how_far_it_is() -> None:
+    log = console()
+    lines = Lines(log, 1, live=False)
+    for seconds in range(10 * 3600):
+        lines.tick(HALF._replace(seconds=float(seconds), active=()))
+    assert 100 < len(written(log)) < 200
 
 
 @pytest.mark.parametrize("options", [{"quiet": True}, {}])
@@ -100,11 +132,20 @@ def test_successes_are_not_told_one_by_one_when_quiet_or_live(options: dict[str,
 
 
 def test_the_live_line_tells_what_matters_first() -> None:
-    assert live_line(HALF, "5.0 MiB/s") == (
+    assert live_line(HALF, 5 << 20) == (
         "[##########..........] 500/1000  50.0 MiB  5.0 MiB/s  100 failed  3 waiting to be tried again"
-        "  10s left  /a (+1)"
+        "  10s left  /a 25 % of 4.0 MiB (+1)"
     )
-    assert live_line(HALF._replace(active=("/f?sig=secret",)), "").endswith("/f?sig=***")
+    assert live_line(HALF._replace(active=(UnderWay("/f?sig=secret", 1.0),)), 0).endswith("/f?sig=***")
+
+
+def test_where_all_sizes_are_known_bytes_count() -> None:
+    known = HALF._replace(size=200 << 20, active=(), failed=0, waiting=0)
+    assert live_line(known, 5 << 20) == (
+        "[#####...............] 500/1000  50.0 MiB of 200.0 MiB (25 %)  5.0 MiB/s  30s left"
+    )
+    listed = known._replace(listing=True)
+    assert live_line(listed, 5 << 20) == "[##########..........] 500/1000+  50.0 MiB  5.0 MiB/s"
 
 
 def test_the_rate_of_the_live_line_is_of_late() -> None:

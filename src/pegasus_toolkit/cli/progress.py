@@ -12,20 +12,24 @@ from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfe
 
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.engine.worker import UnderWay
 
 MANY = 1000  # operations; a log of more is summarised
 ALIKE = 10  # failures of one kind at one host that have a line each
-INTERVAL = 30.0  # seconds between two summaries
+INTERVAL = 30.0  # seconds between two summaries, at first ...
+LONGEST_INTERVAL = 300.0  # ... and in a run of hours
+SLOWEST = 3  # files under way that are named in a summary
 WINDOW = 5.0  # seconds that the rate on a terminal is taken over
 
 
 class Lines:
-    """Failures always; each success in a log of up to ``MANY`` operations, and with -d."""
+    """Failures always; each success in a log of up to ``MANY`` operations, and with -d; now and then how far
+    the run is. Of a directory there is one line, with -d one for each of its files."""
 
     def __init__(self, console: Console, total: int, live: bool) -> None:
         self.console = console
         self.each = console.wants_debug or not (live or not console.wants_info or total > MANY)
-        self.summaries = not (self.each or live or not console.wants_info)
+        self.summaries = console.wants_info and not live
         self._next = INTERVAL
         self._alike: dict[tuple[str, str], int] = {}
 
@@ -35,7 +39,7 @@ class Lines:
             if outcome.status == "failed":
                 self._flush(good)
                 self._failed(outcome)
-            elif self.each:
+            elif self.each and (self.console.wants_debug or not outcome.member):
                 good += _success(outcome, self.console.wants_debug)
         self._flush(good)
 
@@ -51,8 +55,11 @@ class Lines:
 
     def tick(self, progress: Progress) -> None:
         if self.summaries and progress.seconds >= self._next:
-            self._next = progress.seconds + INTERVAL
+            self._next = progress.seconds + max(INTERVAL, min(progress.seconds / 20, LONGEST_INTERVAL))
             self.console.info(summary_line(progress))
+            for file in progress.active[:SLOWEST]:
+                if file.seconds >= INTERVAL:
+                    self.console.info(f"    under way for {units.span(file.seconds)}: {_file(file)}")
 
     def _flush(self, good: list[str]) -> None:
         self.console.lines("INFO", good)
@@ -75,7 +82,7 @@ class Live:
         while progress.seconds - samples[0][0] > WINDOW and len(samples) > 1:
             samples.popleft()
         seconds, size = progress.seconds - samples[0][0], progress.bytes - samples[0][1]
-        self.console.status(live_line(progress, units.rate(size, seconds)))
+        self.console.status(live_line(progress, size / seconds if seconds > 0 else 0.0))
 
 
 if TYPE_CHECKING:
@@ -84,23 +91,59 @@ if TYPE_CHECKING:
 
 def summary_line(progress: Progress) -> str:
     """How far it is, for a log."""
-    text = f"{progress.done + progress.failed} of {progress.total} operations, {units.size(progress.bytes)}"
-    text += f" in {units.span(progress.seconds)}, {units.rate(progress.bytes, progress.seconds)}"
-    return text + _troubles(progress)
+    rate = units.rate(progress.bytes, progress.seconds)
+    text = f"{_count(progress)} files, {_bytes(progress)} in {units.span(progress.seconds)}, {rate}"
+    left = _left(progress, progress.bytes / progress.seconds if progress.seconds else 0.0)
+    return text + (f", {left} left" if left else "") + _troubles(progress)
 
 
-def live_line(progress: Progress, rate: str) -> str:
-    """How far it is, for a terminal; what matters most stands first, as narrow ones cut the rest."""
-    over, total = progress.done + progress.failed, max(progress.total, 1)
-    filled = over * 20 // total
-    text = f"[{'#' * filled}{'.' * (20 - filled)}] {over}/{progress.total}  "
-    text += f"{units.size(progress.bytes)}  {rate}{_troubles(progress)}"
-    if 0 < over < total and progress.seconds > 2:
-        text += f"  {units.span(progress.seconds / over * (total - over))} left"
+def live_line(progress: Progress, rate: float) -> str:
+    """How far it is, for a terminal; ``rate``: bytes a second of late. What matters most stands first, as
+    narrow ones cut the rest."""
+    filled = int(_share(progress) * 20)
+    text = f"[{'#' * filled}{'.' * (20 - filled)}] {_count(progress)}  {_bytes(progress)}  "
+    text += (units.size(rate) + "/s" if rate else "-") + _troubles(progress)
+    left = _left(progress, rate)
+    text += f"  {left} left" if left else ""
     if progress.active:
         more = f" (+{len(progress.active) - 1})" if len(progress.active) > 1 else ""
-        text += f"  {redact.path(progress.active[0])}{more}"
+        text += f"  {_file(progress.active[0])}{more}"
     return text
+
+
+def _share(progress: Progress) -> float:
+    """How much is done, from 0 to 1: of the bytes where all sizes are known, else of the files."""
+    if progress.size is not None and not progress.listing:
+        return min(1.0, progress.whole / progress.size) if progress.size else 1.0
+    return min(1.0, progress.files / max(progress.known, 1))
+
+
+def _count(progress: Progress) -> str:
+    return f"{progress.files}/{progress.known}{'+' * progress.listing}"
+
+
+def _bytes(progress: Progress) -> str:
+    if progress.size is None or progress.listing:
+        return units.size(progress.whole)
+    return f"{units.size(progress.whole)} of {units.size(progress.size)} ({_share(progress) * 100:.0f} %)"
+
+
+def _left(progress: Progress, rate: float) -> str:
+    """How long it may still take, "" where nobody can tell."""
+    if progress.listing or progress.seconds <= 2:
+        return ""
+    if progress.size is not None:
+        return units.span((progress.size - progress.whole) / rate) if rate else ""
+    over, known = progress.files, progress.known
+    return units.span(progress.seconds / over * (known - over)) if 0 < over < known else ""
+
+
+def _file(file: UnderWay) -> str:
+    """A file under way: its destination, and how far it is."""
+    text = redact.path(file.url)
+    if file.bytes is None or not file.size:
+        return text
+    return f"{text} {file.bytes * 100 // file.size} % of {units.size(file.size)}"
 
 
 def name(operation: Operation) -> str:

@@ -309,6 +309,14 @@ class Inspects(Protocol):
         """Size, and the digest where the server can tell it in that algorithm."""
 
 
+@runtime_checkable
+class Measured(Protocol):
+    """Knows how far it is: an end, or what moves a file without ends. Asked from other threads."""
+
+    def extent(self) -> tuple[int, int | None]:
+        """Bytes of the file that have passed, and those that it has in all, where that is known by now."""
+
+
 class Identity(NamedTuple):
     """Which credential opens an endpoint, told without telling it.
 
@@ -359,10 +367,22 @@ class Control:
     ``check`` raises ``Cancelled`` (or the stall's ``TimedOut``) once ``stop`` is set; ``spend``
     is called by ends for each block and waits where a bandwidth limit says so. ``made``: local
     directories that were made for this batch, so that nothing is in them that could be replaced.
+    ``single``: the file under way, set by who moves large files one by one, and without ends.
     ``notes``: what the next run with the same journal must know.
     """
 
-    __slots__ = ("bytes", "keep_partial", "limited", "limiter", "made", "notes", "partials", "run", "stop")
+    __slots__ = (
+        "bytes",
+        "keep_partial",
+        "limited",
+        "limiter",
+        "made",
+        "notes",
+        "partials",
+        "run",
+        "single",
+        "stop",
+    )
 
     def __init__(
         self,
@@ -377,6 +397,7 @@ class Control:
         self.made: set[str] = set()
         self.run = run  # unique for each run; part of temporary names
         self.stop: TransferError | None = None
+        self.single: Measured | None = None
         self.limiter = limiter
         self.limited = False  # waiting for bandwidth, which is not a stall
         self.keep_partial = keep_partial  # interrupted files stay for a later run (--journal)

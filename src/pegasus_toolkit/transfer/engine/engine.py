@@ -17,8 +17,9 @@ from pegasus_toolkit.transfer.engine.planning import Planner
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.retry import PATIENCE, Retry
 from pegasus_toolkit.transfer.engine.runtime import Runtime
-from pegasus_toolkit.transfer.engine.scheduler import Scheduler
+from pegasus_toolkit.transfer.engine.scheduler import Found, Scheduler
 from pegasus_toolkit.transfer.engine.watch import Watch
+from pegasus_toolkit.transfer.engine.worker import UnderWay
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Ordered, Outcome, Transfer
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pegasus_toolkit.transfer.records.receipts import Receipts
 
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
+LOOKED_AT = 4  # files of each worker, at each tick
+SHOWN = 8
 FIRST_TICK = 0.005  # seconds: short runs should not wait for a tick
 
 
@@ -61,15 +64,26 @@ class Options(Struct, frozen=True):
 
 
 class Progress(NamedTuple):
-    """A look at a run: operations, payload bytes, seconds; ``waiting`` in back-off."""
+    """A look at a run: operations, payload bytes (all attempts), seconds; ``waiting`` in back-off.
+
+    ``files``: operations that are over, with the members of directories in place of those; ``known``: all
+    that were found so far, more of them to come while ``listing``. ``whole``: bytes of files that are over,
+    and of those under way so far; ``size``: bytes of all, ``None`` where that is not known (yet).
+    ``active``: files under way, the slowest first.
+    """
 
     total: int
     done: int
     failed: int
     bytes: int
     seconds: float
-    active: tuple[str, ...]
+    active: tuple[UnderWay, ...]
     waiting: int
+    files: int = 0
+    known: int = 0
+    listing: bool = False
+    whole: int = 0
+    size: int | None = None
 
 
 class Summary(NamedTuple):
@@ -91,6 +105,39 @@ class Summary(NamedTuple):
     abandoned: int = 0
     problems: tuple[str, ...] = ()
     unrecorded: int = 0
+
+
+class Settled:
+    """Files that are over, and their bytes."""
+
+    def __init__(self) -> None:
+        self.members = self.others = self.directories = 0
+        self.member_bytes = self.other_bytes = 0
+
+    def add(self, outcome: Outcome) -> None:
+        """One more is over."""
+        if outcome.route == "directory":
+            self.directories += 1
+            return
+        if outcome.member:
+            self.members += 1
+            self.member_bytes += outcome.size
+        else:
+            self.others += 1
+            self.other_bytes += outcome.size
+
+    def of(
+        self, total: int, found: Found, active: Sequence[UnderWay]
+    ) -> tuple[int, int, bool, int, int | None]:
+        """The last fields of ``Progress``: with what was found and is under way, how far the run is."""
+        others = total - found.directories - self.directories
+        alone = [file for file in active if not file.member]
+        whole = self.member_bytes + self.other_bytes + sum(file.bytes or 0 for file in active)
+        size: int | None = None
+        waiting = others - self.others - len(alone)
+        if waiting <= 0 and not found.unsized and all(file.size is not None for file in alone):
+            size = found.bytes + self.other_bytes + sum(file.size or 0 for file in alone)
+        return self.members + self.others, others + found.files, found.listing > 0, whole, size
 
 
 class Plan(NamedTuple):
@@ -136,6 +183,7 @@ class Engine:
         self.partials: set[str] = set()  # of interrupted files, until the end of the run
         self.cancelled: Cancelled | None = None
         self.counts = {"done": 0, "skipped": 0, "failed": 0, "cancelled": 0}
+        self.settled = Settled()
         self.exit_code = 0
         self.receipts: Receipts | None = None  # made when the first operation asks for one
         self.tries = 0
@@ -239,6 +287,7 @@ class Engine:
                     self._make_tellable(outcome)
                 if self.receipts is None and getattr(outcome.operation, "generate_checksum", False):
                     self.receipts = self._receipts()
+                self.settled.add(outcome)
                 if outcome.member:
                     continue
                 self.counts[outcome.status] += 1
@@ -261,16 +310,18 @@ class Engine:
 
     def _tick(self, scheduler: Scheduler, total: int) -> None:
         self.gone = scheduler.moved
-        counts = self.counts
-        active = tuple(name for worker in scheduler.workers() for name in worker.names(2))[:8]
+        counts, now = self.counts, self.runtime.monotonic()
+        active = [file for worker in scheduler.workers() for file in worker.under_way(LOOKED_AT, now)]
+        active.sort(key=lambda file: -file.seconds)
         progress = Progress(
             total,
             counts["done"] + counts["skipped"],
             counts["failed"] + counts["cancelled"],
             self.gone,
-            self.runtime.monotonic() - self.began,
-            active,
+            now - self.began,
+            tuple(active[:SHOWN]),
             scheduler.waiting,
+            *self.settled.of(total, scheduler.found, active),
         )
         for observer in self.observers:
             observer.tick(progress)

@@ -44,6 +44,16 @@ BORNE = 50  # failures of one file that use up no attempt, at most
 HOSTS_AFFAIR = (Throttled, Unreachable, TimedOut, ResourceLimit)
 
 
+class Found:
+    """Members of directories that were listed so far: how many, their bytes, and of how many these are not
+    known. ``listing``: directories that are still listed; ``directories``: those that are not over."""
+
+    __slots__ = ("bytes", "directories", "files", "listing", "unsized")
+
+    def __init__(self) -> None:
+        self.files = self.bytes = self.unsized = self.listing = self.directories = 0
+
+
 class Scheduler:
     """Everything between the stream of operations and the settled outcomes.
 
@@ -79,6 +89,7 @@ class Scheduler:
         self._at_work: list[Worker] = []
         self._later: list[tuple[float, int, Task]] = []
         self._sequence = count()
+        self.found = Found()
         self._cancelled: TransferError | None = None
 
     # -- for the main thread -----------------------------------------------------------------------
@@ -404,7 +415,7 @@ class Scheduler:
             self.intake.wake.set()
             self.runtime.sleep(0.02)
         with self._lock:
-            parent.open += 1
+            self._found(operation, parent)
         task = self.intake.admit(operation)
         if isinstance(task, Outcome):
             self.settle_member(replace(task, member=True), parent)
@@ -416,8 +427,20 @@ class Scheduler:
     def add_failure(self, operation: Operation, parent: Parent, error: TransferError) -> None:
         """One entry of a directory cannot be moved; the others are."""
         with self._lock:
-            parent.open += 1
+            self._found(operation, parent)
         self.settle_member(self.intake.refuse(operation, error), parent)
+
+    def _found(self, operation: Operation, parent: Parent) -> None:
+        found, first = self.found, not parent.begun
+        parent.open += 1
+        found.listing += first
+        found.directories += first
+        found.files += 1
+        size = operation.size if isinstance(operation, Transfer) else 0
+        if size is None:
+            found.unsized += 1
+        else:
+            found.bytes += size
 
     def settle_member(self, outcome: Outcome, parent: Parent) -> None:
         """One file of a directory is over, and so perhaps the directory."""
@@ -425,12 +448,17 @@ class Scheduler:
         with self._lock:
             parent.settle(outcome)
             if parent.over:
-                self.settle(parent.task, parent.outcome())
+                self._whole(parent)
+
+    def _whole(self, parent: Parent) -> None:
+        self.found.directories -= parent.begun
+        self.settle(parent.task, parent.outcome())
 
     def listed(self, parent: Parent, error: TransferError | None) -> None:
         """The directory was listed to its end, or failed to be."""
         with self._lock:
             parent.listed = True
+            self.found.listing -= parent.begun
             if error is not None and not parent.begun:
                 parent.task.tried("directory", 0, error)
                 self.failed(self._add_lane(self._planner.tree(parent.task)), parent.task, error)
@@ -439,7 +467,7 @@ class Scheduler:
                 parent.failures += 1
                 parent.errors.append(error)
             if parent.over:
-                self.settle(parent.task, parent.outcome())
+                self._whole(parent)
 
 
 _: type[Dispatcher] = Scheduler

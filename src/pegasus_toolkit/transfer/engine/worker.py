@@ -8,17 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.transfer.engine.lanes import Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
 from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, translate
-from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job
+from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Measured
 from pegasus_toolkit.transfer.model import Operation, Outcome
 
 TURN = 0.25  # seconds that a worker keeps its slots while other lanes wait for some
+
+
+class UnderWay(NamedTuple):
+    """A file that moves: seconds since its attempt began, bytes so far and in all, ``None`` if unknown."""
+
+    url: str  # of the destination
+    seconds: float
+    bytes: int | None = None
+    size: int | None = None
+    member: bool = False  # of a directory
 
 
 class Dispatcher(Protocol):
@@ -204,9 +214,15 @@ class Worker:
         """Jobs under way."""
         return len(self._taken)
 
-    def names(self, most: int) -> list[str]:
-        """URLs of some files under way."""
-        return [job.task.destination.url for job in list(self._taken)[:most]]
+    def under_way(self, most: int, now: float) -> list[UnderWay]:
+        """Some of its files, those that were begun first."""
+        return [self._under_way(job, now) for job in list(self._taken)[:most]]
+
+    def _under_way(self, job: Job[Any], now: float) -> UnderWay:
+        task: Task = job.task
+        measured = job.end or self.control.single
+        moved, size = measured.extent() if isinstance(measured, Measured) else (None, task.required.size)
+        return UnderWay(task.destination.url, now - (task.began or now), moved, size, task.parent is not None)
 
     def idle(self, now: float) -> float:
         """Seconds for which nothing has moved."""

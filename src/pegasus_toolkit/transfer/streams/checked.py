@@ -35,6 +35,10 @@ class StreamVerifier:
         self.hasher = _hasher(required.algorithm) if required.algorithm else None
         self.extra = [(_hasher(a), a, d) for a, d in required.also] if required.also else []
 
+    def extent(self) -> tuple[int, int | None]:
+        """Bytes that have passed, and how many there are in all, where that is known."""
+        return self.count, self.required.size
+
     def expect(self, algorithm: str, digest: str) -> None:
         """A further digest (lower-case hex) that must hold; call before the first byte."""
         if algorithm == self.required.algorithm and not self.required.digest:
@@ -101,6 +105,9 @@ class NullSink:
     @property
     def size(self) -> int:
         return self.check.count
+
+    def extent(self) -> tuple[int, int | None]:
+        return self.check.extent()
 
     def announce(self, size: int) -> None:
         self.check.announce(size)
@@ -173,6 +180,9 @@ class MemorySource:
     @property
     def control(self) -> Control:
         return self.check.control
+
+    def extent(self) -> tuple[int, int | None]:
+        return self.at, self.size
 
     def _take(self, n: int) -> memoryview:
         if self.error is not None:  # a reader that tries again must not take it for the end

@@ -83,6 +83,9 @@ class FileSink:
             self._lent = True
         return self._temporary
 
+    def extent(self) -> tuple[int, int | None]:
+        return self.check.extent()
+
     def announce(self, size: int) -> None:
         self.check.announce(size)
         if size >= ANNOUNCED:
@@ -290,6 +293,9 @@ class FileSource:
     @property
     def control(self) -> Control:
         return self.check.control
+
+    def extent(self) -> tuple[int, int | None]:
+        return self.check.count, self.size
 
     def readinto(self, view: memoryview) -> int:
         if self._over():

@@ -68,6 +68,9 @@ class _PipeSink:
     def size(self) -> int:
         return self.pipe.check.count
 
+    def extent(self) -> tuple[int, int | None]:
+        return self.pipe.check.count, self.pipe.size
+
     def announce(self, size: int) -> None:
         self.pipe.check.announce(size)
         with self.pipe.changed:
@@ -136,6 +139,9 @@ class _PipeSource:
     @property
     def digest(self) -> str:
         return self.pipe.digest or ""
+
+    def extent(self) -> tuple[int, int | None]:
+        return self.pipe.check.count, self.pipe.size
 
     def _next(self, n: int) -> memoryview:
         """Up to n bytes of the next block; empty at the end."""

@@ -195,6 +195,7 @@ class Copier:
     def _large(self, job: Job[None], fd: int, info: os.stat_result) -> None:
         check = StreamVerifier(job.path, job.required, self._control)
         check.announce(info.st_size)
+        self._control.single = check
         found = standing(job.destination)
         if found is not None and same(found, info):
             job.digest = self._pass(fd, -1, info, check)
@@ -210,6 +211,7 @@ class Copier:
         else:
             self._whole(job, fd, info, check, found)
         job.size = check.count
+        self._control.single = None
 
     def _whole(
         self,
