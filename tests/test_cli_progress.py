@@ -25,7 +25,7 @@ from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.engine import Progress
 from pegasus_toolkit.transfer.engine.worker import UnderWay
 from pegasus_toolkit.transfer.errors import Defect, NotFound, TimedOut
-from tests.command import PROGRAM, entry, environment, write
+from tests.command import PROGRAM, entry, environment, run, write
 from tests.material import content
 from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web
 
@@ -319,3 +319,16 @@ def test_a_full_standard_error_does_not_hold_up_the_end(tmp_path: Path, full_pip
     assert json.loads((tmp_path / "left").read_text()) == []
     assert b'"type":"summary"' in (tmp_path / "report").read_bytes()
     assert all((tmp_path / f"b{n}").exists() for n in range(50))
+
+
+def test_the_end_tells_files_and_bytes_and_the_command_that_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for n in range(3):
+        (tmp_path / "in" / f"f{n}").write_bytes(b"12345")
+    (tmp_path / "taken").write_bytes(b"a file where a directory should be")
+    done = run("in", "taken/x", "--journal", "my journal", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "To continue: pegasus-transfer --journal 'my journal' in taken/x" in done.stderr
+    done = run("in", "taken/x", "--failed", "left", cwd=tmp_path)
+    assert "To do what is left: pegasus-transfer -f left" in done.stderr
+    assert "1 done; 3 files, 15 B in 0s" in run("in/", "good", cwd=tmp_path).stderr

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.integrity import regular
+from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.engine import Observer, Progress, Summary
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
 from pegasus_toolkit.transfer.records.outfile import OutFile
@@ -77,7 +78,7 @@ class Verified:
     """Files that were moved by this run: how many were compared with what was expected, and how."""
 
     def __init__(self) -> None:
-        self.digest = self.size = self.nothing = self.stored = 0
+        self.digest = self.size = self.nothing = self.stored = self.bytes = 0
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -86,6 +87,7 @@ class Verified:
             checked = outcome.verified
             if type(outcome.operation) is not Transfer:
                 continue
+            self.bytes += outcome.size
             self.stored += outcome.files if outcome.stored else 0
             if not checked:
                 self.nothing += outcome.files
@@ -101,6 +103,14 @@ class Verified:
         """For the report: files by what was compared with what was read, and those compared where stored."""
         return {"digest": self.digest, "size": self.size, "nothing": self.nothing, "stored": self.stored}
 
+    def moved(self, seconds: float) -> str:
+        """How many files, their bytes and the rate, for people; "" where there are none."""
+        files = self.digest + self.size + self.nothing
+        if not files:
+            return ""
+        text = f"; {files} {units.plural(files, 'file')}, {units.size(self.bytes)} in {units.span(seconds)}"
+        return f"{text}, {units.rate(self.bytes, seconds)}"
+
     def lines(self) -> Iterator[str]:
         """For people."""
         if not (self.digest or self.size or self.nothing):
@@ -108,7 +118,8 @@ class Verified:
         counts = {"digest": self.digest, "size": self.size}
         good = ", ".join(f"{n} by {how}" for how, n in counts.items() if n) or "none"
         rest = f"; {self.nothing} not, nothing was there to compare with" if self.nothing else ""
-        yield f"Files verified: {good}{rest}"
+        stored = f"; {self.stored} compared at the destination" if self.stored else ""
+        yield f"Files verified: {good}{rest}{stored}"
 
 
 class Failures:
@@ -278,15 +289,15 @@ class Outputs:
     def _continuation(self, code: int) -> Iterator[str]:
         """The command that does what is left."""
         arguments = self.arguments
-        if code == 0 or arguments.file == "-":
+        if code == 0:
             return
-        from shlex import quote
+        from shlex import join
 
-        if arguments.journal:
-            file, journal = quote(arguments.file), quote(arguments.journal)
-            yield f"To continue: pegasus-transfer -f {file} --journal {journal}"
+        same = [*arguments.sources, arguments.destination] if arguments.sources else ["-f", arguments.file]
+        if arguments.journal and arguments.file + arguments.destination != "-":
+            yield f"To continue: {join(['pegasus-transfer', '--journal', arguments.journal, *same])}"
         elif arguments.failed:
-            yield f"To do what is left: pegasus-transfer -f {quote(arguments.failed)}"
+            yield f"To do what is left: {join(['pegasus-transfer', '-f', arguments.failed])}"
 
     def _farewell(self, summary: Summary, code: int) -> None:
         console = self.console
@@ -304,7 +315,7 @@ class Outputs:
         for line in self._continuation(code):
             console.info(line)
         parts = [f"{n} {word}" for word, n in self.counts.items() if n]
-        console.info(", ".join(parts) or "nothing to do")
+        console.info((", ".join(parts) or "nothing to do") + self.verified.moved(summary.seconds))
         if code == 0:
             console.info("All transfers completed successfully.")
         elif not (summary.failed or summary.cancelled):

@@ -259,7 +259,8 @@ class Parent:
         if self.failures:
             worst = max(self.errors, key=lambda e: (isinstance(e, Cancelled), e.exit_code))
             task.tried("directory", self.size, worst)
-            detail = f"{self.failures} of {self.failures + self.files} files failed"
+            word = "were not done" if isinstance(worst, Cancelled) else "failed"
+            detail = f"{self.failures} of {self.failures + self.files} files {word}"
             failed = task.failed(worst)
             return _with(failed, files=self.files, failures=self.failures, size=self.size, detail=detail)
         task.tried("directory", self.size, None)
