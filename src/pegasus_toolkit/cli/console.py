@@ -27,6 +27,20 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _text_lines(now: float, level: str, texts: Iterable[str]) -> str:
+    """Upstream's form, in local time."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f",{int(now * 1000) % 1000:03d}"
+    return "".join([f"{stamp} {level:>7}:  {visible(text)}\n" for text in texts])
+
+
+def _json_lines(now: float, level: str, texts: Iterable[str]) -> str:
+    """A JSON object each, in UTC."""
+    from json import dumps
+
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now * 1000) % 1000:03d}Z"
+    return "".join([dumps({"time": stamp, "level": level.lower(), "message": t}) + "\n" for t in texts])
+
+
 class Console:
     """Writes time-stamped lines to ``stream``; a reader that went away is no error.
 
@@ -35,8 +49,11 @@ class Console:
     only warnings and errors are.
     """
 
-    def __init__(self, stream: TextIO | None, debug: bool = False, quiet: bool = False) -> None:
+    def __init__(
+        self, stream: TextIO | None, debug: bool = False, quiet: bool = False, json: bool = False
+    ) -> None:
         self.stream = stream
+        self._form = _json_lines if json else _text_lines
         self.wants_debug = debug
         self.quiet = quiet
         self.patience = 5.0
@@ -71,9 +88,7 @@ class Console:
 
     def lines(self, level: str, texts: Iterable[str]) -> None:
         """Several lines in one write, above the live line if there is one."""
-        now = time.time()
-        stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(now)) + f",{int(now * 1000) % 1000:03d}"
-        block = "".join([f"{stamp} {level:>7}:  {visible(self.mask(text))}\n" for text in texts])
+        block = self._form(time.time(), level, map(self.mask, texts))
         if block and self.log is not None:
             self.log.write(block.encode("utf-8", "backslashreplace"))
         if block and not (self.quiet and level == "INFO"):

@@ -15,7 +15,7 @@ MOST_THREADS = 1000
 # Each shard has its own journal and record, and runs with the defaults of these.
 _NOT_SHARED = (
     *("symlink", "dry_run", "check", "journal", "report", "manifest", "progress", "max_attempts"),
-    *("bandwidth", "per_host", "streams", "connect_timeout", "stall_timeout", "patience"),
+    *("bandwidth", "min_rate", "per_host", "streams", "connect_timeout", "stall_timeout", "patience"),
 )
 
 DESCRIPTION = """\
@@ -99,9 +99,11 @@ class Arguments(NamedTuple):
     manifest: str
     journal: str
     log_file: str
+    log_format: str
     dry_run: bool
     check: bool
-    bandwidth: int  # bytes a second, 0: no limit
+    bandwidth: str  # "": no limit; else as cli.bandwidth reads it
+    min_rate: int  # bytes a second, 0: any
     digest: str  # "" for none
     per_host: int
     connect_timeout: float
@@ -141,9 +143,11 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         manifest=got.manifest or "",
         journal=got.journal or "",
         log_file=got.log_file or "",
+        log_format=got.log_format,
         dry_run=got.dry_run,
         check=got.check,
-        bandwidth=got.bandwidth,
+        bandwidth=got.bandwidth or "",
+        min_rate=got.min_rate,
         digest="" if got.digest == "none" else got.digest,
         per_host=got.per_host,
         connect_timeout=got.connect_timeout,
@@ -255,6 +259,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="write digests of all files moved to or from this machine, as sha256sum does")  # fmt: skip
     add("--log-file", type=path, metavar="FILE",
         help="append the log to FILE, too, with all that -q leaves out")  # fmt: skip
+    add("--log-format", choices=("text", "json"), default="text",
+        help="the log for people, or as JSON objects: time, level, message (default text)")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",
         help="the live line (default auto: on a terminal)")  # fmt: skip
 
@@ -281,8 +287,11 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--digest", choices=("sha256", "blake3", "none"), default="sha256",
         help="digest taken of every stream (default sha256)")  # fmt: skip
-    add("--bandwidth", type=_bytes, default=0, metavar="RATE",
-        help="bytes a second over all transfers: 500k, 10M, 1.5GiB (default 0: no limit)")  # fmt: skip
+    add("--bandwidth", type=_bandwidth, metavar="RATE",
+        help="bytes a second over all transfers: 500k, 10M, 1.5GiB; by time of day: '08:00,10M 19:00,off'; "
+        "or @FILE, which holds that and may change during the run (default: no limit)")  # fmt: skip
+    add("--min-rate", type=_bytes, default=0, metavar="RATE",
+        help="replace a connection that stays below this for --stall-timeout (default 0: none)")  # fmt: skip
     add("--per-host", type=_whole(0, MOST_THREADS), default=0, metavar="N",
         help="transfers at once with one host (default 0: as many as -n)")  # fmt: skip
     add("--streams", type=_whole(1, 64), default=4, metavar="N",
@@ -325,6 +334,16 @@ def _bytes(text: str) -> int:
         return units.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _bandwidth(text: str) -> str:
+    from pegasus_toolkit.cli import bandwidth
+
+    try:
+        bandwidth.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _path(text: str) -> str:

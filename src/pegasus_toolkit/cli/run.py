@@ -63,6 +63,12 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     others: list[Observer] = [Lines(console, len(operations), live)]
     if live:
         others.append(Live(console))
+    if outputs.arguments.bandwidth:
+        from pegasus_toolkit.cli.bandwidth import Throttle
+        from pegasus_toolkit.transfer.engine.limits import Bandwidth
+
+        engine.limiter = Bandwidth(0)
+        others.append(Throttle(outputs.arguments.bandwidth, engine.limiter, console.info))
     outputs.begin(operations, others)
     if notes is not None and (notes.previous_runs or notes.asides or notes.damaged):
         from pegasus_toolkit.transfer.records.leftovers import clean
@@ -129,7 +135,7 @@ def _options(arguments: Arguments, run: str) -> Options:
         per_host=arguments.per_host,
         algorithm=arguments.digest,
         symlink=arguments.symlink,
-        bandwidth=arguments.bandwidth,
+        min_rate=arguments.min_rate,
         keep_partial=bool(arguments.journal),
         run=run,
         patience=arguments.patience,

@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = options.parse(argv, os.environ)
     except SystemExit as end:  # --help, --version or a usage error, told already
         return end.code if isinstance(end.code, int) else 2
-    console = Console(sys.stderr, arguments.debug, arguments.quiet)
+    console = Console(sys.stderr, arguments.debug, arguments.quiet, arguments.log_format == "json")
     if arguments.log_file:
         from pegasus_toolkit.transfer.records.outfile import OutFile
 

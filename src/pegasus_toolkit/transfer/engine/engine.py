@@ -45,7 +45,8 @@ class Options(Struct, frozen=True):
     ``attempts``: rounds over all sources of one operation; ``concurrency``: files in flight, overall;
     ``per_host``: at one host (0: as overall); ``algorithm``: digest of every stream ("" for none);
     ``symlink``: link local files of one site instead of copying; ``bandwidth``: bytes per second over
-    all (0: no limit); ``keep_partial``: interrupted downloads stay for a later run; ``run``: unique
+    all (0: no limit); ``min_rate``: bytes per second below which a connection is cut after the stall
+    time-out (0: none is); ``keep_partial``: interrupted downloads stay for a later run; ``run``: unique
     name, part of temporary file names; ``directory``: where relative names and ``.meta`` files are;
     ``patience``: seconds for which a server that is away, fails or throttles is waited for.
     """
@@ -56,6 +57,7 @@ class Options(Struct, frozen=True):
     algorithm: str = "sha256"
     symlink: bool = False
     bandwidth: int = 0
+    min_rate: int = 0
     keep_partial: bool = False
     run: str = field(default_factory=unique_name)
     directory: str = "."
@@ -231,7 +233,7 @@ class Engine:
             control=self._control,
             runtime=self.runtime,
         )
-        watch = Watch(scheduler, self.settings.stall_timeout + 2, self.runtime)
+        watch = Watch(scheduler, self.settings.stall_timeout, self.runtime, options.min_rate)
         try:
             for indices in phases(operations):
                 scheduler.begin(operations, indices)

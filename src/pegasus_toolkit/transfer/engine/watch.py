@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.lanes import SILENT
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.scheduler import Scheduler
@@ -19,12 +20,15 @@ UNWATCHED = frozenset({"copy", "link", "move", "mkdir", "remove", "remove-tree",
 
 
 class Watch:
-    """``patience``: seconds without a byte that a batch may take; ``abandoned``: threads left behind."""
+    """``stall``: seconds without a byte, or below ``min_rate`` bytes a second (0: any rate will do), after
+    which a batch is ended; ``abandoned``: threads left behind."""
 
-    def __init__(self, scheduler: Scheduler, patience: float, runtime: Runtime) -> None:
+    def __init__(self, scheduler: Scheduler, stall: float, runtime: Runtime, min_rate: int = 0) -> None:
         self.abandoned = 0
         self._scheduler = scheduler
-        self._patience = patience
+        self._stall = stall
+        self._patience = stall + 2  # backends have the same time-out, and can say more of it
+        self._min_rate = min_rate
         self._runtime = runtime
 
     def look(self) -> None:
@@ -36,12 +40,22 @@ class Watch:
                 self._scheduler.lend(worker, idle > SILENT)
             verb = worker.lane.route.verb
             patience = self._patience * 10 if verb in BUFFERED else self._patience
+            if self._min_rate and verb not in UNWATCHED:
+                self._look_at_rate(worker, now)
             if idle > patience and verb not in UNWATCHED:
                 stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.host_names))
                 worker.stop(stall)
                 worker.cut()
                 if idle > patience + GIVE_UP_AFTER:
                     self._abandon(worker, stall)
+
+    def _look_at_rate(self, worker: Worker, now: float) -> None:
+        """A batch that finishes files may be as slow as it likes: small ones wait more than they move."""
+        rate = worker.rate(now, self._stall)
+        if rate is not None and rate < self._min_rate:
+            text = f"{units.size(rate)}/s for {self._stall:.0f} s, less than --min-rate"
+            worker.stop(TimedOut(text, host=", ".join(worker.lane.host_names)))
+            worker.cut()
 
     def stop(self, error: Cancelled, tell: Callable[[], None]) -> None:
         """Ends all: by asking, by closing their connections, by leaving them behind."""

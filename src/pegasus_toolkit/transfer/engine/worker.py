@@ -14,7 +14,7 @@ from pegasus_toolkit.transfer.engine.lanes import Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.tasks import Parent, Task
-from pegasus_toolkit.transfer.errors import CannotCopy, Defect, TransferError, translate
+from pegasus_toolkit.transfer.errors import CannotCopy, Defect, Permanent, TransferError, translate
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Measured
 from pegasus_toolkit.transfer.model import Operation, Outcome
 
@@ -85,6 +85,7 @@ class Worker:
         self._mark = (-1, -1)  # bytes and jobs when last looked at
         self._moved_at = self._began
         self._finished = 0
+        self._measured = (self._began, 0, 0)  # when, bytes and jobs by then
         self._abandoned = False
         self._halted = False  # take nothing more
         self._thread = self.runtime.thread(self._run, lane.route.verb)
@@ -163,7 +164,10 @@ class Worker:
             self.scheduler.reroute_copy(task)
             return
         if job.error is not None:
-            self._failed(task, job.error, size)
+            error = job.error
+            if self.control.stop is not None and not isinstance(error, Permanent):
+                error = self.control.stop  # what a connection says that we cut is our own doing
+            self._failed(task, error, size)
             return
         lane = self.lane
         lane.finished += 1
@@ -231,6 +235,18 @@ class Worker:
         if mark != self._mark or self.control.limited or nothing:
             self._mark, self._moved_at = mark, now
         return now - self._moved_at
+
+    def rate(self, now: float, over: float) -> float | None:
+        """Bytes a second over the last ``over`` seconds; ``None`` where they are not over yet, or a file was
+        finished in them, bandwidth was waited for, or nothing was under way."""
+        since, moved, finished = self._measured
+        if self.control.limited or finished != self._finished or not self._taken:
+            self._measured = (now, self.control.bytes, self._finished)
+            return None
+        if now - since < over:
+            return None
+        self._measured = (now, self.control.bytes, self._finished)
+        return (self.control.bytes - moved) / (now - since)
 
     def make_room(self, free: int) -> None:
         """So many more slots can be had: ends soon if another worker would have twice as many."""
