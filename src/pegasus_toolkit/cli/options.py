@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.transfer import units
@@ -12,6 +14,7 @@ from pegasus_toolkit.transfer.engine.retry import patience
 
 DEFAULT_THREADS = 8
 MOST_THREADS = 1000
+DEFAULTS = "pegasus-transfer.conf"
 # Each shard has its own journal and record, and runs with the defaults of these.
 _NOT_SHARED = (
     *("symlink", "dry_run", "check", "journal", "report", "manifest", "progress", "max_attempts"),
@@ -62,6 +65,8 @@ recipes:
 environment:
   PEGASUS_TRANSFER_THREADS  transfers at once, where -n is not given (default 8)
   PEGASUS_TRANSFER_PATIENCE seconds, where --patience is not given (default 60)
+  PEGASUS_TRANSFER_DEFAULTS a file of defaults, in place of ~/.config/pegasus-toolkit/pegasus-transfer.conf
+                            and pegasus-transfer.conf in the working directory: option = value, a line each
   PEGASUS_CREDENTIALS       the credentials file (default ~/.pegasus/credentials.conf)
   PEGASUS_MULTIPART_DIR     directory for statistics, as Pegasus reads them
   KICKSTART_INTEGRITY_DATA  file that digests asked for by "generate_checksum" are added to
@@ -122,6 +127,8 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
+    if not (got.submit or got.shards):  # each shard has its own defaults
+        got = _with_defaults(parser, got, sys.argv[1:] if argv is None else argv, environ)
     _check(parser, got)
     sharded = got.submit or got.shards
     if not sharded and got.named:
@@ -156,6 +163,45 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         patience=got.patience if got.patience is not None else patience(environ),
         **_of_shards(parser, got),
     )
+
+
+def _with_defaults(
+    parser: _Parser, got: argparse.Namespace, argv: Sequence[str], environ: Mapping[str, str]
+) -> argparse.Namespace:
+    """The same with what the files of defaults say; the environment and the command line are stronger."""
+    if not any(map(os.path.lexists, default_files(environ))):
+        return got
+    from pegasus_toolkit.cli import defaults
+
+    words: list[str] = []
+    try:
+        for place, word in defaults.read(default_files(environ)):
+            parser.place = f"{place}: "
+            parser.parse_args([word])
+            if not environ.get(f"PEGASUS_TRANSFER_{word.partition('=')[0][2:].upper()}"):
+                words.append(word)
+    except defaults.BadDefaults as error:
+        parser.error(str(error))
+    parser.place = ""
+    return parser.parse_args([*words, *argv])
+
+
+def default_files(environ: Mapping[str, str]) -> list[str]:
+    """Where defaults of options may stand, the stronger last: the user's, and the working directory's."""
+    named = environ.get("PEGASUS_TRANSFER_DEFAULTS")
+    if named is not None:
+        return [named] if named else []
+    home = environ.get("XDG_CONFIG_HOME") or (f"{environ['HOME']}/.config" if environ.get("HOME") else "")
+    return [*([f"{home}/pegasus-toolkit/{DEFAULTS}"] if home else []), DEFAULTS]
+
+
+class _Parser(argparse.ArgumentParser):
+    """Names in its errors the place that the words come from, where that is not the command line."""
+
+    place = ""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(self.place + message)
 
 
 def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
@@ -202,8 +248,8 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.RawDescriptionHelpFormatter(prog, width=100)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> _Parser:
+    parser = _Parser(
         prog="pegasus-transfer",
         usage="%(prog)s [-f FILE] [options]\n       %(prog)s [options] SOURCE... DESTINATION",
         description=DESCRIPTION,
