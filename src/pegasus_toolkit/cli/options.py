@@ -18,6 +18,7 @@ DEFAULTS = "pegasus-transfer.conf"
 # Each shard has its own journal and record, and runs with the defaults of these.
 _NOT_SHARED = (
     *("symlink", "dry_run", "check", "journal", "report", "manifest", "progress", "max_attempts"),
+    *("metrics", "metrics_listen", "traces"),
     *("bandwidth", "min_rate", "per_host", "streams", "connect_timeout", "stall_timeout", "patience"),
 )
 
@@ -105,6 +106,9 @@ class Arguments(NamedTuple):
     journal: str
     log_file: str
     log_format: str
+    metrics: str
+    metrics_listen: str  # [HOST:]PORT
+    traces: bool
     dry_run: bool
     check: bool
     bandwidth: str  # "": no limit; else as cli.bandwidth reads it
@@ -151,6 +155,9 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         journal=got.journal or "",
         log_file=got.log_file or "",
         log_format=got.log_format,
+        metrics=got.metrics or "",
+        metrics_listen=got.metrics_listen or "",
+        traces=got.traces,
         dry_run=got.dry_run,
         check=got.check,
         bandwidth=got.bandwidth or "",
@@ -219,7 +226,8 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
         parser.error("--dry-run or --check, not both")
     if got.manifest and got.digest == "none":
         parser.error("--manifest needs digests: leave out --digest none")
-    written = [path for path in (got.report, got.failed, got.manifest, got.journal, got.log_file) if path]
+    named = (got.report, got.failed, got.manifest, got.journal, got.log_file, got.metrics)
+    written = [path for path in named if path]
     if len(set(written)) < len(written) or not {*got.named, got.file}.isdisjoint(written):
         parser.error("each file that is written needs a name of its own")
 
@@ -307,6 +315,12 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         help="append the log to FILE, too, with all that -q leaves out")  # fmt: skip
     add("--log-format", choices=("text", "json"), default="text",
         help="the log for people, or as JSON objects: time, level, message (default text)")  # fmt: skip
+    add("--metrics", type=path, metavar="FILE",
+        help="write counters for Prometheus now and then, as node exporter reads them")  # fmt: skip
+    add("--metrics-listen", type=_address, metavar="[HOST:]PORT",
+        help="answer Prometheus there during the run (default host: this machine alone)")  # fmt: skip
+    add("--traces", action="store_true",
+        help="send an OpenTelemetry trace, as the OTEL_* variables say")  # fmt: skip
     add("--progress", choices=("auto", "always", "never"), default="auto",
         help="the live line (default auto: on a terminal)")  # fmt: skip
 
@@ -389,6 +403,13 @@ def _bandwidth(text: str) -> str:
         bandwidth.read(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
+def _address(text: str) -> str:
+    port = text.rpartition(":")[2]
+    if not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
+        raise argparse.ArgumentTypeError(f"{text!r} is not [HOST:]PORT")
     return text
 
 

@@ -20,6 +20,8 @@ from pegasus_toolkit.transfer.records.statistics import Statistics
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from pegasus_toolkit.cli.metrics import Metrics
+    from pegasus_toolkit.cli.traces import Traces
     from pegasus_toolkit.transfer.records.journal import Journal
     from pegasus_toolkit.transfer.records.receipts import Manifest
     from pegasus_toolkit.transfer.records.report import Report
@@ -171,18 +173,19 @@ class Outputs:
         self.report: Report | None = None
         self.manifest: Manifest | None = None
         self._monitored = any(name.startswith(IN_A_JOB) for name in environ)
+        self.watchers: list[Metrics | Traces] = []
         self.verified = Verified()
         self.failures = Failures()
         try:
-            self._open(arguments)
+            self._open(arguments, environ)
         except OSError as error:
             raise Refused(f"cannot write {error.filename!r}: {error.strerror}") from error
         self.statistics = self._statistics(environ.get("PEGASUS_MULTIPART_DIR", ""))
-        for observer in (self.journal, self.report, self.manifest, self.statistics):
+        for observer in (self.journal, self.report, self.manifest, self.statistics, *self.watchers):
             if observer is not None:
                 self._observers.append(observer)
 
-    def _open(self, arguments: Arguments) -> None:
+    def _open(self, arguments: Arguments, environ: Mapping[str, str]) -> None:
         """Modules are imported by those who use them: each is some milliseconds of start-up."""
         if arguments.journal:
             from pegasus_toolkit.transfer.records.journal import Journal, JournalError
@@ -201,6 +204,8 @@ class Outputs:
             self.manifest = Manifest(arguments.manifest, self.journal)
         if arguments.failed:
             _probe(arguments.failed)
+        if arguments.metrics or arguments.metrics_listen or arguments.traces:
+            self.watchers = _watchers(arguments, environ)
 
     def _statistics(self, directory: str) -> Statistics:
         try:
@@ -266,6 +271,9 @@ class Outputs:
             if complaint := self.report.file.complaint("the report"):
                 self.console.error(complaint)
                 code = code or 1
+        for watcher in self.watchers:
+            if complaint := watcher.finish(code):
+                self.console.warning(complaint)
         self._farewell(summary, code)
         self._code = code
         return code
@@ -322,6 +330,23 @@ class Outputs:
             console.critical("All transfers completed, but not all that was asked for could be written.")
         else:
             console.critical("Some transfers failed! See above, and possibly stderr.")
+
+
+def _watchers(arguments: Arguments, environ: Mapping[str, str]) -> list[Metrics | Traces]:
+    """Those that tell other programs how the run goes. Raises ``Refused``, ``OSError``."""
+    from pegasus_toolkit.cli.metrics import Metrics, Unavailable
+
+    made: list[Metrics | Traces] = []
+    try:
+        if arguments.metrics or arguments.metrics_listen:
+            made.append(Metrics(arguments.metrics, arguments.metrics_listen))
+        if arguments.traces:
+            from pegasus_toolkit.cli.traces import Traces
+
+            made.append(Traces(environ))
+    except Unavailable as error:
+        raise Refused(str(error)) from error
+    return made
 
 
 def _alternatives(operation: Operation) -> bool:
