@@ -46,7 +46,8 @@ class Traces:
         carrier = {"traceparent": environ.get("TRACEPARENT", ""), "tracestate": environ.get("TRACESTATE", "")}
         self._run = self._tracer.start_span(NAME, context=extract(carrier))
         self._context = set_span_in_context(self._run)
-        self._failed = lambda text: Status(StatusCode.ERROR, text)
+        self._status: Any = Status
+        self._error = StatusCode.ERROR
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -59,7 +60,7 @@ class Traces:
         """Sends what was not sent yet; what is wrong if the collector does not take it."""
         self._run.set_attribute("pegasus.exit_code", code)
         if code:
-            self._run.set_status(self._failed(f"exit code {code}"))
+            self._run.set_status(self._status(self._error, f"exit code {code}"))
         self._run.end()
         sender = threading.Thread(target=self._provider.shutdown, name="traces", daemon=True)
         sender.start()
@@ -78,7 +79,7 @@ class Traces:
                 fields = {"error.type": attempt.error.kind, "message": redact.message(str(attempt.error))}
                 span.add_event("attempt failed", fields, _ns(attempt.started + attempt.seconds))
         if outcome.error is not None:
-            span.set_status(self._failed(redact.message(str(outcome.error))))
+            span.set_status(self._status(self._error, redact.message(str(outcome.error))))
         span.end(_ns(ended))
 
 
