@@ -95,12 +95,25 @@ def test_all_that_differs_is_reported(tmp_path: Path) -> None:
     ]
 
 
-def test_links_to_files_are_files_and_links_to_directories_are_not_followed(tmp_path: Path) -> None:
-    root = tree(tmp_path / "t", ["d/x"])
+def test_links_are_followed_where_they_stay_in_the_directory(tmp_path: Path) -> None:
+    root = tree(tmp_path / "t", ["d/x", "z"])
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").touch()
     (root / "file").symlink_to("d/x")
+    (root / "linked").symlink_to("d")
     (root / "loop").symlink_to(".")
     (root / "dangling").symlink_to("nowhere")
-    assert list(manifest.names(root)) == ["d/x", "dangling", "file"]
+    (root / "out").symlink_to("../outside")
+    (root / "out-file").symlink_to("../outside/secret")
+    os.mkfifo(root / "fifo")
+    assert list(manifest.names(root)) == ["d/x", "file", "linked/x", "z"]
+    assert dict(manifest.skipped(root)) == {
+        "dangling": "a link that leads nowhere",
+        "fifo": "a FIFO",
+        "loop": "a link to a directory that it stands in",
+        "out": "a link that leads out of the directory",
+        "out-file": "a link that leads out of the directory",
+    }
 
 
 def test_a_directory_that_is_missing_or_a_file_is_an_error(tmp_path: Path) -> None:

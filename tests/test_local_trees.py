@@ -17,6 +17,7 @@ from pegasus_toolkit.transfer.errors import (
     Permanent,
     TransferError,
 )
+from pegasus_toolkit.transfer.interface import Entry
 
 
 def remove(path: Path | str, recursive: bool = False, home: str = "") -> None:
@@ -82,7 +83,8 @@ class TestList:
     def test_stat(self, tree: Path) -> None:
         os.mkfifo(tree / "fifo")
         assert Local().stat(f"{tree}/d").directory
-        assert Local().stat(f"{tree}/d/a") == (f"{tree}/d/a", 3, False, None)
+        modified = (tree / "d/a").stat().st_mtime_ns
+        assert Local().stat(f"{tree}/d/a") == Entry(f"{tree}/d/a", 3, False, None, modified)
         assert Local().stat(f"{tree}/fifo").size is None
         for path, kind in ((f"{tree}/missing", NotFound), (f"{tree}/nul\0", BadSpecification)):
             with pytest.raises(kind):

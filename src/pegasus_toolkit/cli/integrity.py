@@ -213,6 +213,8 @@ def _generate_manifest(directory: str, algorithm: str) -> int:
     status = os.fstat(sys.stdout.fileno())  # with "> DIR/file" the manifest itself stands in the tree
     skip = {(status.st_dev, status.st_ino)}
     names = _tried(directory, lambda: list(manifest.names(directory, skip)))
+    for name, why in manifest.skipped(directory) if names is not None else ():
+        _say(f"{name}: left out: {why}")
     failed = int(names is None)
     for name in names or ():
         path = f"{directory}/{name}"

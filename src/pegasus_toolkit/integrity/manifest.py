@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Literal, NamedTuple
 
-from pegasus_toolkit.integrity import digests, regular
+from pegasus_toolkit.integrity import digests, regular, tree
 
 _LINE = re.compile(rb"(\\?)([0-9A-Fa-f]+) [ *](.+)", re.DOTALL)
 _TAGGED = re.compile(rb"(\\?)([A-Za-z0-9-]+) \((.+)\) = ([0-9A-Fa-f]+)", re.DOTALL)
@@ -97,28 +97,21 @@ def _inside(name: str) -> str:
 def names(directory: str | os.PathLike[str], skip: Collection[Identity] = ()) -> Iterator[str]:
     """Every file below it, in the order of their names; files in ``skip`` are left out.
 
-    Links to files count as files; links to directories are not followed and left out. Raises
-    ``OSError`` for a directory that cannot be listed.
+    Links are followed where they stay in the directory (``tree.walk``); those that do not, and what is no
+    regular file, are left out: :func:`skipped` tells them. Raises
+    ``OSError`` where a directory cannot be listed.
     """
-    yield from _walk(os.fspath(directory), "", skip)
+    found = [
+        node.name
+        for node in tree.walk(os.fspath(directory))
+        if node.status is not None and (node.status.st_dev, node.status.st_ino) not in skip
+    ]
+    yield from sorted(found, key=lambda name: name.split("/"))
 
 
-def _walk(root: str, below: str, skip: Collection[Identity]) -> Iterator[str]:
-    with os.scandir(f"{root}/{below}" if below else root) as listing:
-        entries = sorted(listing, key=lambda entry: entry.name)
-    for entry in entries:
-        name = below + entry.name
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(root, name + "/", skip)
-        elif not (entry.is_symlink() and entry.is_dir()) and not _skipped(entry, skip):
-            yield name
-
-
-def _skipped(entry: os.DirEntry[str], skip: Collection[Identity]) -> bool:
-    if not skip:
-        return False
-    status = entry.stat(follow_symlinks=False)
-    return (status.st_dev, status.st_ino) in skip
+def skipped(directory: str | os.PathLike[str]) -> Iterator[tuple[str, str]]:
+    """What :func:`names` leaves out: its name, and why. Raises ``OSError``."""
+    return ((node.name, node.skipped) for node in tree.walk(os.fspath(directory)) if node.skipped)
 
 
 def verify(
@@ -133,9 +126,12 @@ def verify(
     """
     root = os.fspath(directory)
     present = set(names(root, skip))
+    left_out = dict(skipped(root))
     for name in sorted(present | expected.keys()):
         if name not in expected:
             yield Difference(name, "extra", "is not in the manifest")
+        elif name in left_out:
+            yield Difference(name, "unreadable", f"is {left_out[name]}")
         elif name not in present:
             yield Difference(name, "missing", "is in the manifest and not there")
         else:

@@ -24,12 +24,13 @@ scheduler; a backend knows only its protocol.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from msgspec import Struct, field
 
 from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.notes import Notes
 
@@ -44,7 +45,8 @@ class Requirement(NamedTuple):
     ``size``: expected bytes, ``None`` where not known;
     ``remote``: the destination's storage must prove what it holds.
     ``md5`` and its like (``also``): further expected digests, (algorithm, hex), told by the
-    specification in another algorithm than the one that is recorded.
+    specification in another algorithm than the one that is recorded. ``modified``: when the content was last
+    changed, in nanoseconds since the epoch, which the copy is to tell as well, where a storage can keep it.
     """
 
     algorithm: str = "sha256"
@@ -52,6 +54,7 @@ class Requirement(NamedTuple):
     size: int | None = None
     remote: bool = False
     also: tuple[tuple[str, str], ...] = ()
+    modified: int | None = None
 
     @property
     def expectations(self) -> tuple[str, ...]:
@@ -61,12 +64,19 @@ class Requirement(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """What stands at a path: bytes, and whether it is a directory; digest where the server told it."""
+    """What stands at a path: bytes, and whether it is a directory; digest where the server told it.
+
+    ``modified``: nanoseconds since the epoch, as the server tells it. ``skipped``: why a listing leaves it
+    out (a link, where links are not followed). ``link``: what a link says, where links are listed as links.
+    """
 
     path: str
     size: int | None
     directory: bool = False
     digest: tuple[str, str] | None = None  # (algorithm, lower-case hex)
+    modified: int | None = None
+    skipped: str = ""
+    link: str = ""
 
 
 class Abilities(NamedTuple):
@@ -78,7 +88,9 @@ class Abilities(NamedTuple):
     ``directories``: has real directories (an object store has none);
     ``quoted``: paths are percent-encoded, as in a web address;
     ``threads``: at most so many instances for one endpoint (0: as many as the limits allow);
-    ``pipelined``: the files in flight share one connection, so that an instance takes one slot.
+    ``pipelined``: the files in flight share one connection, so that an instance takes one slot;
+    ``times``: whether it keeps ``Requirement.modified``, and tells it in listings ("listed"), or only when it
+    is asked of one file ("asked").
     """
 
     in_flight: int = 1
@@ -87,17 +99,20 @@ class Abilities(NamedTuple):
     quoted: bool = False
     threads: int = 0
     pipelined: bool = False
+    times: Literal["", "listed", "asked"] = ""
 
 
 class Sink(Protocol):
     """Where a ``get`` puts bytes, in order from the first to the last.
 
     ``mode``: permission bits of the source, set before the first byte by a backend that knows them;
-    a new local file gets them, less the umask. ``stored``: after ``commit``, what it compared of what it
+    a new local file gets them, less the umask. ``modified``: nanoseconds since the epoch, where the server
+    tells with the content when that was changed. ``stored``: after ``commit``, what it compared of what it
     stored ("size", "read back").
     """
 
     mode: int | None
+    modified: int | None
     stored: tuple[str, ...]
 
     @property
@@ -315,6 +330,31 @@ class Measured(Protocol):
 
     def extent(self) -> tuple[int, int | None]:
         """Bytes of the file that have passed, and those that it has in all, where that is known by now."""
+
+
+@runtime_checkable
+class InspectsMany(Protocol):
+    """The same of many files, several at a time."""
+
+    def inspect_many(
+        self, paths: Iterable[str], algorithms: Sequence[str]
+    ) -> Iterator[tuple[str, Entry | TransferError]]:
+        """Size, time, and the digest in the first of ``algorithms`` that the server tells, if any."""
+
+
+@runtime_checkable
+class Scans(Protocol):
+    """Lists one directory without what is below it."""
+
+    def scan(self, path: str) -> Iterator[Entry]:
+        """Files and directories in it, links followed. Raises ``NotFound``."""
+
+
+@runtime_checkable
+class HasLinks(Protocol):
+    """Has symbolic links; ``links`` says what ``list`` does about them (``integrity.tree.LinkRule``)."""
+
+    links: LinkRule
 
 
 class Identity(NamedTuple):

@@ -44,7 +44,8 @@ class Transfer(Struct, frozen=True, gc=False, kw_only=True):
     """Move one file (or directory) from the best source to the best destination.
 
     Sources and destinations are in the order in which they are to be tried.
-    ``checksum`` and ``size`` (bytes) are what the content must be, where known; ``manifest`` is a
+    ``checksum`` and ``size`` (bytes) are what the content must be, where known; ``modified``
+    (nanoseconds since the epoch) is kept where a storage can keep it; ``manifest`` is a
     ``sha256sum``-format file of expected digests for a directory.
     """
 
@@ -55,6 +56,7 @@ class Transfer(Struct, frozen=True, gc=False, kw_only=True):
     linkage: str = "unknown"
     checksum: Checksum | None = None
     size: int | None = None
+    modified: int | None = None
     manifest: str = ""
     generate_checksum: bool = False
     verify_checksum_remote: bool = False

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from pegasus_toolkit.credentials import Secret
 from pegasus_toolkit.transfer.clients.curl.exchange import Answer, Exchange
+from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.session import Access, Session
 from pegasus_toolkit.transfer.clients.curl.upload import Upload
 from pegasus_toolkit.transfer.errors import BadSpecification, ServerFault, TransferError
@@ -126,6 +127,13 @@ class S3Session(Session):
         code = code_in(bytes(exchange.told[:_CODE_WITHIN]))
         after = exchange.head.retry_after(time.time())
         return self.refused(exchange.head.status, code, exchange.shown(), after)
+
+    def kept_time(self, head: Head) -> int | None:
+        """What who put the object says (``x-amz-meta-mtime``, as rclone keeps it)."""
+        whole, _, part = head.get("x-amz-meta-mtime").partition(".")
+        if not (whole.isascii() and whole.isdigit() and len(whole) < 12 and (part + "0").isdigit()):
+            return None
+        return int(whole) * 1_000_000_000 + int(f"{part:0<9.9}")
 
     def allow(self, url: str, target: str) -> None:
         """No redirect is followed: a signature is for one host, and others are not believed."""

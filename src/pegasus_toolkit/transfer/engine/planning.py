@@ -84,6 +84,7 @@ class Planner:
             if expected is not None:
                 checksum = Checksum(expected.algorithm, expected.digest)  # which decides, whatever its size
         plain = checksum is None and operation.size is None and not operation.verify_checksum_remote
+        plain = plain and operation.modified is None
         if plain and (self.algorithm == "sha256" or not operation.generate_checksum):
             return self.default
         algorithm = "sha256" if operation.generate_checksum else self.algorithm
@@ -96,7 +97,8 @@ class Planner:
                 digest = checksum.value
             else:
                 also = ((checksum.type, checksum.value),)
-        return Requirement(algorithm, digest, size, operation.verify_checksum_remote, also)
+        remote, modified = operation.verify_checksum_remote, operation.modified
+        return Requirement(algorithm, digest, size, remote, also, modified)
 
     def _from_meta(self, lfn: str) -> meta.Expected | None:
         """What the ``.meta`` files in the working directory expect, as upstream reads them.

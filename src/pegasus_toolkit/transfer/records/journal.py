@@ -322,6 +322,8 @@ def _key(operation: Operation, destination: Location, size: int) -> int:
         if operation.checksum is not None:
             parts += operation.checksum
         parts.append(f"{operation.size} {operation.verify_checksum_remote} {operation.generate_checksum}")
+        if operation.modified is not None:  # a source that changed is another one
+            parts.append(str(operation.modified))
     else:
         parts.append(str(getattr(operation, "recursive", False)))
     return key(*parts)

@@ -97,6 +97,7 @@ class NullSink:
 
     file: str | None = None
     mode: int | None = None
+    modified: int | None = None
     stored: tuple[str, ...] = ()
 
     def __init__(self, name: str, required: Requirement, control: Control) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
@@ -114,6 +115,12 @@ def write_all(fd: int, data: Data) -> None:
         done += os.write(fd, memoryview(data)[done:])
 
 
+def keep_time(fd: int, modified: int) -> None:
+    """The file tells when its content was last changed (nanoseconds), where that can be kept."""
+    with suppress(OSError, OverflowError):
+        os.utime(fd, ns=(os.stat(fd).st_atime_ns, modified))
+
+
 def make_parent(path: str) -> None:
     """Makes the directory that ``path`` is to stand in, and that one's parents."""
     parent = path.rpartition("/")[0]
@@ -192,4 +199,5 @@ def stat_of(path: str) -> Entry:
         raise failure(error, path) from None
     if stat.S_ISDIR(info.st_mode):
         return Entry(path, None, True)
-    return Entry(path, info.st_size if stat.S_ISREG(info.st_mode) else None)
+    size = info.st_size if stat.S_ISREG(info.st_mode) else None
+    return Entry(path, size, modified=info.st_mtime_ns)

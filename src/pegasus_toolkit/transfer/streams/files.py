@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     create,
     create_aside,
     failure,
+    keep_time,
     make_parent,
     no_proof,
     open_source,
@@ -65,6 +66,7 @@ class FileSink:
         self._lent = False  # a tool was told the temporary name
         self.mode: int | None = None  # of the source, where it is known
         self._mode: int | None = None  # of the file that is replaced
+        self.modified: int | None = None  # nanoseconds, as the server told with the content
 
     @property
     def size(self) -> int:
@@ -207,6 +209,9 @@ class FileSink:
             self.stored += ("read back",)
         if self._mode is not None:
             os.fchmod(self._fd, self._mode)
+        modified = self.check.required.modified
+        if modified is not None:
+            keep_time(self._fd, self.modified if self.modified is not None else modified)
         # Closing tells what a network file system could not write; a partial file stays open,
         # for its lock, until it has its final name.
         if self.partial:

@@ -59,6 +59,7 @@ class Pipe:
 class _PipeSink:
     file = None
     mode: int | None = None
+    modified: int | None = None
     stored: tuple[str, ...] = ()
 
     def __init__(self, pipe: Pipe) -> None:

@@ -223,7 +223,20 @@ def _facts(line: str) -> Found | None:
     if kind in ("cdir", "pdir"):
         return Found("." if kind == "cdir" else "..", True)
     directory = {"dir": True, "file": False}.get(kind)
-    return Found(rest, directory, int(size) if size.isdigit() and not directory else None)
+    bytes_ = int(size) if size.isdigit() and not directory else None
+    return Found(rest, directory, bytes_, modified=_time(facts.get("modify", "")))
+
+
+def _time(text: str) -> int | None:
+    """``20261201010203.5``, in UTC, as nanoseconds since the epoch."""
+    import calendar
+    import time
+
+    whole, _, part = text.partition(".")
+    try:
+        return calendar.timegm(time.strptime(whole, "%Y%m%d%H%M%S")) * 10**9 + int(f"{part:0<9.9}")
+    except ValueError:
+        return None
 
 
 def _listed(line: str) -> Found | None:
@@ -232,7 +245,7 @@ def _listed(line: str) -> Found | None:
     if unix is not None:
         kind, size, rest = unix.groups()
         if kind == "l":
-            return Found(rest.rpartition(" -> ")[0], None)
+            return Found(rest.rpartition(" -> ")[0], None, link=True)
         return Found(rest, kind == "d", int(size) if kind == "-" and size.isdigit() else None)
     dos = _DOS.fullmatch(line)
     if dos is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pegasus_toolkit.transfer.backends.http import site as http_site
 from pegasus_toolkit.transfer.backends.http.files import HttpFiles
 from pegasus_toolkit.transfer.backends.http.get import Gets, Tuning
-from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
+from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
 from pegasus_toolkit.transfer.backends.shared.files import Traits
-from pegasus_toolkit.transfer.backends.shared.runner import Runner
+from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.interface import (
@@ -73,7 +73,11 @@ class WebBackend(CurlBackend):
     def inspect(self, path: str, algorithm: str) -> Entry:
         """The size, and the digest where the server tells it in that algorithm (RFC 3230)."""
         found = self.runner(side=True).one(self.files.inspect(path, algorithm))
-        return Entry(path, found.size, bool(found.directory), found.digest)
+        return entry(path, found)
+
+    def _inspection(self, path: str, algorithms: Sequence[str]) -> Steps[Entry]:
+        """One request tells all."""
+        return entry(path, (yield from self.files.inspect(path, algorithms[0] if algorithms else "")))
 
 
 class Http(WebBackend):

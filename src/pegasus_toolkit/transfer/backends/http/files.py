@@ -18,7 +18,7 @@ from pegasus_toolkit.transfer.backends.shared.files import (
 from pegasus_toolkit.transfer.backends.shared.runner import Steps
 from pegasus_toolkit.transfer.clients.curl import errors
 from pegasus_toolkit.transfer.clients.curl.exchange import Answer, Exchange, refuse
-from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.headers import Head, seconds
 from pegasus_toolkit.transfer.clients.curl.session import Session
 from pegasus_toolkit.transfer.errors import ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
@@ -164,4 +164,6 @@ def found(path: str, answer: Answer) -> Found:
     wanted, came = (url.partition("?")[0] for url in (path, answer.url))
     directory = wanted.endswith("/") or (answer.hops > 0 and came.endswith("/"))
     digest = next(iter(head.digests().items()), None)
-    return Found("", directory, None if directory else size, digest)
+    when = seconds(head.get("last-modified"))
+    modified = None if when is None else int(when) * 1_000_000_000
+    return Found("", directory, None if directory else size, digest, modified)

@@ -72,6 +72,7 @@ class Fetch(Exchange):
         self.size = head.length
         if self.size is not None:
             sink.announce(self.size)
+        sink.modified = self.session.kept_time(head)
         self._expect(head)
         self.validator = head.validator
         accepts = head.get("accept-ranges").lower()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 
+from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.backends.local.copy import Copier
-from pegasus_toolkit.transfer.backends.local.trees import remove, walk
+from pegasus_toolkit.transfer.backends.local.trees import remove, scan, walk
 from pegasus_toolkit.transfer.backends.onebyone import OneByOne
 from pegasus_toolkit.transfer.errors import Cancelled, ResourceLimit, TransferError
 from pegasus_toolkit.transfer.interface import (
@@ -38,9 +39,11 @@ from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 class Local(OneByOne):
     """The file system of this machine. Paths are as on disk; names may hold any byte."""
 
-    abilities = Abilities(threads=2)  # more gain nothing: small files are bound by the interpreter
+    # More threads gain nothing: small files are bound by the interpreter.
+    abilities = Abilities(threads=2, times="listed")
 
     def __init__(self, home: str = "") -> None:
+        self.links: LinkRule = "follow"
         self._home = home  # never removed, nor is the account's
         self._closed = False
 
@@ -139,8 +142,12 @@ class Local(OneByOne):
         return stat_of(path)
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """All files below, as ``cp -L`` would read them, and empty directories."""
-        return walk(prefix)
+        """All files below, as ``cp -L`` would read them (``links``), and empty directories."""
+        return walk(prefix, self.links)
+
+    def scan(self, path: str) -> Iterator[Entry]:
+        """What is in one directory."""
+        return scan(path)
 
     def source(self, path: str, required: Requirement, control: Control) -> Source:
         """The file, opened. Raises ``NotFound``, ``Denied``, ``IsDirectory``."""

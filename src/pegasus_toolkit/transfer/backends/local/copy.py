@@ -19,6 +19,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     aside,
     create_aside,
     failure,
+    keep_time,
     make_parent,
     no_proof,
     open_source,
@@ -155,14 +156,15 @@ class Copier:
                 raise mismatch(job.path, required.algorithm, required.digest, digest)
         parent, slash, name = job.destination.rpartition("/")
         try:
-            self._place(job.destination, parent or slash, name, data, info)
+            self._place(job, parent or slash, name, data, info)
         except FileNotFoundError:  # a directory that was held is gone
             self._to.forget(parent or slash)
-            self._place(job.destination, parent or slash, name, data, info)
+            self._place(job, parent or slash, name, data, info)
         job.size = size
         job.digest = digest
 
-    def _place(self, path: str, parent: str, name: str, data: bytes, info: os.stat_result) -> None:
+    def _place(self, job: Job[None], parent: str, name: str, data: bytes, info: os.stat_result) -> None:
+        path = job.destination
         if not name:
             raise IsDirectory("the name ends in /", url=path, side="destination")
         directory, new = self._to.made(parent)
@@ -184,6 +186,8 @@ class Copier:
                 write_all(fd, data)
                 if found is not None:
                     os.fchmod(fd, found.st_mode & 0o777)
+                if job.required.modified is not None:
+                    keep_time(fd, job.required.modified)
             finally:
                 os.close(fd)
             os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -234,6 +238,8 @@ class Copier:
                 unchanged(fd, info, check.count, job.path)
                 if found is not None:
                     os.fchmod(out, found.st_mode & 0o777)
+                if job.required.modified is not None:
+                    keep_time(out, job.required.modified)
             finally:
                 os.close(out)
             if job.required.remote:

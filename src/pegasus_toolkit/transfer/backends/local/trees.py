@@ -3,59 +3,50 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import suppress
 
+from pegasus_toolkit.integrity import tree
+from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Entry
-from pegasus_toolkit.transfer.streams.disk import failure
+from pegasus_toolkit.transfer.streams.disk import failure, stat_of
 
 
-def walk(top: str) -> Iterator[Entry]:
-    """All files below ``top``, at any depth, through symbolic links, and its empty directories.
+def walk(top: str, links: LinkRule = "follow") -> Iterator[Entry]:
+    """All files below ``top``, at any depth, and its empty directories; ``links``: of symbolic links.
 
     What cannot be read as a file (a dangling link, a FIFO) is told without a size, and fails when it
     is asked for. Raises ``NotFound``, ``Denied``, ``BadSpecification`` for links that lead in a circle.
     """
-    waiting: list[tuple[str, tuple[tuple[int, int], ...]]] = [(top, ())]
-    while waiting:
-        path, above = waiting.pop()
-        try:
-            info = os.stat(path)  # noqa: PTH116
-            here = (info.st_dev, info.st_ino)
-            if here in above:
-                raise BadSpecification("symbolic links lead in a circle", url=path, side="source")
-            with os.scandir(path) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except (OSError, ValueError) as error:
-            raise failure(error, path, "source") from None
-        if not entries and path != top:
-            yield Entry(path, None, True)
-        stem = path.rstrip("/")
-        deeper = []
-        for entry in entries:
-            name = f"{stem}/{entry.name}"
-            if _is_directory(entry):
-                deeper.append((name, (*above, here)))
+    stem = top.rstrip("/") + "/"
+    try:
+        for name, status, directory, link, skipped in tree.walk(top, links):
+            if status is None:
+                yield Entry(stem + name, None, directory, None, None, skipped, link)
             else:
-                yield Entry(name, _size(entry))
-        waiting.extend(reversed(deeper))
+                yield Entry(stem + name, status.st_size, False, None, status.st_mtime_ns)
+    except tree.Circle as error:
+        path = error.filename
+        raise BadSpecification("symbolic links lead in a circle", url=path, side="source") from None
+    except (OSError, ValueError) as error:
+        inner = error.filename if isinstance(error, OSError) else None
+        raise failure(error, inner if isinstance(inner, str) else top, "source") from None
 
 
-def _is_directory(entry: os.DirEntry[str]) -> bool:
+def scan(top: str) -> Iterator[Entry]:
+    """What is in one directory, links followed. Raises ``NotFound``, ``Denied``."""
     try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
-
-
-def _size(entry: os.DirEntry[str]) -> int | None:
-    try:
-        info = entry.stat()
-    except OSError:
-        return None
-    return info.st_size if stat.S_ISREG(info.st_mode) else None
+        with os.scandir(top) as found:
+            names = sorted(entry.name for entry in found)
+    except (OSError, ValueError) as error:
+        raise failure(error, top, "source") from None
+    for name in names:
+        path = f"{top.rstrip('/')}/{name}"
+        try:
+            yield stat_of(path)
+        except TransferError:
+            yield Entry(path, None, skipped="a link that leads nowhere")
 
 
 def remove(path: str, recursive: bool, home: str = "") -> TransferError | None:

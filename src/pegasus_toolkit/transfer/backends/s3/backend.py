@@ -6,13 +6,13 @@ Signed requests of our own on the curl client, for downloads the loop that HTTP 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from pegasus_toolkit.transfer.backends.http.get import Gets, Tuning
 from pegasus_toolkit.transfer.backends.s3 import site as s3_site
 from pegasus_toolkit.transfer.backends.s3.files import S3Files
-from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
+from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.clients.curl.loop import Loop
 from pegasus_toolkit.transfer.errors import (
@@ -48,7 +48,7 @@ class S3(FilesBackend):
     files: S3Files
 
     def __init__(self, site: s3_site.Site, settings: Settings) -> None:
-        self.abilities = Abilities(in_flight=IN_FLIGHT, directories=False)
+        self.abilities = Abilities(in_flight=IN_FLIGHT, directories=False, times="asked")
         self.site = site
         self.session = s3_site.session(site, settings)
         self.files = S3Files(self.session, site, settings.streams)
@@ -124,7 +124,7 @@ class S3(FilesBackend):
     def stat(self, path: str) -> Entry:
         """An object; what others begin with is a directory. Raises ``NotFound``."""
         found = self.runner(side=True).one(self.files.stat(path))
-        return Entry(path, found.size, bool(found.directory))
+        return entry(path, found)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All keys below; a key that ends in a slash, with nothing below it, is an empty directory."""
@@ -142,7 +142,7 @@ class S3(FilesBackend):
                     emit(self._directory(bucket, marker))
                 marker = one.name if one.name.endswith("/") and one.size == 0 else ""
                 if not marker:
-                    emit(Entry(self.site.path(bucket, one.name), one.size))
+                    emit(Entry(self.site.path(bucket, one.name), one.size, modified=one.modified))
             more = page.more
             if more is None:
                 break
@@ -154,11 +154,37 @@ class S3(FilesBackend):
     def _directory(self, bucket: str, marker: str) -> Entry:
         return Entry(self.site.path(bucket, marker.rstrip("/")), None, directory=True)
 
+    def scan(self, path: str) -> Iterator[Entry]:
+        """Keys, and what stands for directories, up to the next "/"."""
+        return self.runner(side=True).emitted(lambda emit: self._scan(path, emit))
+
+    def _scan(self, path: str, emit: Callable[[Entry], None]) -> Steps[None]:
+        bucket, key = self.site.split(path)
+        stem = key.rstrip("/") + "/" if key.strip("/") else ""
+        more, found = None, False
+        while True:
+            page = yield from self.files.listing(bucket, stem, more, delimiter="/")
+            for one in page.found:
+                found = True
+                name = self.site.path(bucket, one.name.rstrip("/"))
+                if one.name != stem:
+                    emit(Entry(name, one.size, bool(one.directory), modified=one.modified))
+            more = page.more
+            if more is None:
+                break
+        if not found and stem:
+            raise NotFound("nothing below", url=path, host=self.site.host)
+
     def inspect(self, path: str, algorithm: str) -> Entry:
         """Size, and the SHA-256 or MD5 where the server has it of the whole object."""
-        found = self.runner(side=True).one(self.files.head(path))
-        digest = {"sha256": found.sha256, "md5": found.md5}.get(algorithm, "")
-        return Entry(path, found.size, digest=(algorithm, digest) if digest else None)
+        return self.runner(side=True).one(self._inspection(path, (algorithm,)))
+
+    def _inspection(self, path: str, algorithms: Sequence[str]) -> Steps[Entry]:
+        """One request tells all."""
+        found = yield from self.files.head(path)
+        told = {"sha256": found.sha256, "md5": found.md5}
+        digest = next(((name, told[name]) for name in algorithms if told.get(name)), None)
+        return Entry(path, found.size, False, digest, found.modified)
 
     # -- copies ----------------------------------------------------------------------------------------
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import hashlib
 import re
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -23,7 +25,7 @@ from pegasus_toolkit.transfer.backends.shared.files import (
     Traits,
 )
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps, to_the_end
-from pegasus_toolkit.transfer.clients.curl.headers import Head
+from pegasus_toolkit.transfer.clients.curl.headers import Head, seconds
 from pegasus_toolkit.transfer.clients.s3 import S3Request, S3Session
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
@@ -37,6 +39,7 @@ from pegasus_toolkit.transfer.interface import Data, Job, Sink, Source
 
 T = TypeVar("T")
 
+SECOND = 1_000_000_000  # nanoseconds
 WHOLE = 16 * MIB  # bytes; larger objects are put in parts
 PUT_PART = 8 * MIB
 MOST_PARTS = 10_000  # that one object may have
@@ -48,12 +51,14 @@ COPIED_PART = "CopyPartResult"
 
 
 class Object(NamedTuple):
-    """What stands at a key. ``sha256``, ``md5``: hex, "" where the server does not tell."""
+    """What stands at a key. ``sha256``, ``md5``: hex, "" where the server does not tell; ``modified``: when
+    the content was last changed, as who put it there says, else when it was put (nanoseconds)."""
 
     size: int
     etag: str
     sha256: str
     md5: str
+    modified: int | None = None
 
 
 class Part(NamedTuple):
@@ -150,9 +155,8 @@ class S3Files(PlainFiles):
         digest = known or hashlib.sha256(content).hexdigest()
         checksum = b64encode(bytes.fromhex(digest)).decode() if self.site.options.checksums else ""
         sending.sent = len(content)
-        answer = yield self.request(
-            "PUT", bucket, key, lines=_checksum(checksum), content=content, sha256=digest
-        )
+        lines = (*_checksum(checksum), *_times(job))
+        answer = yield self.request("PUT", bucket, key, lines=lines, content=content, sha256=digest)
         answer.good()
         proven = bool(checksum) and answer.get("x-amz-checksum-sha256") == checksum
         return Stored(None, proven)  # the server compares the length and the signed digest before it stores
@@ -160,7 +164,8 @@ class S3Files(PlainFiles):
     def _in_parts(self, sending: S3Sending, bucket: str, key: str) -> Steps[Stored]:
         """Visible only when whole. Whatever fails, no part stays behind."""
         checksums = self.site.options.checksums
-        upload = yield from self._in_bucket(bucket, lambda: self.begin(bucket, key, checksums))
+        times = _times(sending.job)
+        upload = yield from self._in_bucket(bucket, lambda: self.begin(bucket, key, checksums, times))
         try:
             parts = yield from self._every(self._parts(sending, bucket, key, upload))
             expected = sending.source.size
@@ -183,9 +188,9 @@ class S3Files(PlainFiles):
                 raise part
         return [part for part in parts if part is not None]
 
-    def begin(self, bucket: str, key: str, checksums: bool) -> Steps[str]:
+    def begin(self, bucket: str, key: str, checksums: bool, times: tuple[str, ...] = ()) -> Steps[str]:
         """Opens an upload, before anything of the source is read."""
-        lines = ("x-amz-checksum-algorithm: SHA256",) if checksums else ()
+        lines = (*(("x-amz-checksum-algorithm: SHA256",) if checksums else ()), *times)
         answer = yield self.request("POST", bucket, key, query=(("uploads", ""),), lines=lines, content=b"")
         upload = _result(answer, "InitiateMultipartUploadResult").findtext("{*}UploadId") or ""
         if not upload:
@@ -272,7 +277,10 @@ class S3Files(PlainFiles):
         size = answer.head.length
         if size is None:
             raise ServerFault("S3 does not tell the object's size", url=answer.shown(), host=self.site.host)
-        return Object(size, etag, sha256, bare.lower() if plain else "")
+        modified = self.session.kept_time(answer.head)
+        if modified is None and (put := seconds(get("last-modified"))) is not None:
+            modified = int(put) * SECOND
+        return Object(size, etag, sha256, bare.lower() if plain else "", modified)
 
     def stat(self, path: str) -> Steps[Found]:
         """An object; a bucket, or what other keys begin with, is a directory."""
@@ -288,7 +296,7 @@ class S3Files(PlainFiles):
             if not page.found:
                 raise
             return Found("", True)
-        return Found("", False, found.size)
+        return Found("", False, found.size, modified=found.modified)
 
     def digest(self, path: str, algorithm: str) -> Steps[str]:
         found = yield from self.head(path)
@@ -330,11 +338,15 @@ class S3Files(PlainFiles):
             if not there:
                 raise error from None
 
-    def listing(self, bucket: str, prefix: str, more: Any = None, most: int = 0) -> Steps[Page]:
-        """A page of all keys that begin so, at any depth; their names are whole keys."""
+    def listing(
+        self, bucket: str, prefix: str, more: Any = None, most: int = 0, delimiter: str = ""
+    ) -> Steps[Page]:
+        """A page of all keys that begin so; their names are whole keys. ``delimiter``: of what goes on beyond
+        the next "/" only that is told, as a directory."""
         query = [("list-type", "2"), ("prefix", prefix), ("encoding-type", "url")]
         query += [("max-keys", str(most))] if most else []
         query += [("continuation-token", more)] if more else []
+        query += [("delimiter", delimiter)] if delimiter else []
         answer = yield self.request("GET", bucket, query=tuple(query))
         page = _result(answer, "ListBucketResult")
         decode: Callable[[str], str] = unquote_plus if page.findtext("{*}EncodingType") == "url" else str
@@ -343,7 +355,10 @@ class S3Files(PlainFiles):
             key, size = item.findtext("{*}Key"), item.findtext("{*}Size") or ""
             if not key or not (size.isascii() and size.isdigit() and len(size) < 20):
                 raise ServerFault("a listing that is not understood", url=answer.shown(), host=self.site.host)
-            found.append(Found(decode(key), False, int(size)))
+            modified = _stamp(item.findtext("{*}LastModified") or "")
+            found.append(Found(decode(key), False, int(size), modified=modified))
+        for item in page.iterfind("{*}CommonPrefixes"):
+            found.append(Found(decode(item.findtext("{*}Prefix") or ""), True))
         token = page.findtext("{*}NextContinuationToken") or ""
         if page.findtext("{*}IsTruncated") == "true" and not (token and token != more):
             raise ServerFault("a listing that does not go on", url=answer.shown(), host=self.site.host)
@@ -441,6 +456,20 @@ def _in_xml(key: str) -> bool:
 
 def _checksum(base64: str) -> tuple[str, ...]:
     return (f"x-amz-checksum-sha256: {base64}",) if base64 else ()
+
+
+def _times(job: Job[Source]) -> tuple[str, ...]:
+    """When the content was last changed, as rclone keeps it: seconds since the epoch."""
+    modified = job.required.modified
+    return () if modified is None else (f"x-amz-meta-mtime: {modified // SECOND}.{modified % SECOND:09d}",)
+
+
+def _stamp(text: str) -> int | None:
+    """``2026-12-01T01:02:03.000Z`` in nanoseconds since the epoch."""
+    try:
+        return calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S")) * SECOND
+    except ValueError:
+        return None
 
 
 def _into(request: S3Request, head: Head, sink: Sink) -> None:

@@ -12,13 +12,14 @@ A protocol whose library blocks gives primitives that yield plain callables, whi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.backends.shared import trees
-from pegasus_toolkit.transfer.backends.shared.files import Files
+from pegasus_toolkit.transfer.backends.shared.files import Files, Found
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps, Task
 from pegasus_toolkit.transfer.backends.shared.upload import upload
 from pegasus_toolkit.transfer.errors import Cancelled, IsDirectory, TransferError
@@ -33,6 +34,7 @@ class FilesBackend:
 
     abilities: Abilities
     files: Files
+    links: LinkRule = "follow"  # what ``list`` does about symbolic links at the server
     width = 0  # files under way in one batch; 0: as the abilities say
 
     def runner(self, side: bool = False) -> Runner:
@@ -87,11 +89,50 @@ class FilesBackend:
         """Raises ``NotFound``."""
         self.files.check(path)
         found = self.runner(side=True).one(self.files.stat(path))
-        return Entry(path, None if found.directory else found.size, bool(found.directory), found.digest)
+        return entry(path, found)
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """All files below, and empty directories. Raises ``NotFound``."""
-        return self.runner(side=True).emitted(lambda emit: trees.walk(self.files, prefix, emit))
+        return self.runner(side=True).emitted(lambda emit: trees.walk(self.files, prefix, emit, self.links))
+
+    def scan(self, path: str) -> Iterator[Entry]:
+        """What is in one directory."""
+        plain, tail = self.files.split(path)
+        place = trees.Place(plain.rstrip("/"), "", 0)
+        seen = self.runner(side=True).one(trees.look(self.files, place, tail))
+        if seen.wrong is not None:
+            raise seen.wrong
+        for one, _ in seen.found:
+            yield entry(f"{place.path}/{one.name}{tail}", one)
+
+    def inspect_many(
+        self, paths: Iterable[str], algorithms: Sequence[str]
+    ) -> Iterator[tuple[str, Entry | TransferError]]:
+        """Several at once. What the server tells of a link is of what it leads to."""
+        found: dict[str, Entry] = {}
+
+        def inspected(path: str) -> Steps[None]:
+            self.files.check(path)
+            found[path] = yield from self._inspection(path, algorithms)
+
+        stories = ((path, inspected(path)) for path in paths)
+        with closing(self.runner().run(stories, self.width or self.abilities.in_flight)) as tasks:
+            for task in tasks:
+                yield task.item, task.error or found.pop(task.item)
+
+    def _inspection(self, path: str, algorithms: Sequence[str]) -> Steps[Entry]:
+        told = entry(path, (yield from self.files.stat(path)))
+        for algorithm in () if told.directory or told.digest else algorithms:
+            digest = yield from self.files.digest(path, algorithm)
+            if digest:
+                return told._replace(digest=(algorithm, digest))
+        return told
+
+
+def entry(path: str, found: Found) -> Entry:
+    """What a backend tells of it."""
+    size = None if found.directory else found.size
+    return Entry(path, size, bool(found.directory), found.digest, found.modified, found.special)
 
 
 class Calls:

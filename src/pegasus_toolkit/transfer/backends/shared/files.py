@@ -39,12 +39,17 @@ class Found(NamedTuple):
 
     ``directory`` is ``None`` where it is not told (a symbolic link, which may lead to either); ``size`` in
     bytes, ``None`` for what has none: a directory, a device. ``digest``: (algorithm, lower-case hex).
+    ``modified``: nanoseconds since the epoch. ``link``: it is known to be a symbolic link. ``special``: why
+    it is no file to be read (a FIFO, a device).
     """
 
     name: str  # as it is spelled in paths; "" from ``stat``
     directory: bool | None
     size: int | None = None
     digest: tuple[str, str] | None = None
+    modified: int | None = None
+    link: bool = False
+    special: str = ""
 
 
 class Page(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.backends.shared.files import Files, Found, may
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps
 from pegasus_toolkit.transfer.backends.shared.upload import make_parents
@@ -69,7 +70,7 @@ def sound(name: str) -> bool:
     return bool(name) and "/" not in name and "\0" not in name and name not in (".", "..")
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A directory to be listed; ``real``: the same without links, "" where that is not told."""
 
     path: str
@@ -77,33 +78,37 @@ class _Place(NamedTuple):
     depth: int
 
 
-def walk(files: Files, prefix: str, emit: Callable[[Entry], None]) -> Steps[None]:
+def walk(files: Files, prefix: str, emit: Callable[[Entry], None], links: LinkRule = "follow") -> Steps[None]:
     """All files below, and the empty directories. Paths begin with ``prefix`` as it was given.
 
-    What is wrong with one entry is raised when all others were told.
+    ``links``: what is done about symbolic links (those that are to be told as links are only skipped). What
+    is wrong with one entry is raised when all others were told.
     """
     plain, tail = files.split(prefix)
     top = plain.rstrip("/")
-    below = [_Place(top, (yield from files.real(top + tail)), 0)]
+    rule = Rule(links, (yield from files.real(top + tail)))
+    below = [Place(top, rule.top, 0)]
     worst: TransferError | None = None
     while below:
         some = [below.pop() for _ in range(min(SIDE_BY_SIDE, len(below)))]
-        for place, seen in zip(some, (yield All(look(files, one, tail) for one in some)), strict=True):
+        for place, seen in zip(some, (yield All(look(files, one, tail, rule) for one in some)), strict=True):
             if isinstance(seen, TransferError):
                 worst = unread(seen, place.depth) or worst
                 continue
             worst = seen.wrong or worst
-            if not seen.found and seen.wrong is None and place.depth:
+            if not seen.found and not seen.skipped and seen.wrong is None and place.depth:
                 emit(Entry(place.path + tail, None, True))
+            for name, why in seen.skipped:
+                emit(Entry(f"{place.path}/{name}{tail}", None, skipped=why))
             inside = [(f"{place.path}/{one.name}", one, real) for one, real in seen.found]
-            deeper = [_Place(path, real, place.depth + 1) for path, one, real in inside if one.directory]
+            deeper = [Place(path, real, place.depth + 1) for path, one, real in inside if one.directory]
             if deeper and place.depth >= DEPTH:
                 text = f"directories go more than {DEPTH} deep"
                 raise ServerFault(text, url=files.url(place.path), side="source")
             below += deeper
             for path, one, _ in inside:
                 if not one.directory:
-                    emit(Entry(path + tail, one.size, False, one.digest))
+                    emit(Entry(path + tail, one.size, False, one.digest, one.modified, one.special))
     if worst is not None:
         raise worst
 
@@ -116,41 +121,67 @@ def unread(error: TransferError, depth: int) -> TransferError | None:
     return None if isinstance(error, NotFound) else error
 
 
+class Rule(NamedTuple):
+    """What is done about symbolic links below ``top``, a real path ("": not told)."""
+
+    links: LinkRule = "follow"
+    top: str = ""
+
+    def refuses(self, real: str) -> str:
+        """Why a link to that real path ("": not told) is not followed."""
+        if self.links != "inside" or (real and f"{real}/".startswith(self.top.rstrip("/") + "/")):
+            return ""
+        return "a link that leads out of the directory" if real else "a link that leads nobody knows where"
+
+
 class _Seen(NamedTuple):
-    """A directory whose links were followed: each entry, with its real path ("": not told)."""
+    """A directory whose links were followed: each entry, with its real path ("": not told); and those that
+    were not: the name, and why."""
 
     found: list[tuple[Found, str]]
     wrong: TransferError | None
+    skipped: list[tuple[str, str]]
 
 
-def look(files: Files, place: _Place, tail: str) -> Steps[_Seen]:
+def look(files: Files, place: Place, tail: str, rule: Rule = Rule()) -> Steps[_Seen]:  # noqa: B008  frozen
     """What is in a directory, links followed; one that leads nowhere counts as a file without a size."""
     listed, wrong = yield from read(files, place.path + tail)
     inside = place.real.rstrip("/") + "/" if place.real else ""
     seen = [(one, f"{inside}{one.name}" if inside else "") for one in listed]
     unknown = [n for n, one in enumerate(listed) if one.directory is None]
-    bad: set[int] = set()
+    gone: set[int] = set()
+    skipped: list[tuple[str, str]] = []
     if unknown:
-        followed = yield All(follow(files, place, listed[n].name, tail) for n in unknown)
+        followed = yield All(follow(files, place, listed[n], tail, rule) for n in unknown)
         for n, what in zip(unknown, followed, strict=True):
-            if isinstance(what, BadSpecification):
+            if isinstance(what, BadSpecification) and rule.links == "follow":
                 wrong = what
-                bad.add(n)
+                gone.add(n)
+            elif isinstance(what, str | BadSpecification):
+                skipped.append((listed[n].name, what if isinstance(what, str) else what.message))
+                gone.add(n)
             elif isinstance(what, TransferError):
-                seen[n] = (listed[n]._replace(directory=False, size=None), "")
+                why = "" if rule.links == "follow" else "a link that leads nowhere"
+                seen[n] = (listed[n]._replace(directory=False, size=None, special=why), "")
             else:
                 seen[n] = what
-    return _Seen([one for n, one in enumerate(seen) if n not in bad] if bad else seen, wrong)
+    return _Seen([one for n, one in enumerate(seen) if n not in gone] if gone else seen, wrong, skipped)
 
 
-def follow(files: Files, place: _Place, name: str, tail: str) -> Steps[tuple[Found, str]]:
-    """What a link leads to. Raises ``BadSpecification`` where that is a directory that it stands in."""
-    path = f"{place.path}/{name}{tail}"
+def follow(files: Files, place: Place, one: Found, tail: str, rule: Rule) -> Steps[tuple[Found, str] | str]:
+    """What a link leads to; or why it is not followed. Raises ``BadSpecification`` where that is a directory
+    that it stands in."""
+    path = f"{place.path}/{one.name}{tail}"
+    if one.link and rule.links in ("skip", "copy"):
+        return "a symbolic link"
     there = yield from files.stat(path)
-    real = (yield from files.real(path)) if there.directory and place.real else ""
-    if real and f"{place.real}/".startswith(real.rstrip("/") + "/"):
+    asked = one.link and rule.links == "inside"
+    real = (yield from files.real(path)) if asked or (there.directory and place.real) else ""
+    if asked and (why := rule.refuses(real)):
+        return why
+    if there.directory and real and f"{place.real}/".startswith(real.rstrip("/") + "/"):
         raise BadSpecification("symbolic links lead in a circle", url=files.url(path), side="source")
-    return there._replace(name=name), real
+    return there._replace(name=one.name), real
 
 
 def remove(files: Files, path: str, recursive: bool) -> Steps[None]:

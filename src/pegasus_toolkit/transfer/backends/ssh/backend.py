@@ -44,7 +44,7 @@ AHEAD = 16 << 20  # bytes of files that are being read: what is large is left to
 class Sftp(FilesBackend):
     """One account at one server. Connects when it is first used, again after a connection was lost."""
 
-    abilities = Abilities(in_flight=IN_FLIGHT, pipelined=True, threads=4)
+    abilities = Abilities(in_flight=IN_FLIGHT, pipelined=True, threads=4, times="listed")
 
     def __init__(self, endpoint: Endpoint, settings: Settings, reach: Connector, who: SshCredential) -> None:
         self.endpoint = endpoint

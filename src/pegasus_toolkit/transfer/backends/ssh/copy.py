@@ -60,6 +60,8 @@ class Copying(Sending):
         except TransferError:
             yield Last(close)
             raise
+        if self.job.required.modified is not None:
+            yield wire.FSETSTAT, close[1] + wire.times(self.job.required.modified // 1_000_000_000)
         (told, found), (kind, answer) = yield Last([(wire.FSTAT, close[1]), close])
         if wire.code(kind, answer) != wire.OK:
             raise refused(kind, answer, url, "destination", "write")

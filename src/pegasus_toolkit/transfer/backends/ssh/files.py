@@ -38,6 +38,7 @@ Answer = tuple[int, Any]
 
 MARGIN = 1 << 20  # bytes free, below which a failure to write is taken for a full disk
 RESUMED = 16 << 20  # bytes; smaller files are not worth keeping in part
+SECOND = 1_000_000_000  # nanoseconds
 AT_REST = 60  # seconds since its last change: what changes after that has another time
 WORTH_A_COMMAND = 8 << 20  # bytes: smaller files are sooner read back than a command is started
 SLOWEST = 100_000_000  # bytes per second that a server's command digests at least
@@ -92,6 +93,8 @@ class SftpFiles(PlainFiles):
         if copying is not None:
             return (yield from copying.fill(self, handle))
         pump = Write(handle, source, self.url(path), old)
+        if (modified := sending.job.required.modified) is not None:
+            pump.modified = modified // SECOND
         try:
             yield pump
         except TransferError:
@@ -302,5 +305,7 @@ class SftpFiles(PlainFiles):
 def _found(name: str, attrs: wire.Attributes) -> Found:
     """A link, and what has no mode bits, may be a directory."""
     if attrs.mode is None or not stat_.S_IFMT(attrs.mode) or attrs.link:
-        return Found(name, None, None if attrs.link else attrs.size)
-    return Found(name, attrs.directory, attrs.size if attrs.regular else None)
+        return Found(name, None, None if attrs.link else attrs.size, link=attrs.link)
+    modified = None if attrs.modified is None else attrs.modified * SECOND
+    special = "" if attrs.directory or attrs.regular else "no regular file"
+    return Found(name, attrs.directory, attrs.size if attrs.regular else None, None, modified, False, special)

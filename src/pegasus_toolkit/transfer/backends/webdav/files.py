@@ -133,7 +133,7 @@ class DavFiles(HttpFiles):
             return (yield from super().stat(path))
         if told[0].status >= 400:
             raise refused(answer, told[0].status)
-        return Found("", told[0].collection, told[0].size)
+        return Found("", told[0].collection, told[0].size, modified=told[0].modified)
 
     # -- MOVE --------------------------------------------------------------------------------------
 
@@ -294,7 +294,8 @@ def members(told: list[Resource], answer: Answer) -> Page:
             if not one.collection:
                 raise NotFound("a file, not a directory", url=answer.shown())
         elif above == own and name not in ("", ".", ".."):
-            names.append(Found(quote(name, safe="", errors="surrogateescape"), one.collection, one.size))
+            spelled = quote(name, safe="", errors="surrogateescape")
+            names.append(Found(spelled, one.collection, one.size, modified=one.modified))
         else:
             text = f"the listing has an entry that is not in the directory: {one.href[:200]!r}"
             wrong = ServerFault(text, url=answer.shown())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 from xml.parsers import expat
 
+from pegasus_toolkit.transfer.clients.curl.headers import seconds
 from pegasus_toolkit.transfer.errors import ServerFault
 
 ASK = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
-    b"<resourcetype/><getcontentlength/></prop></propfind>"
+    b"<resourcetype/><getcontentlength/><getlastmodified/></prop></propfind>"
 )
 ASK_ROOM = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
@@ -27,6 +28,7 @@ class Resource(NamedTuple):
     collection: bool
     size: int | None
     room: int | None
+    modified: int | None = None  # nanoseconds since the epoch
 
 
 def parse(body: bytes, shown: str) -> list[Resource]:
@@ -82,6 +84,9 @@ class _Reader:
             self._props["status"] = _status(text)
         elif here in (["prop", "getcontentlength"], ["prop", "quota-available-bytes"]):
             self._props[here[1]] = int(text) if text.isascii() and text.isdigit() else None
+        elif here == ["prop", "getlastmodified"]:
+            told = seconds(text)
+            self._props[here[1]] = None if told is None else int(told) * 1_000_000_000
         elif stack[-1] == "propstat" and self._props.pop("status", 200) == 200:
             self._response.update(self._props)
         elif stack[-1] == "response":
@@ -93,7 +98,8 @@ class _Reader:
         collection = bool(told.get("collection"))
         size = None if collection else told.get("getcontentlength")
         room = told.get("quota-available-bytes")
-        self.found.append(Resource(told.get("href", ""), told.get("status", 0), collection, size, room))
+        href, status, modified = told.get("href", ""), told.get("status", 0), told.get("getlastmodified")
+        self.found.append(Resource(href, status, collection, size, room, modified))
 
 
 def _status(line: str) -> int:

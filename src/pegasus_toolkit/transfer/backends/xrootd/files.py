@@ -214,4 +214,5 @@ def found(name: str, stat: Any) -> Found:
     if stat is None:
         return Found(name, None)
     directory = bool(stat.flags & flags.StatInfoFlags.IS_DIR)
-    return Found(name, directory, None if directory else int(stat.size))
+    modified = int(stat.modtime) * 10**9
+    return Found(name, directory, None if directory else int(stat.size), modified=modified)

@@ -111,6 +111,10 @@ class Session:
         """The header lines of one round of a request, beside those of the session."""
         return exchange.extra
 
+    def kept_time(self, head: Head) -> int | None:
+        """When the content was last changed (nanoseconds since the epoch), where a storage keeps that."""
+        return None
+
     def refusal(self, exchange: Exchange, own: bool) -> TransferError:
         """The error for an answer that is no success; ``own``: of this server, not of one we were sent to."""
         assert exchange.head is not None

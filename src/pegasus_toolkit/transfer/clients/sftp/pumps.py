@@ -56,8 +56,8 @@ class Write:
     """
 
     __slots__ = (
-        "begun", "ended", "error", "failure", "handle", "held", "mode", "name", "offset", "pumps", "size",
-        "source", "task", "waits", "writes",
+        "begun", "ended", "error", "failure", "handle", "held", "mode", "modified", "name", "offset", "pumps",
+        "size", "source", "task", "waits", "writes",
     )  # fmt: skip
 
     def __init__(self, handle: bytes, source: Source, name: str, mode: int | None) -> None:
@@ -66,6 +66,7 @@ class Write:
         self.source = source
         self.name = name
         self.mode = mode
+        self.modified: int | None = None  # seconds, which the file is to tell
         self.offset = self.writes = self.waits = self.held = 0
         self.begun = self.ended = False
         self.error: TransferError | None = None
@@ -137,6 +138,8 @@ class Write:
             self.size = None
             self.waits += 1
             session.request(wire.FSTAT, handle, self._found)
+        if self.modified is not None:
+            session.request(wire.FSETSTAT, handle + wire.times(self.modified), ignore)
         self.waits += 1
         session.request(wire.CLOSE, handle, self)
 

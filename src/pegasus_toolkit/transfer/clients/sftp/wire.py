@@ -95,6 +95,12 @@ def permissions(mode: int) -> bytes:
     return pack(">II", 4, mode)
 
 
+def times(modified: int) -> bytes:
+    """Attributes that hold times only; ``modified``: seconds since the epoch, as far as the wire can say."""
+    modified = min(max(modified, 0), 0xFFFFFFFF)
+    return pack(">III", 8, modified, modified)
+
+
 def text(body: memoryview | bytes, at: int = 0) -> tuple[bytes, int]:
     """The string at that place, and where it ends. Raises ``ProtocolError`` when it is cut short."""
     end = at + 4 + int.from_bytes(body[at : at + 4], "big")
