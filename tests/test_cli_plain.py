@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote
 
@@ -129,3 +130,132 @@ def test_sftp(tmp_path: Path, source: Path, sshd: Sshd) -> None:
 def test_s3(tmp_path: Path, source: Path, seaweed: Seaweed) -> None:
     section = seaweed.credentials(tmp_path).read_text()
     there_and_back(tmp_path, f"s3://admin@weed/plain-words/{os.urandom(4).hex()}", section)
+
+
+def server(sshd: Sshd, tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A directory at an SFTP server, and what is needed to get there."""
+    conf = tmp_path / "credentials.conf"
+    conf.touch(0o600)
+    conf.write_text(f"[127.0.0.1:{sshd.port}]\nprivate_key = {sshd.key}\nknown_hosts = {sshd.known_hosts}\n")
+    (tmp_path / "server").mkdir()
+    return f"sftp://{sshd.authority}{tmp_path}/server", {"PEGASUS_CREDENTIALS": str(conf)}
+
+
+def times(root: Path) -> dict[str, int]:
+    return {str(one.relative_to(root)): int(one.stat().st_mtime) for one in root.rglob("*") if one.is_file()}
+
+
+def test_times_are_kept_there_and_back(tmp_path: Path, source: Path, sshd: Sshd, seaweed: Seaweed) -> None:
+    for number, path in enumerate(path for path in source.rglob("*") if path.is_file()):
+        os.utime(path, (1_000_000_000, 1_000_000_000 + number * 1000))
+    expected = times(source)
+    base, environ = server(sshd, tmp_path)
+    with Path(environ["PEGASUS_CREDENTIALS"]).open("a") as conf:
+        conf.write(seaweed.credentials(tmp_path / "server").read_text())
+    bucket = f"s3://admin@weed/times/{os.urandom(4).hex()}"
+    hops = ["in/", f"{base}/x/", f"{bucket}/", f"{base}/y/", "back/"]
+    for here, there in pairwise(hops):
+        assert run(here, there, cwd=tmp_path, environ=environ).returncode == 0
+    assert times(tmp_path / "server/x") == expected
+    assert times(tmp_path / "back") == expected
+
+
+@pytest.mark.parametrize("remote", [False, True])
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ((), {"a", "inner", "to-d/x", "d/x"}),
+        (("--links", "skip"), {"a", "d/x"}),
+        (("--links", "follow"), {"a", "inner", "to-d/x", "d/x", "out", "away/secret"}),
+    ],
+)
+def test_links(tmp_path: Path, sshd: Sshd, option: tuple[str, ...], expected: set[str], remote: bool) -> None:
+    """One that leads out of the directory is never followed unasked; what is no file is told."""
+    base, environ = server(sshd, tmp_path)
+    root = tmp_path / "server/t"
+    (root / "d").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in (root / "a", root / "d/x", tmp_path / "elsewhere/secret"):
+        name.write_text(name.name)
+    for name, target in (("inner", "a"), ("to-d", "d"), ("out", "../../elsewhere/secret"), ("gone", "no")):
+        (root / name).symlink_to(target)
+    (root / "away").symlink_to(tmp_path / "elsewhere")
+    os.mkfifo(root / "fifo")
+    place = f"{base}/t/" if remote else f"{root}/"
+    done = run(*option, place, "copy/", cwd=tmp_path, environ=environ)
+    assert done.returncode == 0, done.stderr
+    assert set(tree(tmp_path / "copy")) == expected
+    for name in ("fifo", "gone", *(() if option else ("out", "away"))):
+        assert f"{name}: left out" in done.stderr
+
+
+def test_links_as_links(tmp_path: Path, source: Path) -> None:
+    (source / "link").symlink_to("a.txt")
+    (source / "out").symlink_to("/nowhere/at all")
+    assert run("--links", "copy", "in/", "copy/", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "copy/link").readlink() == Path("a.txt")
+    assert (tmp_path / "copy/out").readlink() == Path("/nowhere/at all")
+    assert run("in", "copy/a.txt", cwd=tmp_path).returncode == 2
+
+
+def test_a_round_trip_verifies_by_a_manifest(tmp_path: Path, source: Path, sshd: Sshd) -> None:
+    """The same files are meant by a copy and by a manifest, links included."""
+    (source / "link").symlink_to("d")
+    (source / "out").symlink_to("/etc")
+    base, environ = server(sshd, tmp_path)
+    integrity = ["pegasus-integrity", "--generate-manifest", "in"]
+    with (tmp_path / "sums").open("wb") as sums:
+        assert subprocess.run(integrity, cwd=tmp_path, stdout=sums, check=False).returncode == 0
+    assert run("in/", f"{base}/x/", cwd=tmp_path, environ=environ).returncode == 0
+    assert run(f"{base}/x/", "back/", cwd=tmp_path, environ=environ).returncode == 0
+    verify = ["pegasus-integrity", "--verify-manifest", "sums", "--directory", "back"]
+    done = subprocess.run(verify, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("--include", "*.txt"), {"a.txt", "b 1.txt", "d/c%20.txt", "d/e/f$x.txt"}),
+        (("--include", "/*.txt"), {"a.txt", "b 1.txt"}),
+        (("--exclude", "d/"), {"a.txt", "b 1.txt", ".hidden"}),
+        (("--exclude", "e/*", "--exclude", ".*"), {"a.txt", "b 1.txt", "d/c%20.txt"}),
+        (("--exclude", "/a.txt", "--include", "/?.txt"), set()),
+        (("--include", "{a,b*}.txt"), {"a.txt", "b 1.txt"}),
+        (("--include", "{{[ab].*}}"), {"a.txt", "b 1.txt"}),
+        (("--include", "/d/**"), {"d/c%20.txt", "d/e/f$x.txt"}),
+        (("--filter-from", "rules"), {"d/e/f$x.txt", "a.txt"}),
+    ],
+)
+def test_filters(tmp_path: Path, source: Path, options: tuple[str, ...], expected: set[str]) -> None:
+    (tmp_path / "rules").write_text("# what is wanted\n+ /d/e/**\n; no more of d\n- d/\n\n+ a.*\n- *\n")
+    done = run(*options, "in/", "out/", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert set(tree(tmp_path / "out")) == expected
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        ("+ *.txt\n* .h5\n", "rules, line 2: expected '+ PATTERN' or '- PATTERN'"),
+        ("+ a\n\n- [ab\n", "rules, line 3:"),
+        ("- {a,b\n", "rules, line 1:"),
+        ("- a}\n", "rules, line 1:"),
+        ("- {{(}}\n", "rules, line 1:"),
+        ("+\n", "rules, line 1:"),
+    ],
+)
+def test_a_filter_with_a_typo(tmp_path: Path, source: Path, rules: str, message: str) -> None:
+    (tmp_path / "rules").write_text(rules)
+    done = run("--filter-from", "rules", "in/", "out/", cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr, done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_changed_file_is_not_passed_over_by_a_journal(tmp_path: Path, source: Path) -> None:
+    words = ("--journal", "journal", "in/", "out/")
+    assert run(*words, cwd=tmp_path).returncode == 0
+    (source / "a.txt").write_text("A.txt")
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 0 and "1 done, 4 skipped" in done.stderr, done.stderr
+    assert (tmp_path / "out/a.txt").read_text() == "A.txt"

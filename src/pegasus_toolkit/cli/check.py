@@ -36,8 +36,8 @@ def _print(text: str) -> None:
         print(visible(text).encode(errors="backslashreplace").decode(), file=sys.stdout)
 
 
-def lines(finding: Finding) -> list[str]:
-    """One endpoint: ready or not, who we are there, what was asked of it; warnings below."""
+def lines(finding: Finding, counted: bool = True) -> list[str]:
+    """One endpoint: ready or not, who we are there, what was asked of it (``counted``); warnings below."""
     use = finding.use
     name = f"{use.endpoint.scheme}://{use.endpoint.authority}"
     words = ["FAILED" if finding.error is not None else "ready ", redact.url(name)]
@@ -45,7 +45,8 @@ def lines(finding: Finding) -> list[str]:
         words.append(f"site {use.endpoint.site}")
     if finding.identity is not None:
         words.append(_who(finding.identity))
-    words.append(f"{use.reads} to read, {use.writes} to write")
+    if counted:
+        words.append(f"{use.reads} to read, {use.writes} to write")
     if finding.free is not None:
         words.append(f"{units.size(finding.free)} free")
     if finding.error is not None:

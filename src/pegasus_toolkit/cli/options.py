@@ -6,11 +6,16 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.retry import patience
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.integrity.tree import LinkRule
+
+Verb = Literal["cp", "sync", "rm"]
 
 DEFAULT_THREADS = 8
 MOST_THREADS = 1000
@@ -125,6 +130,15 @@ class Arguments(NamedTuple):
     shared: bool = False
     worker: str = ""
     engine: str = ""
+    choice: tuple[tuple[str, str], ...] = ()  # of files in directories: --include, --exclude, --filter-from
+    links: LinkRule = "inside"
+    verb: Verb = "cp"  # what is done with the sources
+    command: str = "pegasus-transfer"  # as one types it
+    checksum: bool = False  # of a sync
+    delete: bool = False  # of a sync
+    cache: bool = True  # of digests
+    recursive: bool = False  # of a removal
+    force: bool = False  # of a removal: what is not there is fine
 
 
 def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
@@ -139,13 +153,27 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         *sources, destination = got.named
     else:
         sources, destination = [], ""
-    return Arguments(
+    return arguments_of(
+        parser,
+        got,
+        environ,
         file=got.named[0] if sharded and got.named else got.file,
         sources=tuple(sources),
         destination=destination,
+        submit=got.submit,
+        shards=got.shards,
+        **_of_shards(parser, got),
+    )
+
+
+def arguments_of(
+    parser: argparse.ArgumentParser, got: argparse.Namespace, environ: Mapping[str, str], **own: Any
+) -> Arguments:
+    """What all commands that move files have in common, and a command's own."""
+    return Arguments(
         attempts=got.max_attempts,
         threads=got.threads or _from_environment(parser, environ),
-        symlink=got.symlink,
+        symlink=getattr(got, "symlink", False),
         debug=got.debug,
         quiet=got.quiet,
         progress=got.progress,
@@ -168,12 +196,14 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         stall_timeout=got.stall_timeout,
         streams=got.streams,
         patience=got.patience if got.patience is not None else patience(environ),
-        **_of_shards(parser, got),
+        choice=tuple(got.choice or ()),
+        links=got.links or "inside",
+        **own,
     )
 
 
 def _with_defaults(
-    parser: _Parser, got: argparse.Namespace, argv: Sequence[str], environ: Mapping[str, str]
+    parser: Parser, got: argparse.Namespace, argv: Sequence[str], environ: Mapping[str, str]
 ) -> argparse.Namespace:
     """The same with what the files of defaults say; the environment and the command line are stronger."""
     if not any(map(os.path.lexists, default_files(environ))):
@@ -202,7 +232,7 @@ def default_files(environ: Mapping[str, str]) -> list[str]:
     return [*([f"{home}/pegasus-toolkit/{DEFAULTS}"] if home else []), DEFAULTS]
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Names in its errors the place that the words come from, where that is not the command line."""
 
     place = ""
@@ -220,6 +250,13 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
         parser.error("--submit and --shards take one specification")
     if got.named and got.file != "-":
         parser.error("-f FILE, or what is to be moved and where to: not both")
+    if (got.choice or got.links) and (sharded or not got.named):
+        parser.error("filters and --links go with SOURCE... DESTINATION")
+    check_outputs(parser, got, [*got.named, got.file])
+
+
+def check_outputs(parser: argparse.ArgumentParser, got: argparse.Namespace, read: Sequence[str]) -> None:
+    """Ends it for files to be written that do not go together, or would replace what is ``read``."""
     if (got.dry_run or got.check) and (got.failed or got.manifest):
         parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
     if got.dry_run and got.check:
@@ -228,14 +265,14 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
         parser.error("--manifest needs digests: leave out --digest none")
     named = (got.report, got.failed, got.manifest, got.journal, got.log_file, got.metrics)
     written = [path for path in named if path]
-    if len(set(written)) < len(written) or not {*got.named, got.file}.isdisjoint(written):
+    if len(set(written)) < len(written) or not set(read).isdisjoint(written):
         parser.error("each file that is written needs a name of its own")
 
 
 def _of_shards(parser: argparse.ArgumentParser, got: argparse.Namespace) -> dict[str, Any]:
     """What belongs to ``--submit`` and ``--shards``; and what does not go with them."""
     own = {"directory": got.dir or "", "worker": got.worker or "", "engine": got.engine}
-    own |= {"shared": got.shared_filesystem, "submit": got.submit, "shards": got.shards}
+    own["shared"] = got.shared_filesystem
     if not (got.submit or got.shards):
         for key, name in (("dir", "dir"), ("shared_filesystem", "shared-filesystem")):
             if getattr(got, key):
@@ -251,23 +288,35 @@ def _of_shards(parser: argparse.ArgumentParser, got: argparse.Namespace) -> dict
     return own
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+def formatter(prog: str) -> argparse.HelpFormatter:
     """With a width of its own: to ask the terminal's, argparse imports what takes 2 ms at every start."""
     return argparse.RawDescriptionHelpFormatter(prog, width=100)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="pegasus-transfer",
         usage="%(prog)s [-f FILE] [options]\n       %(prog)s [options] SOURCE... DESTINATION",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=_formatter,
+        formatter_class=formatter,
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("named", nargs="*", type=_path, metavar="SOURCE... DESTINATION", help=argparse.SUPPRESS)
+    add("named", nargs="*", type=path, metavar="SOURCE... DESTINATION", help=argparse.SUPPRESS)
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
+    add_common(parser)
+    add("-s", "--symlink", action="store_true", help="link instead of copying local files within one site")
+    add_outputs(parser)
+    add_choice(parser)
+    add_limits(parser)
+    _add_shards(parser)
+    return parser
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Of every command that moves files."""
+    add = parser.add_argument
     add(
         "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
         help="attempts over all sources of an operation (default 3)",
@@ -276,21 +325,42 @@ def _parser() -> _Parser:
         "-n", "--threads", type=_whole(0, MOST_THREADS), default=0, metavar="N",
         help=f"transfers at once (default: $PEGASUS_TRANSFER_THREADS, else {DEFAULT_THREADS})",
     )  # fmt: skip
-    add("-s", "--symlink", action="store_true", help="link instead of copying local files within one site")
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("-d", "--debug", action="store_true", help="print a line for every attempt")
     loudness.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
     add("--version", action="version", version=f"pegasus-toolkit {__version__}")
-    _add_outputs(parser)
-    _add_limits(parser)
-    _add_shards(parser)
-    return parser
 
 
-def _add_outputs(parser: argparse.ArgumentParser) -> None:
+class _Choose(argparse.Action):
+    """Filters keep the order in which they are given."""
+
+    def __call__(
+        self, parser: object, got: argparse.Namespace, value: Any, option: str | None = None
+    ) -> None:
+        chosen = [*(getattr(got, "choice", None) or ()), ((option or "").lstrip("-"), value)]
+        got.choice = chosen
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """Which files of directories are meant."""
+    group = parser.add_argument_group("which files of directories (rclone's patterns, the first that fits)")
+    for option, metavar, text in (
+        ("--include", "PATTERN", "take files that fit, and no others: '*.h5', '/raw/**'"),
+        ("--exclude", "PATTERN", "leave out files that fit"),
+        ("--filter-from", "FILE", "rules, a line each: '+ PATTERN' or '- PATTERN'"),
+    ):
+        group.add_argument(option, action=_Choose, dest="choice", type=path, metavar=metavar, help=text)
+    group.add_argument(
+        "--links", choices=("skip", "follow", "copy"),
+        help="symbolic links: leave out, follow wherever they lead, or copy as links on this machine "
+        "(default: follow those that stay in the directory)",
+    )  # fmt: skip
+
+
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Reports, and what is taken up again."""
     group = parser.add_argument_group("what is written, and what is taken up again")
     add = group.add_argument
-    path = _path
     add(
         "--dry-run",
         action="store_true",
@@ -332,17 +402,18 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
         help="run it as a DAG of shards, on HTCondor or here; the exit code is the run's")  # fmt: skip
     add("--shards", type=_whole(1, 10_000), default=0, metavar="N",
         help="so many (default 8); without --submit they are only planned, for pegasus-run")  # fmt: skip
-    add("--dir", type=_path, metavar="DIR",
+    add("--dir", type=path, metavar="DIR",
         help="the submit directory; the same again goes on with it (default: FILE-run0001)")  # fmt: skip
     add("--shared-filesystem", action="store_true",
         help="all machines have the files of this one at the same paths")  # fmt: skip
-    add("--worker", type=_path, metavar="FILE",
+    add("--worker", type=path, metavar="FILE",
         help="the program pegasus-worker for the other machines")  # fmt: skip
     add("--engine", default="", choices=("auto", "htcondor", "local"),
         help="what runs the shards (default: HTCondor if it is there)")  # fmt: skip
 
 
-def _add_limits(parser: argparse.ArgumentParser) -> None:
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """How fast, and how patiently."""
     group = parser.add_argument_group("limits and checks")
     add = group.add_argument
     add("--digest", choices=("sha256", "blake3", "none"), default="sha256",
@@ -413,7 +484,8 @@ def _address(text: str) -> str:
     return text
 
 
-def _path(text: str) -> str:
+def path(text: str) -> str:
+    """An argument type: the name of a file or place."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError("needs the name of a file")
     return text

@@ -303,7 +303,7 @@ class Outputs:
 
         same = [*arguments.sources, arguments.destination] if arguments.sources else ["-f", arguments.file]
         if arguments.journal and arguments.file + arguments.destination != "-":
-            yield f"To continue: {join(['pegasus-transfer', '--journal', arguments.journal, *same])}"
+            yield f"To continue: {join([*arguments.command.split(), '--journal', arguments.journal, *same])}"
         elif arguments.failed:
             yield f"To do what is left: {join(['pegasus-transfer', '-f', arguments.failed])}"
 

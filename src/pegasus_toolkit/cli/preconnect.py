@@ -30,6 +30,13 @@ class Preconnect:
                 if isinstance(backend, Preconnects):
                     backend.begin()
 
+    def take(self, pool: Pool, keep: bool) -> None:
+        """What was opened to look at places is for the run, too; or, where that knows more, closed."""
+        if keep:
+            self.pool = pool
+        else:
+            pool.close()
+
     def __enter__(self) -> Preconnect:
         return self
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -26,6 +26,9 @@ from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.spec.specification import Specification
 from pegasus_toolkit.transfer.units import plural
+
+if TYPE_CHECKING:
+    from pegasus_toolkit.files.copying import Plan
 
 PATIENCE = 4.5  # seconds from the first signal to the end of the run, whatever hangs
 
@@ -57,7 +60,9 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
     return code
 
 
-def _move(operations: Specification, engine: Engine, outputs: Outputs, live: bool) -> tuple[Summary, int]:
+def _move(
+    operations: Specification | Plan, engine: Engine, outputs: Outputs, live: bool
+) -> tuple[Summary, int]:
     """The run itself; its summary and the exit code."""
     console, notes = outputs.console, outputs.journal
     others: list[Observer] = [Lines(console, len(operations), live)]
@@ -80,10 +85,17 @@ def _move(operations: Specification, engine: Engine, outputs: Outputs, live: boo
     except BaseException:  # what is known so far must not be lost with it
         outputs.finish(_broken_off(outputs), spec.encode, whole=False)
         raise
-    return summary, outputs.finish(summary, spec.encode)
+    code = outputs.finish(summary, spec.encode)
+    if outputs.arguments.sources and not code:
+        from pegasus_toolkit.cli import plain
+
+        code = plain.finish(operations, console)
+    return summary, code
 
 
-def _load(arguments: Arguments, settings: Settings, console: Console, early: Preconnect) -> Specification:
+def _load(
+    arguments: Arguments, settings: Settings, console: Console, early: Preconnect
+) -> Specification | Plan:
     environ = settings.environ
     # What is opened early knows no journal, which is not opened for a wrong specification.
     begin = None if arguments.check or arguments.dry_run or arguments.journal else early.begin
@@ -91,7 +103,9 @@ def _load(arguments: Arguments, settings: Settings, console: Console, early: Pre
         if arguments.sources:
             from pegasus_toolkit.cli import plain
 
-            operations = spec.load(plain.specification(arguments, settings), environ)
+            plan, pool = plain.operations(arguments, settings, console)
+            early.take(pool, keep=begin is not None)
+            return plan
         elif arguments.file != "-":
             console.info(f"Reading transfer specification from {arguments.file}")
             operations = spec.load(arguments.file, environ, begin)
@@ -137,6 +151,7 @@ def _options(arguments: Arguments, run: str) -> Options:
         symlink=arguments.symlink,
         min_rate=arguments.min_rate,
         keep_partial=bool(arguments.journal),
+        careful=arguments.verb == "sync",
         run=run,
         patience=arguments.patience,
     )

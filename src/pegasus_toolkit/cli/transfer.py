@@ -25,6 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = options.parse(argv, os.environ)
     except SystemExit as end:  # --help, --version or a usage error, told already
         return end.code if isinstance(end.code, int) else 2
+    return run(arguments, argv is None)
+
+
+def run(arguments: options.Arguments, last: bool) -> int:
+    """What the arguments ask for; the exit code. ``last``: with which the process ends."""
     console = Console(sys.stderr, arguments.debug, arguments.quiet, arguments.log_format == "json")
     if arguments.log_file:
         from pegasus_toolkit.transfer.records.outfile import OutFile
@@ -45,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.log, code = None, code or 1
             console.error(complaint)
         console.close()
-    if argv is None:
+    if last:
         os._exit(code)
     return code
 

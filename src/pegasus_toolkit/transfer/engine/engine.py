@@ -28,6 +28,7 @@ from pegasus_toolkit.transfer.streams.files import discard
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.records.receipts import Receipts
 
+REMOVALS = 2  # the third phase
 TICK = 0.1  # seconds between looks at progress, stalls and what is due
 LOOKED_AT = 4  # files of each worker, at each tick
 SHOWN = 8
@@ -63,6 +64,7 @@ class Options(Struct, frozen=True):
     directory: str = "."
     first_delay: float = 1.0  # seconds of back-off after the first round
     patience: float = PATIENCE
+    careful: bool = False  # nothing is removed once something failed
 
 
 class Progress(NamedTuple):
@@ -235,7 +237,9 @@ class Engine:
         )
         watch = Watch(scheduler, self.settings.stall_timeout, self.runtime, options.min_rate)
         try:
-            for indices in phases(operations):
+            for kind, indices in enumerate(phases(operations)):
+                if kind == REMOVALS and options.careful and self.exit_code:
+                    break
                 scheduler.begin(operations, indices)
                 self._phase(scheduler, watch, len(operations))
         finally:

@@ -69,10 +69,11 @@ def _written(place: Use, path: str, size: int) -> None:
 def check(operations: Iterable[Operation], pool: Pool) -> Iterator[Finding]:
     """Asks each endpoint once, several at a time; findings in the order of the specification."""
     with ThreadPoolExecutor(AT_ONCE) as threads:
-        yield from threads.map(lambda use: _ask(use, pool), uses(operations).values())
+        yield from threads.map(lambda use: examine(use, pool), uses(operations).values())
 
 
-def _ask(use: Use, pool: Pool) -> Finding:
+def examine(use: Use, pool: Pool) -> Finding:
+    """Asks one endpoint."""
     began = time.monotonic()
     identity = free = error = None
     warnings: list[str] = []

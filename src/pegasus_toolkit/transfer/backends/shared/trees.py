@@ -161,8 +161,8 @@ def look(files: Files, place: Place, tail: str, rule: Rule = Rule()) -> Steps[_S
                 skipped.append((listed[n].name, what if isinstance(what, str) else what.message))
                 gone.add(n)
             elif isinstance(what, TransferError):
-                why = "" if rule.links == "follow" else "a link that leads nowhere"
-                seen[n] = (listed[n]._replace(directory=False, size=None, special=why), "")
+                special = "a link that leads nowhere"
+                seen[n] = (listed[n]._replace(directory=False, size=None, special=special), "")
             else:
                 seen[n] = what
     return _Seen([one for n, one in enumerate(seen) if n not in gone] if gone else seen, wrong, skipped)

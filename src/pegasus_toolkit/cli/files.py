@@ -1,0 +1,146 @@
+"""``pegasus-files``: list, copy, synchronise, compare and remove files, between any two protocols."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from pegasus_toolkit import __version__
+from pegasus_toolkit.cli import options, transfer
+from pegasus_toolkit.cli.console import Console
+
+DESCRIPTION = """\
+Lists, copies, synchronises, compares and removes files: here, and at any server. A place is a path
+or a URL: sftp://host/path, s3://bucket/key, davs://host/path, https://..., root://..., gsiftp://..."""
+
+EPILOG = """\
+examples:
+  pegasus-files ls -l s3://bucket/runs/
+  pegasus-files cp results.tar s3://bucket/2026/
+  pegasus-files cp data/ davs://server/archive/data/      what is in data/; without that slash: data itself
+  pegasus-files cp 'sftp://host/runs/*.h5' scratch/       a wildcard in the last part, here or there
+  pegasus-files rm -r s3://bucket/old/
+
+exit codes:
+  0  all done    1  running it again may succeed    2  it cannot, or what was asked for is wrong
+
+pegasus-files COMMAND --help tells the options of each. Credentials, environment and limits are those of
+pegasus-transfer (docs/credentials.md, docs/options.md)."""
+
+CP = """\
+Where a file goes, as cp -r has it, the same up and down: into a destination that is a directory, or
+ends in /; else the destination is its new name. DIRECTORY/ means what is in it. Each file is digested
+on its way, appears under its name only when it is whole, and keeps its time where the storage can."""
+
+
+class _Parser(options.Parser):
+    """One line for what makes no sense."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code. Without arguments it ends the process, as ``pegasus-transfer``."""
+    if argv is None:
+        gc.set_threshold(transfer.GARBAGE, 20, 50)
+    parser = _parser()
+    try:
+        got = parser.parse_args(argv)
+        parser = got.parser
+        moving = _moving(parser, got, os.environ) if got.verb in ("cp", "rm") else None
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 2
+    if moving is not None:
+        return transfer.run(moving, argv is None)
+    from pegasus_toolkit.cli import files_look
+
+    console = Console(sys.stderr, quiet=got.quiet)
+    try:
+        code = files_look.execute(got, os.environ, console)
+    except KeyboardInterrupt:
+        code = 130
+    finally:
+        console.close()
+    if argv is None:
+        os._exit(code)
+    return code
+
+
+def _moving(
+    parser: argparse.ArgumentParser, got: argparse.Namespace, environ: Mapping[str, str]
+) -> options.Arguments:
+    """The arguments of a command that changes something."""
+    options.check_outputs(parser, got, got.sources)
+    destination = getattr(got, "destination", "")
+    own = {key: getattr(got, key) for key in ("recursive", "force") if hasattr(got, key)}
+    return options.arguments_of(
+        parser,
+        got,
+        environ,
+        file="-",
+        sources=tuple(got.sources),
+        destination=destination,
+        verb=got.verb,
+        command=f"pegasus-files {got.verb}",
+        **own,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="pegasus-files", description=DESCRIPTION, epilog=EPILOG, formatter_class=options.formatter
+    )
+    parser.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True, title="commands")
+
+    def verb(name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name, help=text, description=more or text, formatter_class=options.formatter, allow_abbrev=False
+        )
+        made.set_defaults(parser=made)
+        return made
+
+    _add_looks(verb)
+    cp = verb("cp", "copy files and directories", CP)
+    cp.add_argument("sources", nargs="+", type=options.path, metavar="SOURCE")
+    cp.add_argument("destination", type=options.path, metavar="DESTINATION")
+    options.add_common(cp)
+    options.add_outputs(cp)
+    options.add_choice(cp)
+    options.add_limits(cp)
+    rm = verb("rm", "remove files, and with -r directories")
+    rm.add_argument("sources", nargs="+", type=options.path, metavar="PLACE")
+    rm.add_argument("-r", "--recursive", action="store_true", help="directories with all that is in them")
+    rm.add_argument("-f", "--force", action="store_true", help="what is not there is no error")
+    options.add_common(rm)
+    options.add_outputs(rm)
+    options.add_limits(rm)
+    rm.set_defaults(choice=None, links=None)
+    return parser
+
+
+def _add_looks(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that only look."""
+    ls = verb("ls", "list files and directories")
+    ls.add_argument("-l", "--long", action="store_true", help="with size and time")
+    ls.add_argument("-R", "--recursive", action="store_true", help="at any depth")
+    cat = verb("cat", "write files to standard output")
+    du = verb("du", "count files and their bytes")
+    check = verb("check", "does a place answer, with which credential, and how much space is free?")
+    for made, least in ((ls, "*"), (cat, "+"), (du, "*"), (check, "+")):
+        made.add_argument("places", nargs=least, type=options.path, metavar="PLACE")
+        made.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
+        made.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
+    for made in (ls, du):
+        made.add_argument("--json", action="store_true", help="one JSON object for each, a line each")
+    for made in (ls, du):
+        options.add_choice(made)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

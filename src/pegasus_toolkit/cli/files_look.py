@@ -1,0 +1,117 @@
+"""``pegasus-files ls``, ``cat``, ``du``, ``check``: what looks at places and changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import closing
+
+from pegasus_toolkit.cli import check as checks
+from pegasus_toolkit.cli.console import Console, visible
+from pegasus_toolkit.credentials import CredentialError, Credentials
+from pegasus_toolkit.files import filters, listing, looking
+from pegasus_toolkit.files.copying import Choice
+from pegasus_toolkit.files.listing import Item
+from pegasus_toolkit.files.places import expanded
+from pegasus_toolkit.transfer import units
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.engine.preflight import Use, examine
+from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.interface import Settings
+
+
+def execute(got: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
+    """The exit code: 0; as the error says that kept something from being told."""
+    try:
+        credentials = Credentials.load(environ)
+    except CredentialError as error:
+        console.critical(str(error))
+        return 2
+    console.mask = credentials.mask
+    settings = Settings(credentials=credentials, environ=dict(environ), warn=console.warning)
+    code = 0
+    with closing(Pool(settings, open_backend)) as pool:
+        verbs = {"ls": _list, "cat": _cat, "du": _usage, "check": _check}
+        for text in got.places or ["."]:
+            try:
+                code = max(code, verbs[got.verb](text, got, pool, console))
+            except TransferError as error:
+                console.error(str(error))
+                code = max(code, error.exit_code)
+            except BrokenPipeError:  # the reader has seen enough
+                break
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return code
+    return code
+
+
+def _choice(got: argparse.Namespace) -> Choice:
+    return Choice(filters.read(got.choice or ()), got.links or "inside")
+
+
+def _list(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> int:
+    choice = _choice(got)
+    for where in [one.place for one in expanded(text, pool)]:
+        for item in looking.listed(where, pool, choice, got.recursive):
+            _print(_line(item, got))
+    return 0
+
+
+def _line(item: Item, got: argparse.Namespace) -> str:
+    if got.json:
+        told = {"name": item.name, "directory": item.directory, "size": item.size, "modified": item.modified}
+        if told["modified"] is not None:
+            told["modified"] = (item.modified or 0) / 1e9
+        if item.link:
+            told["link"] = item.link
+        return json.dumps(told)
+    name = visible(item.name) + ("/" if item.directory else "")
+    if not got.long:
+        return name
+    when = "-"
+    if item.modified is not None:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(item.modified // 10**9))
+    return f"{'-' if item.size is None else item.size:>14}  {when:<19}  {name}"
+
+
+def _print(text: str) -> None:
+    print(text.encode(errors="backslashreplace").decode())
+
+
+def _cat(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> int:
+    sys.stdout.flush()
+    for one in expanded(text, pool):
+        looking.stream(one.place, pool, sys.stdout.buffer)
+    return 0
+
+
+def _usage(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> int:
+    choice = _choice(got)
+    for one in expanded(text, pool):
+        files, size = 1, one.entry.size or 0
+        if one.directory:
+            tree = listing.read(one.place, pool, choice.filters, choice.links)
+            files = sum(not item.directory for item in tree.items.values())
+            size = tree.size
+        if got.json:
+            _print(json.dumps({"place": one.place.url, "files": files, "bytes": size}))
+        else:
+            shown = f"{files} {units.plural(files, 'file')}"
+            _print(f"{units.size(size):>10}  {shown:>14}  {visible(one.place.url)}")
+    return 0
+
+
+def _check(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> int:
+    from pegasus_toolkit.files.places import place
+
+    where = place(text)
+    finding = examine(Use(where.endpoint, source=where.path, target=where.path), pool)
+    for line in checks.lines(finding, counted=False):
+        _print(pool.settings.credentials.mask(line))
+    return 0 if finding.error is None else finding.error.exit_code
