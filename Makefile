@@ -3,6 +3,8 @@
 #   make demo         installs the package, moves real files between disk, web and S3, runs a small workflow
 #   make test         installs servers and tools where missing, checks the code, passes every test
 #   make lint         only the checks of the code
+#   make docs         the documentation as a site, in build/site
+#   make share        man pages and completions for bash and zsh, in build/share
 #   make simulate     the engine above simulated servers: tens of thousands of seeds, then rules switched off
 #   make bench        our command beside cp, rclone, s5cmd, curl and pegasus-wms (20 minutes, quiet machine)
 #   make bench-quick  the same with small files (two minutes); writes nothing into benchmarks/
@@ -27,7 +29,7 @@ export PEGASUS_TOOLKIT_REQUIRE_SERVERS := 1
 endif
 
 # What the tests talk to: command=Debian package. SeaweedFS comes with the Python packages.
-SERVERS := openssl=openssl nginx=nginx-light apache2=apache2-bin \
+SERVERS := openssl=openssl groff=groff-base nginx=nginx-light apache2=apache2-bin \
   dot=graphviz podman=podman runc=runc busybox=busybox-static vsftpd=vsftpd ssh=openssh-client sshd=openssh-server \
   xrootd=xrootd-server /usr/lib*/*/libXrdAccSciTokens-5.so=xrootd-scitokens-plugins xrdcp=xrootd-client globus-gridftp-server=globus-gridftp-server-progs \
   globus-url-copy=globus-gass-copy-progs gfal-copy=gfal2-util-scripts gfal-copy=python3-gfal2 \
@@ -35,7 +37,7 @@ SERVERS := openssl=openssl nginx=nginx-light apache2=apache2-bin \
 
 SEEDS ?= 20000
 
-.PHONY: demo test lint pytest simulate servers bench bench-quick bench-tools clean
+.PHONY: demo test lint pytest docs share simulate servers bench bench-quick bench-tools clean
 
 demo: $(VENV)/.for-demo
 	$(BIN)/python -m examples.demo
@@ -52,6 +54,12 @@ lint: $(VENV)/.for-test
 pytest: $(VENV)/.for-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
 
+docs: $(VENV)/.for-test
+	$(BIN)/mkdocs build --strict --quiet
+
+share: $(VENV)/.for-test
+	$(BIN)/python .ci/share.py build/share
+
 # Replay a seed that fails: python -m tests.simulation SEED
 simulate: $(VENV)/.for-test
 	$(BIN)/python -m tests.simulation 0 $(SEEDS)
@@ -65,7 +73,7 @@ $(VENV)/.for-demo: pyproject.toml .ci/venv
 	touch $@
 
 $(VENV)/.for-test: pyproject.toml .ci/venv
-	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[test,lint]'
+	PYTHON="$(PYTHON)" .ci/venv "$(VENV)" -e '.[test,lint,docs]'
 	touch $@
 
 bench: bench-tools
