@@ -26,9 +26,9 @@ def parser_of(script: EntryPoint) -> argparse.ArgumentParser | None:
     def keep(parser: argparse.ArgumentParser, file: object = None) -> None:
         made.append(parser)
 
-    with patch.object(argparse.ArgumentParser, "print_help", keep), patch.object(sys, "argv", [script.name]):
-        with suppress(SystemExit):
-            script.load()(["--help"])
+    argv = patch.object(sys, "argv", [script.name])
+    with patch.object(argparse.ArgumentParser, "print_help", keep), argv, suppress(SystemExit):
+        script.load()(["--help"])
     return made[0] if made else None
 
 
