@@ -7,6 +7,7 @@ the catalogs are in catalogs.py. Mappings in here are never changed once made. N
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
@@ -82,7 +83,7 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
 JobKind = Literal["job", "pegasusWorkflow", "condorWorkflow"]
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, dict=True):
     """One job of the abstract workflow, or a sub-workflow (``kind``) whose file is the LFN ``file``.
 
     ``at``: its place in the file's ``jobs``. ``arguments``: one word each, as the program gets them.
@@ -107,15 +108,15 @@ class Job(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, str] = {}
     hooks: tuple[Hook, ...] = ()
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[Use, ...]:
         """The files that it reads."""
-        return tuple(use for use in self.uses if use.link == "input")
+        return tuple([use for use in self.uses if use.link == "input"])
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Use, ...]:
         """The files that it makes."""
-        return tuple(use for use in self.uses if use.link == "output")
+        return tuple([use for use in self.uses if use.link == "output"])
 
 
 class Workflow(Struct, frozen=True, kw_only=True):

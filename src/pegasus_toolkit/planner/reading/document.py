@@ -7,6 +7,7 @@ them takes a tenth of the time of its loader, and leaves lines to be found when 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pegasus_toolkit.planner.catalogs import Path
@@ -90,8 +91,45 @@ def _walk(text: str) -> Iterator[tuple[Tree, str, Tree, int]]:
 
     # Without libyaml the Python parser gives the same events, thirty times as slowly.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+    get, kinds = loader.get_event, yaml.events
+    scalar, starts, end = kinds.ScalarEvent, kinds.MappingStartEvent, kinds.StreamEndEvent
+    ends = (kinds.MappingEndEvent, kinds.SequenceEndEvent)
+    values = _Values(kinds)
+    stack: list[tuple[Tree, bool, set[str]]] = []
+    current: Tree = None
+    mapping, key, line, seen = False, None, 0, set[str]()
+    with _closing(yaml, loader):
+        while (kind := (event := get()).__class__) is not end:  # a third of all planning: no calls in vain
+            if kind is scalar and mapping and key is None:
+                key, line = event.value, event.start_mark.line + 1
+                if key in seen:
+                    raise Broken(f"the key {key!r} is there twice", line)
+                seen.add(key)
+                continue
+            if kind in ends:
+                current, mapping, seen = stack.pop()
+                continue
+            if kind is not scalar and values.between(event, kind):
+                continue
+            if not mapping:
+                line = event.start_mark.line + 1
+            elif key is None:
+                raise Broken("expected a plain text as key", event.start_mark.line + 1)
+            value = values.of(event, kind)
+            yield current, key or "", value, line
+            key = None
+            if kind is not scalar and kind is not kinds.AliasEvent:
+                if len(stack) >= _DEEPEST:
+                    raise Broken(f"nested more than {_DEEPEST} deep", line)
+                stack.append((current, mapping, seen))
+                current, mapping, seen = value, kind is starts, set()
+
+
+@contextmanager
+def _closing(yaml: Any, loader: Any) -> Iterator[None]:
+    """Frees what libyaml holds; what it does not understand is raised as :class:`Broken`."""
     try:
-        yield from _events(loader, yaml.events)
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise Broken(f"not YAML: {error.problem or error.context}", mark.line + 1 if mark else 0) from None
@@ -99,47 +137,6 @@ def _walk(text: str) -> Iterator[tuple[Tree, str, Tree, int]]:
         raise Broken(f"not YAML: {str(error).splitlines()[0]}", 0) from None
     finally:
         loader.dispose()
-
-
-def _events(loader: Any, kinds: Any) -> Iterator[tuple[Tree, str, Tree, int]]:
-    get = loader.get_event
-    scalar, starts, end = kinds.ScalarEvent, kinds.MappingStartEvent, kinds.StreamEndEvent
-    ends = (kinds.MappingEndEvent, kinds.SequenceEndEvent)
-    values = _Values(kinds)
-    stack: list[tuple[Tree, bool, set[str]]] = []
-    current: Tree = None
-    mapping, key, line, seen = False, None, 0, set[str]()
-    while (event := get()).__class__ is not end:
-        kind = event.__class__
-        if kind in ends:
-            current, mapping, seen = stack.pop()
-            continue
-        if values.between(event, kind):
-            continue
-        if mapping and key is None:
-            key, line = _key(event, scalar, seen), event.start_mark.line + 1
-            continue
-        if not mapping:
-            line = event.start_mark.line + 1
-        value = values.of(event, kind)
-        yield current, key or "", value, line
-        key = None
-        if kind is not scalar and kind is not kinds.AliasEvent:
-            if len(stack) >= _DEEPEST:
-                raise Broken(f"nested more than {_DEEPEST} deep", line)
-            stack.append((current, mapping, seen))
-            current, mapping, seen = value, kind is starts, set()
-
-
-def _key(event: Any, scalar: Any, seen: set[str]) -> str:
-    line = event.start_mark.line + 1
-    if event.__class__ is not scalar:
-        raise Broken("expected a plain text as key", line)
-    key: str = event.value
-    if key in seen:
-        raise Broken(f"the key {key!r} is there twice", line)
-    seen.add(key)
-    return key
 
 
 class _Values:

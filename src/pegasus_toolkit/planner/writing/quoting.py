@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+
+_NEEDS_QUOTES = re.compile(r"[\s']").search
 
 
 def macro(text: str) -> str:
@@ -35,6 +38,6 @@ def environment(variables: Mapping[str, str]) -> str:
 def _word(text: str) -> str:
     """Single quotes around what has spaces or quotes; either kind of quote within is doubled."""
     text = text.replace('"', '""')
-    if text and not any(c.isspace() or c == "'" for c in text):
+    if text and not _NEEDS_QUOTES(text):
         return text
     return "'" + text.replace("'", "''") + "'"
