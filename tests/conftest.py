@@ -25,6 +25,7 @@ pytest_plugins: list[str] = [
     "tests.command_spec",
     "tests.servers.seaweed",
     "tests.s3_world",
+    "tests.servers.gcs",
     "tests.servers.grid_pki",
     "tests.servers.webdav",
     "tests.servers.ftp",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["config", "proxy", "ssh", "token", "boto", "pkcs12", "irods"]
+Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods"]
 
 
 class Credential(NamedTuple):
@@ -28,6 +28,7 @@ CREDENTIALS: dict[Kind, Credential] = {
     "proxy": Credential("X509_USER_PROXY", "/tmp/x509up_u$UID", needed=True),
     "ssh": Credential("SSH_PRIVATE_KEY", needed=True),
     "token": Credential("BEARER_TOKEN_FILE", "/tmp/bt_u$UID"),
+    "google": Credential("GOOGLE_APPLICATION_CREDENTIALS"),
     "boto": Credential("BOTO_CONFIG"),
     "pkcs12": Credential("GOOGLE_PKCS12"),
     "irods": Credential("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),
@@ -114,7 +115,7 @@ SCHEMES: dict[str, Scheme] = {
     "roots": _XROOTD,
     "xroot": _XROOTD,
     "xroots": _XROOTD,
-    "gs": Scheme("", credentials=("boto", "pkcs12")),
+    "gs": Scheme("gs.backend", "gs", credentials=("google", "boto", "pkcs12")),
     "irods": Scheme("", port=1247, credentials=("irods",)),
     "osdf": Scheme("", quoted=True, ambient_token=True),
     "pelican": Scheme("", quoted=True, ambient_token=True),

@@ -6,6 +6,7 @@ from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.lookup import Credentials
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.types import (
+    GoogleCredential,
     HttpCredential,
     S3Credential,
     SshCredential,
@@ -16,6 +17,7 @@ from pegasus_toolkit.credentials.types import (
 __all__ = [
     "CredentialError",
     "Credentials",
+    "GoogleCredential",
     "HttpCredential",
     "S3Credential",
     "Secret",

@@ -20,6 +20,7 @@ from pegasus_toolkit.credentials.secret import Secret
 LIMIT = 1 << 20  # bytes; no credentials file is that large
 
 Sections = dict[str, dict[str, Secret]]
+Stamp = tuple[int, int, int]
 
 
 class _Broken(NamedTuple):
@@ -39,6 +40,15 @@ def read(path: Path, origin: str) -> Sections:
     if isinstance(parsed, _Broken):
         raise CredentialError(f"{described(path, origin)}, line {parsed.line}: {parsed.why}")
     return parsed
+
+
+def stamp(path: str | Path) -> Stamp | None:
+    """Changes when the file does; ``None`` where there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116  at every request: a Path costs more than the call
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_ino, status.st_size
 
 
 def line_of(path: Path, section: str, key: str) -> int:

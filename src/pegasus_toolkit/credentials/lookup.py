@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.types import (
+    GoogleCredential,
     HttpCredential,
     NamedFile,
     S3Credential,
@@ -21,7 +22,7 @@ from pegasus_toolkit.schemes import SCHEMES
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pegasus_toolkit.credentials.files import Sections
+    from pegasus_toolkit.credentials.files import Sections, Stamp
     from pegasus_toolkit.credentials.mask import Mask
 
 NOTHING = Secret("")
@@ -42,7 +43,7 @@ class Credentials:
         self._shared = shared
         self._home = home if home is not None else self._environ.get("HOME", "")
         self._lock = threading.Lock()
-        self._read: dict[str, Sections] = {}
+        self._read: dict[str, tuple[Stamp | None, Sections]] = {}
         self._mask: Mask | None = None
         self._met: list[str | Mapping[str, Secret]] = []  # secrets that the mask does not know yet
 
@@ -104,6 +105,47 @@ class Credentials:
             )
         names = ", ".join(str(file.path) for file in files)
         raise CredentialError(f"no section [{site}] and no section [{user}@{site}] in {names}")
+
+    def google(self, bucket: str, site: str = "") -> GoogleCredential:
+        """What opens ``gs://bucket``; empty for what everybody may read.
+
+        The key that section ``[gs://bucket]`` names; else ``GOOGLE_APPLICATION_CREDENTIALS``; else
+        ``BOTO_CONFIG``, whose key ``GOOGLE_PKCS12`` replaces: each with ``_site`` first, and one for the site
+        before one for all. What the section says of the service counts for all of them.
+        """
+        from pegasus_toolkit.credentials import google, http
+
+        told = GoogleCredential()
+        for file in self._credential_files(site):
+            sections = self._sections(file)
+            section = http.find(sections, "gs", bucket, file)
+            if section is not None:
+                told = google.from_section(sections[section], section, file, self._home)
+                break
+        if told.key is not None or (told.section and "token" in self.options("gs", bucket, site)):
+            return told
+        key = next(self._named("GOOGLE_APPLICATION_CREDENTIALS", site), None)
+        boto = next(self._named("BOTO_CONFIG", site), None)
+        if key and boto and boto.origin != "named by BOTO_CONFIG" and key.origin.endswith("_CREDENTIALS"):
+            key = None  # only the other one is for this site
+        if key is not None:
+            found = google.from_key(key)
+        elif boto is not None:
+            found = google.from_boto(boto, next(self._named("GOOGLE_PKCS12", site), None), self._environ)
+        elif self._home and (usual := self._usual(google.WELL_KNOWN)) is not None:
+            found = google.from_key(usual)
+        else:
+            found = GoogleCredential()
+        if found.key is not None:
+            self._met.append(found.key.reveal())
+        return found._replace(**{name: value for name, value in told._asdict().items() if value})
+
+    def _usual(self, name: str) -> NamedFile | None:
+        """A file below the home, where it is there."""
+        from pathlib import Path
+
+        path = Path(self._home, name)
+        return NamedFile(path, "at the usual place") if path.is_file() else None
 
     def ssh(self, scheme: str, authority: str, site: str = "") -> SshCredential:
         """What to use for ``scp`` and ``sftp`` at ``authority``.
@@ -234,15 +276,16 @@ class Credentials:
                 return
 
     def _sections(self, file: NamedFile) -> Sections:
-        """Each file is read once, by whichever thread comes first."""
+        """Each file is read once, by whichever thread comes first; and again when it has changed."""
         from pegasus_toolkit.credentials import files
 
-        key = str(file.path)
+        key, stamp = str(file.path), files.stamp(file.path)
         with self._lock:
-            if key not in self._read:
-                self._read[key] = files.read(file.path, file.origin)
-                self._met += self._read[key].values()
-            return self._read[key]
+            known = self._read.get(key)
+            if known is None or known[0] != stamp:
+                known = self._read[key] = stamp, files.read(file.path, file.origin)
+                self._met += known[1].values()
+            return known[1]
 
     def __repr__(self) -> str:
         return "<Credentials>"

@@ -32,6 +32,7 @@ class _Found(NamedTuple):
     text: str
     origin: str  # where it stands, for errors
     named: bool  # by a variable
+    path: str = ""
 
 
 def configured(sections: Sections, scheme: str, authority: str, file: NamedFile) -> Token | str | None:
@@ -45,7 +46,9 @@ def configured(sections: Sections, scheme: str, authority: str, file: NamedFile)
         return None
     if section.one_line("token", token).reveal() == DISCOVER:
         return DISCOVER
-    found = _checked(_Found(token.reveal(), f"token of [{name}] in {file.path}", True), needed=True)
+    found = _checked(
+        _Found(token.reveal(), f"token of [{name}] in {file.path}", True, str(file.path)), needed=True
+    )
     return found._replace(configured=True) if found is not None else None
 
 
@@ -102,7 +105,7 @@ def _read(path: Path, variable: str) -> _Found:
     text = content.decode("utf-8", "replace").strip()
     if text.startswith("{"):  # as HTCondor keeps them
         text = _member(text, where)
-    return _Found(text, where, bool(variable))
+    return _Found(text, where, bool(variable), str(path))
 
 
 def _in_closed_directory(path: Path, where: str) -> bytes | None:
@@ -148,7 +151,7 @@ def _checked(found: _Found, needed: bool) -> Token | None:
         raise CredentialError(f"{found.origin}: the token expired at {moment(expires)}", "get a new one")
     if starts is not None and starts > now + _SKEW:
         raise CredentialError(f"{found.origin}: the token is not valid before {moment(starts)}")
-    return Token(secret, found.origin, expires)
+    return Token(secret, found.origin, expires, path=found.path)
 
 
 def _dates(text: str) -> tuple[float | None, float | None]:

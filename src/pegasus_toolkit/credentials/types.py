@@ -104,17 +104,46 @@ class X509Credential(NamedTuple):
         return self.expires - time.time()
 
 
+class GoogleCredential(NamedTuple):
+    """What opens Google Storage; with neither ``key`` nor ``pkcs12``: nothing, or a bearer token.
+
+    ``key``: JSON as Google's tools write it; ``pkcs12``: content of such a file, for the account ``email``,
+    with its ``password``, and where its tokens are got; ``origin``: where it stands, "" for nowhere;
+    ``endpoint``: URL, "" for Google's own; ``project``: new buckets belong to it; ``user_project``: pays
+    where readers do; ``ca_file``: absolute path; ``insecure``: the certificate need not be checked;
+    ``section``: of the credentials file, "" for none.
+    """
+
+    key: Secret | None = None
+    pkcs12: bytes = b""
+    email: str = ""
+    password: Secret | None = None
+    token_uri: str = ""
+    origin: str = ""
+    endpoint: str = ""
+    project: str = ""
+    user_project: str = ""
+    ca_file: str = ""
+    insecure: bool = False
+    section: str = ""
+
+    def __repr__(self) -> str:
+        return f"<GoogleCredential {self.origin}>"
+
+
 class Token(NamedTuple):
     """A bearer token, not over yet.
 
     ``origin``: where it stands; ``expires``: ``None`` where not known; ``configured``: the credentials
-    file gives it to that very host (else it was found, and is for any that knows what to do with it).
+    file gives it to that very host (else it was found, and is for any that knows what to do with it);
+    ``path``: the file that it was read from, "" for a variable.
     """
 
     secret: Secret
     origin: str
     expires: float | None = None
     configured: bool = False
+    path: str = ""
 
     def left(self) -> float | None:
         """Seconds until it expires, where that is known."""

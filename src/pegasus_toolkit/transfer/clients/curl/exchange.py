@@ -40,6 +40,8 @@ class Exchange:
         self.hops = 0
         self.shunned = ""  # the proxy that failed and is now gone round
         self.digested = session.digest
+        self.bearer = ""  # the line with the token that it was sent with
+        self.renewed = False  # another token was tried
         self.lines: list[bytes] = []  # of headers, as they come
         self.reset()
 
@@ -54,7 +56,7 @@ class Exchange:
 
     def answered(self, lines: list[bytes]) -> None:
         """By the loop: the headers are there. Raises ``ServerFault`` where some are missing."""
-        head = Head(lines)
+        head = self.session.head(lines)
         if not head.whole:
             raise ServerFault("broken off inside the answer's headers", url=self.shown())
         self.head = head
@@ -123,6 +125,9 @@ class Exchange:
             self.session.digest = self.digested = True
             self.reset()
             return False
+        if status == 401 and own and self._has_another_token():
+            self.reset()
+            return False
         if not 200 <= status < 300:
             raise self.session.refusal(self, own)
         return True
@@ -142,6 +147,14 @@ class Exchange:
         """Whether the server that refused the password wants it by Digest, which was not tried yet."""
         offered = "digest" in head.get("www-authenticate").lower()
         return offered and not self.digested and self.session.access.user is not None
+
+    def _has_another_token(self) -> bool:
+        """Whether there is a newer token than the refused one; asked once for each request."""
+        bearer = self.session.access.bearer
+        if bearer is None or not self.bearer or self.renewed:
+            return False
+        self.renewed = True
+        return bearer.another(self.bearer)
 
     def follow(self, location: str) -> None:
         """Turns to where the server sends us."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.integrity import digests
 
-_DIGESTS = ("content-md5", "content-digest", "digest", "repr-digest")
+_DIGESTS = ("content-md5", "content-digest", "digest", "repr-digest", "x-goog-hash")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _FIELD = re.compile(r'\s*([A-Za-z0-9-]+)\s*=\s*(:[^:]*:|"[^"]*"|[^,;\s]+)[^,]*')
 
@@ -94,9 +94,16 @@ class Head:
         told: dict[str, str] = {}
         for name in _DIGESTS:
             text = self.fields.get(name)
-            if text is not None and not (self.status == 206 and name.startswith("content-")):
+            if text is None or (self.status == 206 and name.startswith("content-")):
+                continue
+            if name != "x-goog-hash" or self._as_stored():
                 told.update(_digests(f"md5={text}" if name == "content-md5" else text))
         return told
+
+    def _as_stored(self) -> bool:
+        """Whether Google Storage, whose digests are of what it stores, sends that and not what was packed."""
+        coding = self.get("x-goog-stored-content-encoding").lower()
+        return coding in ("", "identity", self.get("content-encoding").lower())
 
 
 def _digests(text: str) -> Iterator[tuple[str, str]]:
@@ -105,7 +112,8 @@ def _digests(text: str) -> Iterator[tuple[str, str]]:
         value = quoted.strip(':"')
         try:
             name = digests.canonical(algorithm)
-            in_hex = len(value) == digests.HEX_LENGTH[name]  # as adler32 is, by RFC 3230
+            # In hex as adler32 is, by RFC 3230; four bytes in base64 are as long, and end so.
+            in_hex = len(value) == digests.HEX_LENGTH[name] and value[-1] != "="
             yield digests.normalise(name, value if in_hex else base64.b64decode(value, validate=True).hex())
         except (ValueError, binascii.Error):
             continue

@@ -13,7 +13,7 @@ import pycurl
 
 from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
 from pegasus_toolkit.transfer.clients.curl.session import Session
-from pegasus_toolkit.transfer.errors import Cancelled
+from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 
 PATIENCE = 1.0  # seconds that a wait takes at most
 
@@ -54,6 +54,10 @@ class Easy:
             self.handle.close()
             self._renew(exchange.session)
         lines = exchange.session.lines(exchange)
+        bearer = exchange.session.access.bearer
+        if bearer is not None and exchange.target == exchange.session.origin:
+            exchange.bearer = bearer.line()
+            lines = (*lines, exchange.bearer)
         aim = (exchange.target, exchange.proxy, lines, exchange.method, exchange.session.digest)
         if aim != self.aim:
             if self.aim is not None and exchange.session.holds_secret_from(self.aim[0], exchange.target):
@@ -158,7 +162,11 @@ class Loop:
     def start(self, exchange: Exchange, task: Teller) -> None:
         """Sends the exchange's request; ``task.answer`` is called with it when it is over."""
         easy = self._idle.pop() if self._idle else Easy(self.session)
-        easy.load(exchange)
+        try:
+            easy.load(exchange)
+        except TransferError:
+            self._idle.append(easy)
+            raise
         easy.task = task
         self._multi.add_handle(easy.handle)
         self.active[easy.handle] = easy
@@ -208,8 +216,12 @@ class Loop:
                 _nowhere  # its own method would keep it, and what it sent, for the garbage collector
             )
             task.answer(exchange)
-        else:
+            return
+        try:
             self.start(exchange, task)
+        except TransferError as error:  # there is no token any more
+            exchange.error = error
+            task.answer(exchange)
 
     def _retire(self, easy: Easy) -> None:
         self._multi.remove_handle(easy.handle)

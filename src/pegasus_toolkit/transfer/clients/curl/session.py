@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pycurl
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.credentials.x509 import dates
 from pegasus_toolkit.transfer.clients.curl import errors, urls
+from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
 from pegasus_toolkit.transfer.clients.curl.urls import Origin
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, TransferError
@@ -17,23 +18,33 @@ from pegasus_toolkit.transfer.interface import Settings
 
 if TYPE_CHECKING:
     from pegasus_toolkit.transfer.clients.curl.exchange import Exchange
-    from pegasus_toolkit.transfer.clients.curl.headers import Head
 
 ASK = 5.0  # seconds
 RECEIVE = 1 << 20  # bytes that libcurl reads at once; its own 16 KiB cost a fifth more processor time
 SEND = 512 << 10  # bytes that libcurl sends at once; 64 KiB, its own, cost a sixth more
 
 
+class Bearer(Protocol):
+    """A token that is renewed while the run goes on."""
+
+    def line(self) -> str:
+        """The header's line with the token of this moment. Raises ``TransferError`` where there is none."""
+
+    def another(self, line: str) -> bool:
+        """After a server refused what ``line`` holds: whether there is another one now."""
+
+
 class Access(NamedTuple):
     """What a server is shown, and whom its certificate must be signed by. Secrets are in it.
 
     ``user``: name and password; ``plain_password``: it may be sent as it is (else by Digest alone);
-    ``headers``: whole lines, for this server only; ``insecure``: no certificate is checked;
+    ``headers``: whole lines, for this server only, as is ``bearer``; ``insecure``: no certificate is checked;
     ``section``: where all this comes from, as errors name it, "" for nowhere.
     """
 
     user: tuple[str, str] | None = None
     headers: tuple[str, ...] = ()
+    bearer: Bearer | None = None
     plain_password: bool = True
     client_certificate: str = ""
     client_key: str = ""
@@ -50,6 +61,7 @@ class Session:
     """
 
     stored = False  # answers are the bytes as they are stored, never coded for the way
+    head = Head  # how the head of an answer is read
 
     def __init__(self, base: str, access: Access, settings: Settings) -> None:
         self.base = base
