@@ -23,6 +23,7 @@ examples:
   pegasus-files cp results.tar s3://bucket/2026/
   pegasus-files cp data/ davs://server/archive/data/      what is in data/; without that slash: data itself
   pegasus-files cp 'sftp://host/runs/*.h5' scratch/       a wildcard in the last part, here or there
+  pegasus-files sync --delete results/ s3://bucket/results/
   pegasus-files rm -r s3://bucket/old/
 
 exit codes:
@@ -35,6 +36,21 @@ CP = """\
 Where a file goes, as cp -r has it, the same up and down: into a destination that is a directory, or
 ends in /; else the destination is its new name. DIRECTORY/ means what is in it. Each file is digested
 on its way, appears under its name only when it is whole, and keeps its time where the storage can."""
+
+
+SYNC = """\
+What is in the directory SOURCE is to be in DESTINATION, too. A file with the same size and time is left
+alone; --checksum compares digests instead: the server's own where it tells them, those of files here from
+a cache. Nothing is deleted without --delete, nothing that a filter leaves out, nothing after a failure."""
+
+
+VERIFY = """\
+    pegasus-files verify FIRST SECOND                 two files or directories
+    pegasus-files verify --against SHA256SUMS PLACE   a directory and a manifest
+    pegasus-files verify --against receipt.json       all files that a run has put somewhere
+
+Sizes are compared, then digests: the server's own where it tells them, else of what is read. Nothing is
+copied. Exit code 1 when anything differs, is missing, is extra, or cannot be read."""
 
 
 class _Parser(options.Parser):
@@ -52,7 +68,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         got = parser.parse_args(argv)
         parser = got.parser
-        moving = _moving(parser, got, os.environ) if got.verb in ("cp", "rm") else None
+        _check_verify(parser, got)
+        moving = _moving(parser, got, os.environ) if got.verb in ("cp", "sync", "rm") else None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     if moving is not None:
@@ -71,13 +88,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+def _check_verify(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
+    if got.verb == "verify" and len(got.places) != 2 and not (got.against and len(got.places) < 2):
+        parser.error("needs two places, or --against FILE and one")
+
+
 def _moving(
     parser: argparse.ArgumentParser, got: argparse.Namespace, environ: Mapping[str, str]
 ) -> options.Arguments:
     """The arguments of a command that changes something."""
     options.check_outputs(parser, got, got.sources)
     destination = getattr(got, "destination", "")
-    own = {key: getattr(got, key) for key in ("recursive", "force") if hasattr(got, key)}
+    own = {
+        key: getattr(got, key)
+        for key in ("recursive", "force", "checksum", "delete", "cache")
+        if hasattr(got, key)
+    }
     return options.arguments_of(
         parser,
         got,
@@ -113,12 +139,24 @@ def _parser() -> argparse.ArgumentParser:
     options.add_outputs(cp)
     options.add_choice(cp)
     options.add_limits(cp)
+    sync = verb("sync", "make a directory what another is: copy what is new or changed", SYNC)
+    sync.add_argument("sources", nargs=1, type=options.path, metavar="SOURCE")
+    sync.add_argument("destination", type=options.path, metavar="DESTINATION")
+    sync.add_argument("--delete", action="store_true", help="delete what is extra, after all else succeeded")
+    sync.add_argument("--checksum", action="store_true", help="compare digests in place of times")
+    sync.add_argument(
+        "--no-cache", action="store_false", dest="cache", help="take all digests anew (with --checksum)"
+    )
+    options.add_common(sync)
+    options.add_outputs(sync)
+    options.add_choice(sync)
+    options.add_limits(sync)
     rm = verb("rm", "remove files, and with -r directories")
     rm.add_argument("sources", nargs="+", type=options.path, metavar="PLACE")
     rm.add_argument("-r", "--recursive", action="store_true", help="directories with all that is in them")
     rm.add_argument("-f", "--force", action="store_true", help="what is not there is no error")
     options.add_common(rm)
-    options.add_outputs(rm)
+    options.add_outputs(rm, sums=False)
     options.add_limits(rm)
     rm.set_defaults(choice=None, links=None)
     return parser
@@ -136,10 +174,25 @@ def _add_looks(verb: Callable[..., argparse.ArgumentParser]) -> None:
         made.add_argument("places", nargs=least, type=options.path, metavar="PLACE")
         made.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
         made.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
+    _add_verify(verb)
     for made in (ls, du):
         made.add_argument("--json", action="store_true", help="one JSON object for each, a line each")
     for made in (ls, du):
         options.add_choice(made)
+
+
+def _add_verify(verb: Callable[..., argparse.ArgumentParser]) -> None:
+    made = verb("verify", "compare files without copying them", VERIFY)
+    add = made.add_argument
+    add("places", nargs="*", type=options.path, metavar="PLACE")
+    add("--against", type=options.path, metavar="FILE", help="SHA256SUMS, a receipt, or a report of a run")
+    add("--one-way", action="store_true", help="what is only in the second place, or in no manifest, is fine")
+    add("--algorithm", default="sha256", metavar="NAME", help="of the manifest (default sha256)")
+    add("-n", "--threads", type=options.whole(1, options.MOST_THREADS), default=8, metavar="N",
+        help="files under way at once (default 8)")  # fmt: skip
+    add("--json", action="store_true", help="one JSON object for each difference, a line each")
+    add("-q", "--quiet", action="store_true", help="print only differences, warnings and errors")
+    options.add_choice(made)
 
 
 if __name__ == "__main__":

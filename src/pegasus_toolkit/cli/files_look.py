@@ -12,7 +12,7 @@ from contextlib import closing
 from pegasus_toolkit.cli import check as checks
 from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.credentials import CredentialError, Credentials
-from pegasus_toolkit.files import filters, listing, looking
+from pegasus_toolkit.files import filters, listing, looking, verifying
 from pegasus_toolkit.files.copying import Choice
 from pegasus_toolkit.files.listing import Item
 from pegasus_toolkit.files.places import expanded
@@ -24,6 +24,30 @@ from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
 
 
+def _verify(got: argparse.Namespace, pool: Pool, console: Console) -> int:
+    choice = _choice(got)
+    if not got.against:
+        first, second = got.places
+        verdict = verifying.places(first, second, pool, choice, got.one_way)
+    elif verifying.is_receipt(got.against):
+        verdict = verifying.against_receipt(got.against, pool)
+    else:
+        verdict = verifying.against_manifest(
+            got.against, (got.places or ["."])[0], pool, choice, one_way=got.one_way, algorithm=got.algorithm
+        )
+    for name, why in verdict.skipped:
+        console.warning(f"{name}: left out: {why}")
+    for one in verdict.differences:
+        line = json.dumps(one._asdict()) if got.json else f"{one.kind:<10}  {visible(one.name)}: {one.detail}"
+        _print(pool.settings.credentials.mask(line))
+    by = {"server": "by the server's digest", "read": "by reading"}
+    how = ", ".join(f"{count} {by[key]}" for key, count in sorted(verdict.by.items()))
+    bad = len(verdict.differences)
+    text = f"{verdict.files} {units.plural(verdict.files, 'file')} compared" + (f" ({how})" if how else "")
+    console.info(f"{text}; {bad or 'no'} {units.plural(bad, 'difference')}")
+    return min(bad, 1)
+
+
 def execute(got: argparse.Namespace, environ: Mapping[str, str], console: Console) -> int:
     """The exit code: 0; as the error says that kept something from being told."""
     try:
@@ -32,9 +56,18 @@ def execute(got: argparse.Namespace, environ: Mapping[str, str], console: Consol
         console.critical(str(error))
         return 2
     console.mask = credentials.mask
-    settings = Settings(credentials=credentials, environ=dict(environ), warn=console.warning)
+    connections = getattr(got, "threads", 0) or 8
+    settings = Settings(
+        credentials=credentials, environ=dict(environ), warn=console.warning, connections=connections
+    )
     code = 0
     with closing(Pool(settings, open_backend)) as pool:
+        if got.verb == "verify":
+            try:
+                return _verify(got, pool, console)
+            except TransferError as error:
+                console.error(str(error))
+                return error.exit_code
         verbs = {"ls": _list, "cat": _cat, "du": _usage, "check": _check}
         for text in got.places or ["."]:
             try:

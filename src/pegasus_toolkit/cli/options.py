@@ -130,6 +130,7 @@ class Arguments(NamedTuple):
     shared: bool = False
     worker: str = ""
     engine: str = ""
+    sums: str = ""
     choice: tuple[tuple[str, str], ...] = ()  # of files in directories: --include, --exclude, --filter-from
     links: LinkRule = "inside"
     verb: Verb = "cp"  # what is done with the sources
@@ -196,6 +197,7 @@ def arguments_of(
         stall_timeout=got.stall_timeout,
         streams=got.streams,
         patience=got.patience if got.patience is not None else patience(environ),
+        sums=getattr(got, "sums", None) or "",
         choice=tuple(got.choice or ()),
         links=got.links or "inside",
         **own,
@@ -250,8 +252,8 @@ def _check(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
         parser.error("--submit and --shards take one specification")
     if got.named and got.file != "-":
         parser.error("-f FILE, or what is to be moved and where to: not both")
-    if (got.choice or got.links) and (sharded or not got.named):
-        parser.error("filters and --links go with SOURCE... DESTINATION")
+    if (got.choice or got.links or got.sums) and (sharded or not got.named):
+        parser.error("filters, --links and --sums go with SOURCE... DESTINATION")
     check_outputs(parser, got, [*got.named, got.file])
 
 
@@ -261,9 +263,10 @@ def check_outputs(parser: argparse.ArgumentParser, got: argparse.Namespace, read
         parser.error("--dry-run and --check move nothing: --failed and --manifest make no sense with them")
     if got.dry_run and got.check:
         parser.error("--dry-run or --check, not both")
-    if got.manifest and got.digest == "none":
-        parser.error("--manifest needs digests: leave out --digest none")
-    named = (got.report, got.failed, got.manifest, got.journal, got.log_file, got.metrics)
+    sums = getattr(got, "sums", None)
+    if (got.manifest or sums) and got.digest == "none":
+        parser.error("--manifest and --sums need digests: leave out --digest none")
+    named = (got.report, got.failed, got.manifest, got.journal, got.log_file, got.metrics, sums)
     written = [path for path in named if path]
     if len(set(written)) < len(written) or not set(read).isdisjoint(written):
         parser.error("each file that is written needs a name of its own")
@@ -318,11 +321,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Of every command that moves files."""
     add = parser.add_argument
     add(
-        "-m", "--max-attempts", type=_whole(1, 1000), default=3, metavar="N",
+        "-m", "--max-attempts", type=whole(1, 1000), default=3, metavar="N",
         help="attempts over all sources of an operation (default 3)",
     )  # fmt: skip
     add(
-        "-n", "--threads", type=_whole(0, MOST_THREADS), default=0, metavar="N",
+        "-n", "--threads", type=whole(0, MOST_THREADS), default=0, metavar="N",
         help=f"transfers at once (default: $PEGASUS_TRANSFER_THREADS, else {DEFAULT_THREADS})",
     )  # fmt: skip
     loudness = parser.add_mutually_exclusive_group()
@@ -357,7 +360,7 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_outputs(parser: argparse.ArgumentParser) -> None:
+def add_outputs(parser: argparse.ArgumentParser, sums: bool = True) -> None:
     """Reports, and what is taken up again."""
     group = parser.add_argument_group("what is written, and what is taken up again")
     add = group.add_argument
@@ -381,6 +384,9 @@ def add_outputs(parser: argparse.ArgumentParser) -> None:
         help="write a specification of what is left to do; [] if nothing is")  # fmt: skip
     add("--manifest", type=path, metavar="FILE",
         help="write digests of all files moved to or from this machine, as sha256sum does")  # fmt: skip
+    if sums:
+        add("--sums", type=path, metavar="FILE",
+            help="the same of all files copied, by their names below the destination")  # fmt: skip
     add("--log-file", type=path, metavar="FILE",
         help="append the log to FILE, too, with all that -q leaves out")  # fmt: skip
     add("--log-format", choices=("text", "json"), default="text",
@@ -400,7 +406,7 @@ def _add_shards(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--submit", action="store_true",
         help="run it as a DAG of shards, on HTCondor or here; the exit code is the run's")  # fmt: skip
-    add("--shards", type=_whole(1, 10_000), default=0, metavar="N",
+    add("--shards", type=whole(1, 10_000), default=0, metavar="N",
         help="so many (default 8); without --submit they are only planned, for pegasus-run")  # fmt: skip
     add("--dir", type=path, metavar="DIR",
         help="the submit directory; the same again goes on with it (default: FILE-run0001)")  # fmt: skip
@@ -423,9 +429,9 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         "or @FILE, which holds that and may change during the run (default: no limit)")  # fmt: skip
     add("--min-rate", type=_bytes, default=0, metavar="RATE",
         help="replace a connection that stays below this for --stall-timeout (default 0: none)")  # fmt: skip
-    add("--per-host", type=_whole(0, MOST_THREADS), default=0, metavar="N",
+    add("--per-host", type=whole(0, MOST_THREADS), default=0, metavar="N",
         help="transfers at once with one host (default 0: as many as -n)")  # fmt: skip
-    add("--streams", type=_whole(1, 64), default=4, metavar="N",
+    add("--streams", type=whole(1, 64), default=4, metavar="N",
         help="connections for one large file (default 4)")  # fmt: skip
     add("--connect-timeout", type=_seconds, default=30.0, metavar="SECONDS",
         help="time limit for a connection (default 30)")  # fmt: skip
@@ -435,7 +441,7 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         help="wait so long for a server that is away, fails or throttles (default 60)")  # fmt: skip
 
 
-class _whole:
+class whole:
     """An argument type: a whole number within limits."""
 
     def __init__(self, least: int, most: int) -> None:
@@ -496,6 +502,6 @@ def _from_environment(parser: argparse.ArgumentParser, environ: Mapping[str, str
     if not text:
         return DEFAULT_THREADS
     try:
-        return _whole(1, MOST_THREADS)(text)
+        return whole(1, MOST_THREADS)(text)
     except argparse.ArgumentTypeError as error:
         parser.error(f"environment variable PEGASUS_TRANSFER_THREADS: {error}")

@@ -172,6 +172,7 @@ class Outputs:
         self.journal: Journal | None = None
         self.report: Report | None = None
         self.manifest: Manifest | None = None
+        self.sums: Manifest | None = None
         self._monitored = any(name.startswith(IN_A_JOB) for name in environ)
         self.watchers: list[Metrics | Traces] = []
         self.verified = Verified()
@@ -181,7 +182,14 @@ class Outputs:
         except OSError as error:
             raise Refused(f"cannot write {error.filename!r}: {error.strerror}") from error
         self.statistics = self._statistics(environ.get("PEGASUS_MULTIPART_DIR", ""))
-        for observer in (self.journal, self.report, self.manifest, self.statistics, *self.watchers):
+        for observer in (
+            self.journal,
+            self.report,
+            self.manifest,
+            self.sums,
+            self.statistics,
+            *self.watchers,
+        ):
             if observer is not None:
                 self._observers.append(observer)
 
@@ -202,6 +210,10 @@ class Outputs:
             from pegasus_toolkit.transfer.records.receipts import Manifest
 
             self.manifest = Manifest(arguments.manifest, self.journal)
+        if arguments.sums:
+            from pegasus_toolkit.transfer.records.receipts import Manifest
+
+            self.sums = Manifest(arguments.sums, self.journal)
         if arguments.failed:
             _probe(arguments.failed)
         if arguments.metrics or arguments.metrics_listen or arguments.traces:
@@ -280,11 +292,12 @@ class Outputs:
 
     def _complete(self, encode: Encode, whole: bool) -> Iterator[str]:
         """What could not be written, a line each."""
-        if self.manifest is not None:
-            self.manifest.finish()
-            yield from _some(self.manifest.file.complaint("the manifest"))
-            if self.manifest.without:
-                self.console.warning(f"{self.manifest.without} files have no digest for the manifest")
+        for manifest in (self.manifest, self.sums):
+            if manifest is not None:
+                manifest.finish()
+                yield from _some(manifest.file.complaint("the manifest"))
+                if manifest.without:
+                    self.console.warning(f"{manifest.without} files have no digest for the manifest")
         if self.left is not None:
             yield from _some(_replace(self.arguments.failed, encode(self.left)))
         if self.journal is not None:

@@ -46,8 +46,24 @@ def operations(arguments: Arguments, settings: Settings, console: Console) -> tu
 def _plan(arguments: Arguments, pool: Pool) -> Plan:
     if arguments.verb == "rm":
         return removing.plan(arguments.sources, pool, arguments.recursive, arguments.force)
+    if arguments.verb == "sync":
+        return _sync(arguments, pool)
     choice = Choice(filters.read(arguments.choice), arguments.links)
     return copying.plan(arguments.sources, arguments.destination, pool, choice)
+
+
+def _sync(arguments: Arguments, pool: Pool) -> Plan:
+    from pegasus_toolkit.files import cache, syncing
+
+    choice = Choice(filters.read(arguments.choice), arguments.links)
+    path = cache.usual_path(pool.settings.environ) if arguments.checksum and arguments.cache else ""
+    known = cache.Cache(path, pool.settings.warn) if path else None
+    how = syncing.Sync(arguments.checksum, arguments.delete, known)
+    try:
+        return syncing.plan(arguments.sources[0], arguments.destination, pool, choice, how)
+    finally:
+        if known is not None:
+            known.close()
 
 
 def finish(operations: object, console: Console) -> int:

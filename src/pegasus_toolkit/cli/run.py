@@ -74,6 +74,8 @@ def _move(
 
         engine.limiter = Bandwidth(0)
         others.append(Throttle(outputs.arguments.bandwidth, engine.limiter, console.info))
+    if outputs.sums is not None:
+        outputs.sums.root = getattr(operations, "root", None)
     outputs.begin(operations, others)
     if notes is not None and (notes.previous_runs or notes.asides or notes.damaged):
         from pegasus_toolkit.transfer.records.leftovers import clean

@@ -69,6 +69,7 @@ class Plan(Sequence[Operation]):
         self.warnings: tuple[str, ...] = ()
         self.skipped: list[tuple[str, str]] = []
         self.links: list[Link] = []
+        self.root: Location | None = None  # the directory that names at the destination are below
         self.unchanged = 0
         self._copies: list[Copy] = []
         self._folders: list[Location] = []
@@ -164,6 +165,7 @@ def plan(sources: Sequence[str], destination: str, pool: Pool, choice: Choice) -
     _distinct(found, copies)
     made = Plan(copies)
     made.skipped = skipped
+    made.root = target if into or found[0].directory else moved(target, target.path.rpartition("/")[0] or "/")
     return made
 
 

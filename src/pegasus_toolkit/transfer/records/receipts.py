@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from pegasus_toolkit.integrity import kickstart, manifest
-from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.schemes import LOCAL, SCHEMES
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
 from pegasus_toolkit.transfer.notes import Notes
@@ -109,6 +109,7 @@ class Manifest:
         """Raises ``OSError``."""
         self.file = OutFile(path)
         self.without = 0
+        self.root: Location | None = None  # names are those below it at the destination
         self._parent = os.path.realpath(path).rpartition("/")[0] + "/"
         self._notes = notes
         self._skipped: list[Transfer] = []
@@ -128,6 +129,11 @@ class Manifest:
         self.file.close()
 
     def _write(self, files: Sequence[Moved]) -> None:
+        if self.root is not None:
+            named = [(_below(self.root, moved.destination), moved.digest) for moved in files]
+            self.without += sum(not digest for _, digest in named)
+            self.file.write(b"".join([manifest.line(name, digest) for name, digest in named if digest]))
+            return
         local = [(place.path, moved.digest) for moved in files if (place := _here(moved)) is not None]
         self.without += sum(not digest for _, digest in local)
         text = b"".join([manifest.line(self._name(path), digest) for path, digest in local if digest])
@@ -140,6 +146,19 @@ class Manifest:
 
 if TYPE_CHECKING:
     _: tuple[type[Observer], type[Observer]] = (Receipts, Manifest)
+
+
+def _below(root: Location, destination: Location) -> str:
+    """The name below a directory, as people write it; the last part of it for what is not below it."""
+    top = root.path.rstrip("/") + "/"
+    path = destination.path
+    name = path[len(top) :] if path.startswith(top) else path.rpartition("/")[2]
+    known = SCHEMES.get(destination.scheme)
+    if known is not None and known.quoted:
+        from urllib.parse import unquote
+
+        return unquote(name)
+    return name
 
 
 def _here(moved: Moved) -> Location | None:
