@@ -30,7 +30,7 @@ endif
 
 # What the tests talk to: command=Debian package. SeaweedFS comes with the Python packages.
 SERVERS := openssl=openssl groff=groff-base nginx=nginx-light apache2=apache2-bin \
-  dot=graphviz podman=podman runc=runc busybox=busybox-static vsftpd=vsftpd ssh=openssh-client sshd=openssh-server \
+  dot=graphviz docker-registry=docker-registry skopeo=skopeo podman=podman runc=runc busybox=busybox-static vsftpd=vsftpd ssh=openssh-client sshd=openssh-server \
   xrootd=xrootd-server /usr/lib*/*/libXrdAccSciTokens-5.so=xrootd-scitokens-plugins xrdcp=xrootd-client globus-gridftp-server=globus-gridftp-server-progs \
   globus-url-copy=globus-gass-copy-progs gfal-copy=gfal2-util-scripts gfal-copy=python3-gfal2 \
   sbatch=slurm-wlm munged=munge gfal-copy=gfal2-plugin-srm gfal-copy=gfal2-plugin-gridftp gfal-copy=gfal2-plugin-file

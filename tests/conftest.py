@@ -35,6 +35,9 @@ pytest_plugins: list[str] = [
     "tests.servers.srm_stub",
     "tests.servers.htcondor",
     "tests.servers.slurm",
+    "tests.servers.registry",
+    "tests.servers.podman",
+    "tests.image_world",
 ]
 
 

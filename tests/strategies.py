@@ -35,7 +35,7 @@ def local_urls(schemes: tuple[str, ...] = ("file",)) -> st.SearchStrategy[str]:
     path = paths().map(lambda s: s.replace("$", "$$"))
     bare = path if "file" in schemes else st.nothing()
     forms = st.sampled_from([f"{s}:{rest}" for s in schemes for rest in ("", "//", "//localhost")])
-    return bare | st.builds(lambda form, path: form + path, forms, path)
+    return bare | st.builds(lambda form, path: form + path.replace("%", "%25"), forms, path)
 
 
 def remote_urls() -> st.SearchStrategy[str]:

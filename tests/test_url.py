@@ -98,7 +98,7 @@ def test_local(text: str, scheme: str, path: str) -> None:
         ("root://h//a", "root", "h", "//a"),
         ("srm://h//a", "srm", "h", "//a"),
         ("go://user#ep/a", "go", "user#ep", "/a"),
-        ("docker://busybox:1.36", "docker", "busybox:1.36", ""),
+        ("docker://busybox:1.36", "docker", "docker.io", "/busybox:1.36"),
         ("memory:///a", "memory", "", "/a"),
         ("never-heard.of+it://h/a b", "never-heard.of+it", "h", "/a b"),
     ],

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from pegasus_toolkit.planner.model import ContainerUse
 from pegasus_toolkit.worker import containers
 from pegasus_toolkit.worker.containers import Wanted
 from pegasus_toolkit.worker.failure import Failed
-from tests.servers.common import missing
 from tests.worker_world import one_node
 
 BASE = ["--security-opt", "label=disable"]
@@ -129,62 +126,6 @@ def test_podman_gets_whole_names_of_images_that_are_not_here(
 
 
 # --- a real one -------------------------------------------------------------------------------------
-
-CONFIGURATION = """
-[containers]
-netns = "host"
-default_ulimits = []
-[engine]
-cgroup_manager = "cgroupfs"
-events_logger = "none"
-runtime = "{runtime}"
-"""
-STORAGE = """
-[storage]
-driver = "vfs"
-runroot = "{place}/run"
-graphroot = "{place}/graph"
-"""
-
-
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which Podman has the image ``keg:1``, with a shell in it."""
-    busybox = shutil.which("busybox")
-    if not shutil.which("podman") or not busybox or b"ld-linux" in Path(busybox).read_bytes()[:1000]:
-        missing("podman or a static busybox is not installed")
-    place = tmp_path_factory.mktemp("podman")
-    runtime = next(one for one in ("runc", "crun") if shutil.which(one))
-    (place / "containers.conf").write_text(CONFIGURATION.format(runtime=runtime))
-    (place / "storage.conf").write_text(STORAGE.format(place=place))
-    environ = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(place),
-        "CONTAINERS_CONF": str(place / "containers.conf"),
-        "CONTAINERS_STORAGE_CONF": str(place / "storage.conf"),
-    }
-    with tarfile.open(place / "root.tar", "w") as tar:
-        tar.add(busybox, "bin/busybox")
-        for name in ("sh", "cat", "id", "sleep", "pwd", "env"):
-            link = tarfile.TarInfo(f"bin/{name}")
-            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
-            tar.addfile(link)
-
-    def run(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(["podman", *words], env=environ, capture_output=True, text=True, check=False)
-
-    for words in (
-        ("import", str(place / "root.tar"), "keg:1"),
-        ("save", "--quiet", "--output", str(place / "keg.tar"), "localhost/keg:1"),
-        ("run", "--rm", "--ulimit", "host", "keg:1", "/bin/sh", "-c", ":"),
-    ):
-        done = run(*words)
-        if done.returncode:
-            pytest.skip(f"podman does not work here: {done.stderr.strip()[-200:]}")
-    yield {**environ, "IMAGE": str(place / "keg.tar")}
-    run("rm", "--all", "--force")
-    run("rmi", "--all", "--force")
-
 
 SHELL = {"id": "t", "transformation": "t", "program": "/bin/sh", "staged": False}
 PULLED = {"name": "c", "type": "docker", "image": "localhost/keg:1", "arguments": ["--ulimit", "host"]}

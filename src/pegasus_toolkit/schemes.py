@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods"]
+Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "registry"]
 
 
 class Credential(NamedTuple):
@@ -32,6 +32,7 @@ CREDENTIALS: dict[Kind, Credential] = {
     "boto": Credential("BOTO_CONFIG"),
     "pkcs12": Credential("GOOGLE_PKCS12"),
     "irods": Credential("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),
+    "registry": Credential("REGISTRY_AUTH_FILE", "$HOME/.docker/config.json"),
 }
 
 
@@ -45,7 +46,8 @@ class Scheme(NamedTuple):
     ``writes``: can be a destination; ``certificate``: servers are shown an X.509 proxy that was found;
     ``ambient_token``: servers are shown a bearer token that was found;
     ``credentials``: which files jobs are given, ``optional``: those of them that may be missing;
-    ``plugin``: HTCondor needs our plugin for it; ``tool``: the system's Python module that it needs.
+    ``plugin``: HTCondor needs our plugin for it; ``tool``: the system's Python module that it needs;
+    ``registry``: of container images, and this is the one that names without a host mean.
     """
 
     module: str
@@ -63,6 +65,7 @@ class Scheme(NamedTuple):
     optional: tuple[Kind, ...] = ()
     plugin: bool = True
     tool: str = ""
+    registry: str = ""
 
 
 _LOCAL = Scheme("local.backend", remote=False, plugin=False)
@@ -87,6 +90,16 @@ _XROOTD = Scheme(
     ambient_token=True,
     credentials=("proxy", "token"),
     optional=("proxy",),
+)
+_IMAGE = Scheme(
+    "images.backend",
+    "http",
+    port=443,
+    writes=False,
+    certificate=False,
+    credentials=("config", "registry"),
+    plugin=False,  # HTCondor has a meaning of its own for these
+    registry="docker.io",
 )
 
 SCHEMES: dict[str, Scheme] = {
@@ -117,6 +130,10 @@ SCHEMES: dict[str, Scheme] = {
     "xroots": _XROOTD,
     "gs": Scheme("gs.backend", "gs", credentials=("google", "boto", "pkcs12")),
     "irods": Scheme("", port=1247, credentials=("irods",)),
+    "docker": _IMAGE,
+    "oras": _IMAGE,
+    "library": _IMAGE._replace(registry="library.sylabs.io"),
+    "shub": _IMAGE._replace(registry="singularity-hub.org"),
     "osdf": Scheme("", quoted=True, ambient_token=True),
     "pelican": Scheme("", quoted=True, ambient_token=True),
 }

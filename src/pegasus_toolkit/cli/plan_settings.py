@@ -164,6 +164,7 @@ def settings(
         here=os.path.exists,
         secret=secret,
         section=sections(environ),
+        makes_sif=any(shutil.which(name, path=environ.get("PATH")) for name in ("apptainer", "singularity")),
         worker=beside("pegasus-worker"),
         planner=beside("pegasus-plan"),
         base=cwd,
@@ -280,7 +281,7 @@ def sections(environ: Mapping[str, str]) -> Callable[[Pfn], bool]:
 
         scheme, _, rest = pfn.url.partition("://")
         try:
-            return bool(Credentials.load(environ).http(scheme, rest.partition("/")[0], pfn.site).section)
+            return bool(Credentials.load(environ).options(scheme, rest.partition("/")[0], pfn.site))
         except CredentialError:
             return True
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pegasus_toolkit.credentials.files import Sections, Stamp
     from pegasus_toolkit.credentials.mask import Mask
+    from pegasus_toolkit.credentials.registry import RegistryCredential
 
 NOTHING = Secret("")
 
@@ -228,6 +229,33 @@ class Credentials:
         if found is None:
             raise CredentialError(f"{where}, but there is none", "set BEARER_TOKEN_FILE or BEARER_TOKEN")
         self._met.append(found.secret.reveal())
+        return found
+
+    def registry(self, scheme: str, host: str, repository: str, site: str = "") -> RegistryCredential:
+        """Who logs in at a registry of container images, and what else its section says.
+
+        The section of the host counts; else ``REGISTRY_AUTH_FILE_site``, ``REGISTRY_AUTH_FILE``; else the
+        files that ``podman login`` and ``docker login`` write.
+        """
+        from pegasus_toolkit.credentials import registry
+
+        found = registry.RegistryCredential()
+        for file in self._credential_files(site):
+            told = registry.configured(self._sections(file), scheme, host, file, self._home)
+            if told is not None:
+                found = told
+                break
+        if found.password is None:
+            named = self._named("REGISTRY_AUTH_FILE", site)
+            login = registry.logged_in(host, repository, named, self._environ, self._home)
+            if login is not None:
+                found = found._replace(
+                    username=login.username,
+                    password=login.password,
+                    refresh=login.refresh,
+                    origin=login.origin,
+                )
+                self._met += [one.reveal() for one in (login.password, login.refresh) if one]
         return found
 
     def options(self, scheme: str, authority: str, site: str = "") -> Mapping[str, Secret]:

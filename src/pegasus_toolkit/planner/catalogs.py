@@ -175,12 +175,14 @@ class Hook(NamedTuple):
 
 
 class Container(Struct, frozen=True, kw_only=True):
-    """A container image. ``type``: docker, singularity, shifter; ``mounts``: ``source:target:options``."""
+    """A container image. ``type``: docker, singularity, shifter; ``mounts``: ``source:target:options``;
+    ``bypass``: it is not staged: jobs fetch a file by themselves, and nodes pull what is in a registry."""
 
     name: str
     type: str
     image: str
     image_site: str = ""
+    bypass: bool = False
     mounts: tuple[str, ...] = ()
     checksum: Checksum | None = None
     profiles: Profiles = {}

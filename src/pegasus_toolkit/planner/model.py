@@ -182,7 +182,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     credential file (missing, too open), or "".
     ``base``: the directory that it is planned in; ``above``: said by the workflow that it is a part of.
     ``options``: understands arguments of sub-workflows.
-    ``section``: whether the credentials file has something to show to an HTTP server.
+    ``section``: whether the credentials file has something to show to an HTTP server, or to a registry.
+    ``makes_sif``: Apptainer or Singularity is on the submit host, for images that are staged in there.
     """
 
     configuration: Configuration
@@ -209,6 +210,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     here: Callable[[str], bool] = lambda path: False
     secret: Callable[[str], str] = lambda path: ""
     section: Callable[[Pfn], bool] = lambda pfn: False
+    makes_sif: bool = False
     worker: str = "pegasus-worker"
     workers: Mapping[str, str] = {}
     planner: str = "pegasus-plan"

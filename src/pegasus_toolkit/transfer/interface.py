@@ -206,7 +206,8 @@ class Job(Generic[E]):
     that was computed on this side; ``through`` when a copy's bytes came through this machine after all;
     ``stored``: what was compared of the stored file: "size", "digest" (the server's own), "read back";
     ``compared``: which expectations were compared with what was read ("digest", "size"), where that is not
-    all that ``required`` names, as with a link. ``task`` is the engine's own.
+    all that ``required`` names, as with a link. ``task`` is the engine's own. ``type``: of a container image,
+    as the specification has it, "" for none.
     """
 
     __slots__ = (
@@ -222,6 +223,7 @@ class Job(Generic[E]):
         "stored",
         "task",
         "through",
+        "type",
     )
 
     def __init__(self, path: str, destination: str, required: Requirement, end: E, task: Any = None) -> None:
@@ -237,6 +239,7 @@ class Job(Generic[E]):
         self.through: bool = False
         self.stored: tuple[str, ...] = ()
         self.compared: tuple[str, ...] | None = None
+        self.type: str = ""
 
 
 class Backend(Protocol):

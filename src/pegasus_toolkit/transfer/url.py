@@ -191,6 +191,8 @@ def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
     if _SPACE.search(authority):
         raise _bad("a space in a host's name", url)
     known = SCHEMES.get(scheme)
+    if known is not None and known.registry:
+        return _image(known.registry, rest)
     if known is not None and known.web and not _HOST.fullmatch(host):
         raise _bad("expected host or host:port after //", url)
     path = rest[len(authority) :]
@@ -199,6 +201,15 @@ def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
         head, mark, query = path.partition("?")
         path = _SLASHES.sub("/", head) + mark + query
     return authority, path
+
+
+def _image(usual: str, rest: str) -> tuple[str, str]:
+    """Registry and path of a container image: what comes first is a host only where it looks like one."""
+    name = rest.lstrip("/")  # upstream's users write docker:///owner/image, too
+    first, slash, more = name.partition("/")
+    if slash and (first == "localhost" or "." in first or ":" in first):
+        return first.lower(), f"/{more}"
+    return usual, f"/{name}"
 
 
 def _bad(message: str, url: str, hint: str = "") -> BadSpecification:

@@ -10,6 +10,8 @@ from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Credential, MakeDirectory, Move, Node, Problem, Remove
 from pegasus_toolkit.planner.passes.plan import Plan
+from pegasus_toolkit.planner.passes.programs import from_registry
+from pegasus_toolkit.planner.passes.urls import host
 from pegasus_toolkit.schemes import CREDENTIALS, SCHEMES, Scheme
 from pegasus_toolkit.schemes import Credential as Kind
 
@@ -62,7 +64,8 @@ class _Given:
         known = SCHEMES.get(scheme, Scheme(""))
         for name in known.credentials:
             kind = CREDENTIALS[name]
-            if name == "config" and known.web and not self._plan.settings.section(Pfn(site, base)):
+            by_host = name == "config" and (known.web or known.registry)
+            if by_host and not self._plan.settings.section(Pfn(site, base)):
                 continue  # nothing in the file is for that server
             needed = kind.needed and name not in known.optional
             path, named = self._path(kind, site)
@@ -99,6 +102,8 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
+    if from_registry(url):
+        return f"{scheme}://{host(url)}"
     return f"{scheme}://{rest.partition('/')[0]}"
 
 

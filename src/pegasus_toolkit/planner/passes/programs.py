@@ -15,6 +15,7 @@ from pegasus_toolkit.planner.catalogs import (
     TransformationSite,
 )
 from pegasus_toolkit.planner.passes.plan import ExternalFile
+from pegasus_toolkit.schemes import SCHEMES
 
 SETUP = "pegasus_lite_env_source"
 KINDS: Mapping[str, Callable[[TransformationSite], bool]] = {
@@ -23,14 +24,15 @@ KINDS: Mapping[str, Callable[[TransformationSite], bool]] = {
     "Submit": lambda one: one.stageable and one.name == LOCAL,
 }
 """``pegasus.selector.transformation``: which entries of the catalog it takes."""
-_REGISTRIES = ("docker://", "library://", "shub://", "oras://", "shifter://")
 
 
 class Programs:
     """Answers from the transformation catalog, as far as it is of a kind (of ``KINDS``; "": of any)."""
 
-    def __init__(self, catalogs: Catalogs, kind: str = "") -> None:
+    def __init__(self, catalogs: Catalogs, kind: str = "", makes_sif: bool = False) -> None:
+        """``makes_sif``: where images are staged in, Singularity is there to make SIF files of Docker's."""
         self._catalogs = catalogs
+        self._makes_sif = makes_sif
         self._kind = KINDS.get(kind)
 
     def eligible(self, program: Transformation, sites: Iterable[str]) -> dict[str, TransformationSite]:
@@ -68,7 +70,9 @@ class Programs:
         lfn = self.image(entry)
         if container is not None and lfn:
             pfn = Pfn(container.image_site or "local", container.image)
-            files.append(ExternalFile(lfn=lfn, pfns=(pfn,), checksum=container.checksum))
+            files.append(
+                ExternalFile(lfn=lfn, pfns=(pfn,), checksum=container.checksum, bypass=container.bypass)
+            )
         return tuple(files)
 
     def setup(self, profiles: Profiles) -> ExternalFile | None:
@@ -81,13 +85,26 @@ class Programs:
         return ExternalFile(lfn=f"{SETUP}_{crc32(url.encode()):08x}.sh", pfns=(Pfn(LOCAL, url),))
 
     def image(self, entry: TransformationSite) -> str:
-        """The LFN of the container's image, where that is a file; ""  where the job asks a registry."""
+        """The LFN of the container's image; "" where the container's own program is to pull it there."""
         container = self._catalogs.containers.get(entry.container)
-        if container is None or container.image.startswith(_REGISTRIES):
+        if container is None or container.image.startswith("shifter://"):
             return ""
-        base = container.image.partition("?")[0].rpartition("/")[2]
-        suffix = base[base.index(".") :] if "." in base else ""
-        return f"{container.name}{suffix}"
+        if not from_registry(container.image):
+            base = container.image.partition("?")[0].rpartition("/")[2]
+            suffix = base[base.index(".") :] if "." in base else ""
+            return f"{container.name}{suffix}"
+        if container.bypass or container.type == "shifter":
+            return ""
+        archive = container.type == "docker" or (
+            container.image.startswith("docker:") and not self._makes_sif
+        )
+        return f"{container.name}{'.tar' if archive else '.sif'}"
+
+
+def from_registry(url: str) -> bool:
+    """Whether it names an image in a registry, and no file."""
+    scheme = SCHEMES.get(url.partition("://")[0].lower())
+    return scheme is not None and bool(scheme.registry)
 
 
 def _same(entry: TransformationSite, site: Site) -> bool:

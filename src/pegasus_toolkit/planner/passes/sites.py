@@ -36,7 +36,9 @@ def select_sites(plan: Plan) -> Plan:
         nowhere = sorted(first.keys() - plan.catalogs.transformations.keys())
         return plan.wrong((*problems, *(_unheard(plan, first[key]) for key in nowhere)))
     selected = ("pegasus.selector.transformation", "pegasus.catalog.transformation.mapper")
-    programs = Programs(plan.catalogs, next(filter(None, map(plan.property, selected)), ""))
+    programs = Programs(
+        plan.catalogs, next(filter(None, map(plan.property, selected)), ""), plan.settings.makes_sif
+    )
     places = Places(plan.catalogs, plan.settings)
     choice = _Choice(plan, programs)
     chosen: dict[str, SiteChoice] = {}

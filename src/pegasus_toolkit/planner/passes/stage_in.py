@@ -14,6 +14,7 @@ from pegasus_toolkit.planner.model import Input, Move, Node, Problem
 from pegasus_toolkit.planner.passes.batches import IN, batches, limit
 from pegasus_toolkit.planner.passes.places import Places, path_of
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
+from pegasus_toolkit.planner.passes.programs import from_registry
 from pegasus_toolkit.planner.passes.selectors import selector
 
 
@@ -64,8 +65,8 @@ class _StageIn:
 
     def _direct(self, node: Node, raw: ExternalFile) -> tuple[Pfn, ...]:
         """Replicas that the job fetches by itself, where it is to bypass staging."""
-        if node.directory or node.kind == "subworkflow":
-            return ()
+        if node.directory or node.kind == "subworkflow" or any(from_registry(pfn.url) for pfn in raw.pfns):
+            return ()  # a registry is asked once, whatever else bypasses staging
         here = node.profiles.get("pegasus", {}).get("transfer.bypass.input.staging", "").lower() == "true"
         if not (here or self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
             return ()

@@ -1,4 +1,4 @@
-"""URLs that no transfer would take."""
+"""What transfers make of URLs."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ def wrong(text: str) -> str:
     except BadSpecification as error:
         return str(error)
     return ""
+
+
+def host(text: str) -> str:
+    """The host that a URL leads to; of an image's name without one, the registry that is meant."""
+    try:
+        return url.parse(text, "", {}).endpoint.host
+    except BadSpecification:
+        return ""

@@ -80,6 +80,7 @@ def _container(reader: Reader, item: Any, path: Path) -> Container:
         type=reader.choice(owner, "type", path, ("docker", "singularity", "shifter"), "singularity"),
         image=reader.url(owner, "image", path),
         image_site=reader.text(owner, "image.site", path),
+        bypass=reader.flag(owner, "bypass", path, False),
         mounts=tuple(reader.text({"mounts": mount}, "mounts", path) for mount in mounts),
         checksum=reader.checksum(owner, path),
         profiles=reader.profiles(owner, path),

@@ -30,7 +30,9 @@ def get(worker: Worker) -> None:
 
     def prepare(task: Task) -> Job[Sink]:
         path = task.destination.path
-        return Job(_source_path(task), path, task.required, sink(path, task.required, worker.control), task)
+        job = Job(_source_path(task), path, task.required, sink(path, task.required, worker.control), task)
+        job.type = task.destination.type or task.source.type if task.source is not None else ""
+        return job
 
     for job in reader.get(worker.jobs(prepare)):
         digest = finish_get(job)

@@ -197,6 +197,7 @@ def _fetch(
     def prepare(task: Task) -> Job[Sink]:
         one = spool(task)
         job: Job[Sink] = Job(_name(task), task.destination.path, task.required, one.sink, task)
+        job.type = task.destination.type
         spools[job] = one
         return job
 
@@ -258,7 +259,8 @@ def pipe(worker: Worker) -> None:
 
     def prepare(task: Task) -> Job[Source]:
         through = Pipe(_name(task), task.required, worker.control, worker.runtime.condition())
-        fetch: Job[Sink] = Job(_name(task), "", task.required, through.sink, task)
+        fetch: Job[Sink] = Job(_name(task), task.destination.path, task.required, through.sink, task)
+        fetch.type = task.destination.type
         pumps.append(_Thread(worker.runtime, lambda: _pump(worker, reader, fetch, through)))
         pumps[-1].start()
         through.wait_for_size()

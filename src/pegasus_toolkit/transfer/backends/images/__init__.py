@@ -1,0 +1,1 @@
+"""Container images of registries, as files."""
