@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -53,6 +54,8 @@ def test_plans_and_says_what_it_planned(here: Path) -> None:
     submit = here / "submit" / "joe" / "pegasus" / "w" / "run0001"
     words = [line.split() for line in done.stdout.splitlines()]
     assert ["compute", "4"] in words and ["stage_out", "1"] in words and ["create_dir", "1"] in words
+    nodes = re.findall(r"^(?:JOB|FINAL) ", (submit / "w-0.dag").read_text(), re.MULTILINE)
+    assert ["receipt", "1"] in words and ["all", "nodes", str(len(nodes))] in words
     assert f"submit directory: {submit}" in done.stdout
     assert (submit / "w-0.dag").exists()
     known = json.loads((submit / "braindump.yml").read_text())
@@ -319,3 +322,12 @@ def test_bad_input_is_told_in_sentences(here: Path) -> None:
     text = (here / "workflow.yml").read_text()
     (here / "workflow.yml").write_text(text.replace("f.c1", long))
     assert "no file can have a name of more than 255 bytes" in plan(cwd=here).stderr
+
+
+def test_without_a_library_for_yaml_a_line_says_what_to_install(here: Path) -> None:
+    (here / "shadow/yaml").mkdir(parents=True)
+    (here / "shadow/yaml/__init__.py").write_text("raise ImportError('no', name='yaml')")
+    done = plan("--dir", "submit", cwd=here, PYTHONPATH=str(here / "shadow"))
+    assert done.returncode == 2
+    assert "workflow.yml: cannot be read without PyYAML: pip install 'pegasus-toolkit[plan]'" in done.stderr
+    assert "Traceback" not in done.stderr

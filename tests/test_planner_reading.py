@@ -167,6 +167,23 @@ def test_everything_wrong_in_four_files_is_told_at_once_with_lines(tmp_path: Pat
     assert len(found) == len(expected)
 
 
+def test_an_unknown_key_does_not_hide_what_is_wrong_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yml").write_text(
+        "pegasus: '5.0'\nname: w\njobs:\n- {type: job, id: a, name: nokeg, argumens: [x], uses: []}\n"
+        "- {type: job, id: b, name: keg, uses: [{lfn: nofile, type: input}]}\n"
+    )
+    found = problems(loaded(tmp_path))
+    assert "jobs[0].argumens: unknown key" in found[0]
+    assert any("the transformation 'nokeg' is in no catalog" in line for line in found)
+    assert any("no catalog has a replica of it" in line for line in found)
+
+
+def test_an_unknown_key_at_the_top_hides_what_follows_from_it(tmp_path: Path) -> None:
+    world(tmp_path, [job("a", ["x"], [])])
+    (tmp_path / "replicas.yml").write_text("pegasus: '5.0'\nreplica:\n- {lfn: x, pfns: []}\n")
+    assert not any("has a replica" in line for line in problems(loaded(tmp_path)))
+
+
 def test_files_that_cannot_be_read_are_told_beside_what_can_be_judged(tmp_path: Path) -> None:
     world(tmp_path, [job("a", [], ["x!"]), job("b", ["x"], ["x!"])])
     (tmp_path / "replicas.yml").write_bytes(b"lfn: \xff\n")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 
 if TYPE_CHECKING:
     from pegasus_toolkit.monitor.queue import Ad
@@ -97,7 +98,9 @@ def _htcondor(environ: Mapping[str, str]) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_NAME, description=DESCRIPTION, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=_NAME, description=DESCRIPTION, allow_abbrev=False, formatter_class=Help
+    )
     add = parser.add_argument
     add("numbers", nargs="*", metavar="CLUSTER", help="these jobs alone")
     add(

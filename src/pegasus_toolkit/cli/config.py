@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 
 DESCRIPTION = """\
 Tells where the commands of this installation are. PegasusLite's scripts ask it for the version: that is the
@@ -48,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_NAME, description=DESCRIPTION, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=_NAME, description=DESCRIPTION, allow_abbrev=False, formatter_class=Help
+    )
     add = parser.add_argument
     add("--noeoln", action="store_true", help="no end of line after the output")
     add("-V", "--version", action="store_true", help="the version of Pegasus that the commands serve")

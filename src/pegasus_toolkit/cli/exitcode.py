@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 
 DESCRIPTION = """\
 Tells whether a job of a submit directory did well: by its record, if it is one of ours, by texts in its
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_NAME, description=DESCRIPTION, epilog=EPILOG)
+    parser = argparse.ArgumentParser(prog=_NAME, description=DESCRIPTION, epilog=EPILOG, formatter_class=Help)
     add = parser.add_argument
     add("output", metavar="OUTPUT", help="the job's output file")
     add("-r", "--return", type=int, default=0, dest="returned", metavar="N", help="what DAGMan says: $RETURN")

@@ -12,6 +12,7 @@ from typing import NoReturn
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli import options, transfer
 from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.help import Help
 
 DESCRIPTION = """\
 Lists, copies, synchronises, compares and removes files: here, and at any server. A place is a path
@@ -118,15 +119,13 @@ def _moving(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="pegasus-files", description=DESCRIPTION, epilog=EPILOG, formatter_class=options.formatter
-    )
+    parser = _Parser(prog="pegasus-files", description=DESCRIPTION, epilog=EPILOG, formatter_class=Help)
     parser.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True, title="commands")
 
     def verb(name: str, text: str, more: str = "") -> argparse.ArgumentParser:
         made = verbs.add_parser(
-            name, help=text, description=more or text, formatter_class=options.formatter, allow_abbrev=False
+            name, help=text, description=more or text, formatter_class=Help, allow_abbrev=False
         )
         made.set_defaults(parser=made)
         return made

@@ -47,7 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--format", choices=_FORMATS, help="default: as FILE ends, else dot")
     add("--json", action="store_const", const="json", dest="format", help="boxes and arrows as JSON")
     add("-s", "--nosimplify", action="store_true", help="also arrows that others imply")
-    add("-l", "--label", choices=_LABELS, default="label", help="of jobs in a workflow (default: label)")
+    add("-l", "--label", choices=_LABELS, default="label", metavar="KIND",
+        help=f"of jobs in a workflow: {', '.join(_LABELS)} (default: label)")  # fmt: skip
     add("-r", "--remove", action="append", default=[], metavar="XFORM", help="leave out a transformation")
     add("-f", "--files", action="store_true", help="of a workflow, the files, too")
     add("-W", "--width", type=float, metavar="INCHES", help="with -H: of dot's picture")

@@ -11,6 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 from pegasus_toolkit.integrity import digests
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s ACTION [option ...]   (--help tells more)",
         description="Takes digests of files, and verifies files against the digests they should have.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     action = parser.add_argument_group("what to do (exactly one)").add_mutually_exclusive_group(required=True)
     action.add_argument("--generate", metavar="LIST", help="print the digest of each file, like sha256sum")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli import watching, where
+from pegasus_toolkit.cli.help import Help
 
 if TYPE_CHECKING:
     import sqlite3
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=_NAME,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     made.add_argument("-V", "--version", action="version", version=f"pegasus-toolkit {__version__}")
     commands = made.add_subparsers(required=True, metavar="workflow|task|file")

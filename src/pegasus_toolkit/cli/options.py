@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.engine.retry import patience
 
@@ -38,58 +39,60 @@ a specification that runs as it stands:
   echo hello > /tmp/hello.txt
   cat > /tmp/spec.json <<'END'
   [
-   {"type": "mkdir", "id": 1,
+   {"type": "mkdir",
     "target": {"site_label": "local", "url": "file:///tmp/demo"}},
-   {"type": "transfer", "id": 2, "lfn": "hello.txt",
+   {"type": "transfer", "lfn": "hello.txt",
     "src_urls":  [{"site_label": "local", "url": "file:///tmp/hello.txt"}],
-    "dest_urls": [{"site_label": "local", "url": "file:///tmp/demo/hello.txt"}]},
-   {"type": "remove", "id": 3,
-    "target": {"site_label": "local", "url": "file:///tmp/hello.txt", "recursive": "false"}}
+    "dest_urls": [{"site_label": "local", "url": "file:///tmp/demo/hello"}]},
+   {"type": "remove",
+    "target": {"site_label": "local", "url": "file:///tmp/hello.txt"}}
   ]
   END
   pegasus-transfer -f /tmp/spec.json
-  All mkdirs come first, then all transfers, then all removes. Several "src_urls" are tried one
-  after the other, the highest "priority" first.
+  All mkdirs come first, then all transfers, then all removes. Several
+  "src_urls" are tried one after the other, the highest "priority" first.
 
-without a specification, any pair of the protocols:
+without a specification, any pair of the protocols (pegasus-files has more):
   pegasus-transfer results.tar s3://bucket/2026/
-  pegasus-transfer data/ davs://server/archive/data/       what is in data/; without that slash: data itself
-  pegasus-transfer 'sftp://host/runs/*.h5' scratch/        a wildcard in the last part, here or there
+  pegasus-transfer data/ davs://server/archive/data/   what is in data/
+  pegasus-transfer data davs://server/archive/         data itself
+  pegasus-transfer 'sftp://host/runs/*.h5' scratch/    a wildcard, quoted
 
-recipes:
-  see what would be done          pegasus-transfer -f spec.json --dry-run
-  see whether it can be done      pegasus-transfer -f spec.json --check
-  survive kill -9, go on later    pegasus-transfer -f spec.json --journal run.journal   (again and again)
-  run again only what failed      pegasus-transfer -f spec.json --failed left.json
-                                  pegasus-transfer -f left.json
-  a report for a program          pegasus-transfer -f spec.json --report report.jsonl
-  leave room for others           pegasus-transfer -f spec.json -n 4 --per-host 2 --bandwidth 50MB
-  on many machines at once        pegasus-transfer -f spec.json --submit --shards 20
-  checksums of what was fetched   pegasus-transfer -f spec.json --manifest SHA256SUMS
-                                  sha256sum -c SHA256SUMS
+recipes, with -f spec.json or with SOURCE and DESTINATION:
+  see what would be done         --dry-run
+  see whether it can be done     --check
+  survive kill -9, go on later   --journal run.journal   (again and again)
+  run again only what failed     --failed left.json, then -f left.json
+  a report for a program         --report report.jsonl
+  leave room for others          -n 4 --per-host 2 --bandwidth 50MB
+  on many machines at once       --submit --shards 20
+  checksums of what was fetched  --manifest SHA256SUMS, for sha256sum -c
 
 environment:
-  PEGASUS_TRANSFER_THREADS  transfers at once, where -n is not given (default 8)
-  PEGASUS_TRANSFER_PATIENCE seconds, where --patience is not given (default 60)
-  PEGASUS_TRANSFER_DEFAULTS a file of defaults, in place of ~/.config/pegasus-toolkit/pegasus-transfer.conf
-                            and pegasus-transfer.conf in the working directory: option = value, a line each
-  PEGASUS_CREDENTIALS       the credentials file (default ~/.pegasus/credentials.conf)
-  PEGASUS_MULTIPART_DIR     directory for statistics, as Pegasus reads them
-  KICKSTART_INTEGRITY_DATA  file that digests asked for by "generate_checksum" are added to
-  OSG_SQUID_LOCATION        HTTP proxy to try first; http_proxy, https_proxy, no_proxy as usual
-  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION, AWS_ENDPOINT_URL
-                            for s3:// addresses that name no site of the credentials file
-  X509_USER_PROXY, SSH_PRIVATE_KEY and others, each also with _SITE after it, for their protocols
-  TMPDIR                    where files stand that can only be moved through a local copy
+  PEGASUS_TRANSFER_THREADS   as -n, which is stronger
+  PEGASUS_TRANSFER_PATIENCE  as --patience, which is stronger
+  PEGASUS_TRANSFER_DEFAULTS  a file of defaults: option = value, a line each;
+                             else pegasus-transfer.conf in the working directory
+                             and in ~/.config/pegasus-toolkit
+  PEGASUS_CREDENTIALS        default: ~/.pegasus/credentials.conf
+  PEGASUS_MULTIPART_DIR      directory for statistics, as Pegasus reads them
+  KICKSTART_INTEGRITY_DATA   file that gets the digests of "generate_checksum"
+  OSG_SQUID_LOCATION         HTTP proxy to try first; http_proxy, https_proxy,
+                             no_proxy as usual
+  AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION,
+  AWS_ENDPOINT_URL           for s3:// where the credentials file has no section
+  X509_USER_PROXY, SSH_PRIVATE_KEY and others, each also with _SITE after it
+  TMPDIR                     where files stand that can only be moved through a
+                             local copy
 
 exit codes:
   0  all done
   1  failed or cancelled; running it again may succeed
-  2  failed for good, or the specification or the options are wrong; in the latter case
+  2  failed for good, or the specification or the options are wrong; then
      nothing was moved.  For DAGMan: RETRY job 3 UNLESS-EXIT 2
 
-The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the run within five seconds, with reports written and
-nothing half-done left behind; the second ends it at once.
+The first SIGINT (Ctrl-C), SIGTERM or SIGHUP ends the run within five seconds,
+with reports written and nothing half-done left behind; the second at once.
 docs/options.md describes every option and the report's fields, docs/restart.md journals."""
 
 
@@ -291,18 +294,13 @@ def _of_shards(parser: argparse.ArgumentParser, got: argparse.Namespace) -> dict
     return own
 
 
-def formatter(prog: str) -> argparse.HelpFormatter:
-    """With a width of its own: to ask the terminal's, argparse imports what takes 2 ms at every start."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=100)
-
-
 def _parser() -> Parser:
     parser = Parser(
         prog="pegasus-transfer",
         usage="%(prog)s [-f FILE] [options]\n       %(prog)s [options] SOURCE... DESTINATION",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=formatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     add = parser.add_argument

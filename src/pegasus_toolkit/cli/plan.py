@@ -151,7 +151,8 @@ def _summary(dag: Dag, submitted: bool) -> Iterator[str]:
     for kind, count in counts.items():
         more = f"  ({tasks} jobs)" if kind == "compute" and tasks != count else ""
         yield f"  {kind:<12} {count:>8}{more}"
-    yield f"  {'all nodes':<12} {len(dag.nodes):>8}"
+    yield f"  {'receipt':<12} {1:>8}"  # DAGMan's final node
+    yield f"  {'all nodes':<12} {len(dag.nodes) + 1:>8}"
     yield f"submit directory: {submit}"
     if not submitted:
         yield f"to run it: pegasus-run {submit}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NoReturn
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 
 DESCRIPTION = """\
 Plans a Pegasus 5 workflow: chooses sites and replicas, adds jobs that bring files in, out and
@@ -93,7 +94,7 @@ def _parser() -> _Parser:
         prog="pegasus-plan",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         fromfile_prefix_chars="@",
         allow_abbrev=False,
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli import replica_file
+from pegasus_toolkit.cli.help import Help
 from pegasus_toolkit.cli.replica_file import Entry
 
 DESCRIPTION = """\
@@ -64,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=_NAME,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add = parser.add_argument
     add("-D", action="append", default=[], metavar="KEY=VALUE", dest="define", help="a property of its own")

@@ -29,7 +29,8 @@ def read(path: str, environ: Mapping[str, str]) -> list[Entry]:
     except UnicodeDecodeError as error:
         raise Wrong([f"{path}: expected UTF-8, found the byte 0x{error.object[error.start]:02x}"]) from None
     except document.Broken as error:
-        raise Wrong([f"{path}:{error.line}: {error.message}"]) from None
+        line = f":{error.line}" if error.line else ""
+        raise Wrong([f"{path}{line}: {error.message}"]) from None
     reader = Reader(path, environ, str(Path(path).parent.absolute()))
     replicas.read(reader, parsed.tree)
     if reader.problems:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli import watching
+from pegasus_toolkit.cli.help import Help
 
 if TYPE_CHECKING:
     from pegasus_toolkit.monitor.locate import Run
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         prog=_NAME,
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     parser.add_argument("command", choices=(*_COMMANDS, "attach", "detach"), metavar="COMMAND")
     parser.add_argument("submitdir", metavar="SUBMITDIR")

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from pegasus_toolkit import __version__
+from pegasus_toolkit.cli.help import Help
 
 NO_RUN = 2
 
@@ -18,7 +19,7 @@ def parser(name: str, description: str, epilog: str, several: bool = False) -> a
         prog=name,
         description=description,
         epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     help = f"the submit director{'ies' if several else 'y'}, or .dag file{'s' * several} (default: here)"
     if several:

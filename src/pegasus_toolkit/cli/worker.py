@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 USAGE = """\
 usage: pegasus-worker --bundle FILE --node NAME [--records DIR]
-       pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED] [--hooks FILE] [--then PROGRAM ...]
+       pegasus-worker --check RECORD RETURN [DAG_STATUS FAILED] [--hooks FILE]
+                      [--then PROGRAM ...]
        pegasus-worker --hook FILE NODE start|end [RETURN] [--then PROGRAM ...]
        pegasus-worker --pack FILE [--extra NAME,...] [--python X.Y]...
 
-Does what the bundle FILE says of the node NAME, in the directory that it is started in, and leaves
-NAME.json (the record) and NAME.meta (digests) there, or in DIR; or decides from a job's record and exit code
-what became of it; or packs itself into one file that needs nothing but Python where it runs.
+Does what the bundle FILE says of the node NAME, in the directory that it is
+started in, and leaves NAME.json (the record) and NAME.meta (digests) there, or
+in DIR; or decides from a job's record and exit code what became of it; or packs
+itself into one file that needs nothing but Python where it runs.
 
 exit codes: 0 done; 1 another try may mend it; 2 none will."""
 

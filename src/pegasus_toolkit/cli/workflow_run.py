@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pegasus_toolkit import __version__
 from pegasus_toolkit.cli.console import Console
+from pegasus_toolkit.cli.help import Help
 
 if TYPE_CHECKING:
     from pegasus_toolkit.engines.local.engine import Settings
@@ -159,7 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="pegasus-run",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
     )
     add = parser.add_argument
     add("directory", nargs="?", default=".", metavar="SUBMITDIR", help="default: the working directory")

@@ -87,8 +87,7 @@ def _walk(text: str) -> Iterator[tuple[Tree, str, Tree, int]]:
 
     Containers are empty when they are given; whoever takes them fills them.
     """
-    import yaml
-
+    yaml = _yaml()
     # Without libyaml the Python parser gives the same events, thirty times as slowly.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     get, kinds = loader.get_event, yaml.events
@@ -123,6 +122,14 @@ def _walk(text: str) -> Iterator[tuple[Tree, str, Tree, int]]:
                     raise Broken(f"nested more than {_DEEPEST} deep", line)
                 stack.append((current, mapping, seen))
                 current, mapping, seen = value, kind is starts, set()
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise Broken("cannot be read without PyYAML: pip install 'pegasus-toolkit[plan]'", 0) from None
+    return yaml
 
 
 @contextmanager

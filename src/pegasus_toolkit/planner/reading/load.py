@@ -16,7 +16,7 @@ from pegasus_toolkit.planner.catalogs import (
 )
 from pegasus_toolkit.planner.model import Problem, Workflow
 from pegasus_toolkit.planner.reading import document, others, replicas, sites, transformations, workflow
-from pegasus_toolkit.planner.reading.reader import Reader
+from pegasus_toolkit.planner.reading.reader import UNKNOWN_KEY, Reader
 
 T = TypeVar("T")
 
@@ -261,7 +261,8 @@ class _Loading:
             reader.wrong(path, message)
         if reader.problems and not silent:
             self.problems += reader.problems
-            self.broken.add(kind)
+            if not all(one.message == UNKNOWN_KEY and len(one.path) > 1 for one in reader.problems):
+                self.broken.add(kind)  # what follows from it would only repeat it
         return result
 
     def _directory(self, named: str, option: str) -> ReplicaCatalog:

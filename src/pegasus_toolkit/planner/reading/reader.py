@@ -11,6 +11,7 @@ from urllib.parse import unquote
 from pegasus_toolkit.planner.catalogs import Checksum, Hook, Path, Profiles
 from pegasus_toolkit.planner.model import Problem
 
+UNKNOWN_KEY = "unknown key"
 _LINES = ("glite.arguments",)  # profiles that people write in several lines
 NAMESPACES = ("pegasus", "condor", "dagman", "env", "globus", "selector", "stat", "hints")
 
@@ -54,7 +55,7 @@ class Reader:
         if known:
             for key in value.keys() - known:
                 if not key.startswith("x-"):
-                    self.wrong((*path, key), "unknown key", nearest(key, known))
+                    self.wrong((*path, key), UNKNOWN_KEY, nearest(key, known))
         return value
 
     def items(self, owner: dict[str, Any], key: str, path: Path) -> list[Any]:
