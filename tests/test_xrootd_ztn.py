@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.errors import Denied, TransferError
+from pegasus_toolkit.transfer.errors import Denied, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 from tests.material import fetch_job, given, settle, store_job
 from tests.servers.common import missing, public_directory
@@ -119,3 +119,32 @@ def test_no_login_without_a_good_token(server: Xrootd, forged: bool) -> None:
         assert content is None and error is not None
         raise error
     assert not secret or secret not in str(caught.value)
+
+
+@pytest.mark.parametrize("unseen", [False, True])
+def test_token_that_is_renewed(server: Xrootd, tmp_path: Path, unseen: bool) -> None:
+    """Whether its file is seen to have changed, or only the server's refusal tells: then at the next try."""
+    file = tmp_path / "token"
+    file.touch(mode=0o600)
+    file.write_text(token(READS) + " " * 200)
+    environ = {"BEARER_TOKEN_FILE": str(file)}
+    settings = Settings(Credentials(environ, "", ""), environ, stall_timeout=20)
+    backend = open_backend(Endpoint("root", server.authority, "site"), settings)
+
+    def put() -> TransferError | None:
+        (job,) = backend.put(iter([store_job("/data/renewed", given(b"new"))]))
+        return job.error
+
+    try:
+        assert isinstance(put(), Denied)
+        before = file.stat()
+        file.write_text(token(WRITES))
+        if unseen:
+            file.write_text(token(WRITES) + " " * (before.st_size - file.stat().st_size))
+            os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+            error = put()
+            assert isinstance(error, ServerFault) and "renewed" in str(error)
+        assert put() is None
+        assert (server.data / "renewed").read_bytes() == b"new"
+    finally:
+        backend.close()

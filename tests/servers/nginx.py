@@ -36,6 +36,8 @@ http {{
     location /dated/ {{ alias {home}/data/; etag off; }}
     location /private/ {{ alias {home}/data/; auth_basic p; auth_basic_user_file {home}/htpasswd; }}
     location /token/ {{ if ($http_authorization != "Bearer {token}") {{ return 401; }} alias {home}/data/; }}
+    location /living/ {{
+      if (!-f "{home}/accepted/$http_authorization") {{ return 401; }} alias {home}/data/; }}
     location /header/ {{ if ($http_x_token != "{token}") {{ return 403; }} alias {home}/data/; }}
     location /client/ {{ if ($ssl_client_verify != SUCCESS) {{ return 403; }} alias {home}/data/; }}
     location /redirect/ {{ rewrite ^/redirect/(.*)$ /files/$1 redirect; }}

@@ -36,11 +36,11 @@ LogFormat "%>s %m %U expect=%{{Expect}}i %D" lines
 CustomLog {home}/access.log lines
 DocumentRoot {home}/data
 DavLockDB {home}/run/DavLock
-AliasMatch ^/(dav|basic|digest|token|client|cap|away|readonly)(.*)$ {home}/data$2
+AliasMatch ^/(dav|basic|digest|token|living|client|cap|away|readonly)(.*)$ {home}/data$2
 <Directory {home}/data>
   Require all granted
 </Directory>
-<LocationMatch ^/(dav|basic|digest|token|client|cap|readonly)>
+<LocationMatch ^/(dav|basic|digest|token|living|client|cap|readonly)>
   Dav On
 </LocationMatch>
 <Location /basic>
@@ -59,6 +59,11 @@ AliasMatch ^/(dav|basic|digest|token|client|cap|away|readonly)(.*)$ {home}/data$
 <Location /token>
   RewriteEngine On
   RewriteCond "%{{HTTP:Authorization}}" "!=Bearer {token}"
+  RewriteRule .* - [R=401,L]
+</Location>
+<Location /living>
+  RewriteEngine On
+  RewriteCond "{home}/accepted/%{{HTTP:Authorization}}" "!-f"
   RewriteRule .* - [R=401,L]
 </Location>
 <Location /client>
@@ -134,7 +139,8 @@ def _prepare(home: Path) -> Dav:
 
 @contextmanager
 def serve_apache(home: Path, pki: Pki) -> Iterator[Dav]:
-    """Basic auth under /basic/, Digest, token, client certificate; /cap/ takes 100 kB, /readonly/ nothing."""
+    """Basic auth under /basic/, Digest, token, client certificate; /cap/ takes 100 kB, /readonly/ nothing;
+    /living/ what ``home/accepted`` has a file for, of the name of the header."""
     binary = program("apache2")
     server = _prepare(home)
     hashed = subprocess.run(

@@ -40,6 +40,7 @@ def build(sections: Sections, user: str, site: str, file: NamedFile, home: str) 
         insecure=place.insecure(),
         options=_options(place),
         section=identity,
+        path=str(file.path),
     )
 
 

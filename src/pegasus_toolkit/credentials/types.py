@@ -42,7 +42,7 @@ class S3Credential(NamedTuple):
     """What opens one S3 service.
 
     ``endpoint``: ``http://`` or ``https://`` URL; ``region``: "" where not told; ``options``: the
-    other keys of the site's section, no secrets among them; ``section``: ``user@site``.
+    other keys of the site's section, no secrets among them; ``section``: ``user@site``; ``path``: the file.
     """
 
     endpoint: str
@@ -54,6 +54,7 @@ class S3Credential(NamedTuple):
     insecure: bool = False
     options: Mapping[str, str] = {}
     section: str = ""
+    path: str = ""
 
 
 class SshCredential(NamedTuple):

@@ -10,9 +10,11 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pegasus_toolkit.credentials import Secret
+from pegasus_toolkit.credentials.files import stamp
 from pegasus_toolkit.transfer.clients.curl.exchange import Answer, Exchange
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.session import Access, Session
@@ -21,31 +23,54 @@ from pegasus_toolkit.transfer.errors import BadSpecification, ServerFault, Trans
 from pegasus_toolkit.transfer.interface import Data, Settings
 
 EMPTY = hashlib.sha256(b"").hexdigest()
+ENDED = frozenset(
+    {"ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "TokenRefreshRequired", "AccessDenied"}
+)
 SIGNED = ("x-amz-", "content-md5:")  # how lines of a request begin that the signature covers
 _CODE_WITHIN = 8192  # bytes of an error's body that hold its code
 
 
-class Signer:
-    """An identity and where it signs; ``access`` is ``None`` for anonymous requests."""
+class Keys(NamedTuple):
+    """An identity; ``access`` is ``None`` for anonymous requests; ``path``: the file it stands in, or ""."""
 
-    def __init__(
-        self, region: str, access: Secret | None, secret: Secret | None, token: Secret | None = None
-    ) -> None:
+    access: Secret | None = None
+    secret: Secret | None = None
+    token: Secret | None = None
+    path: str = ""
+
+
+class Signer:
+    """An identity and where it signs. Keys of a session are read again when their file has changed."""
+
+    def __init__(self, region: str, keys: Keys, look_up: Callable[[], Keys] | None = None) -> None:
+        """``look_up`` finds the keys of this moment."""
         self.region = region
-        self.access = access
-        self.secret = secret
-        self.token = token
+        self.keys = keys
+        self._look_up = look_up
+        self._stamp = stamp(keys.path) if keys.path else None
         self._known = ("", b"")  # the key of one day
+
+    def renew(self, refused: bool = False) -> bool:
+        """Takes the keys that the file holds by now, where it has changed or they were refused; whether they
+        are others."""
+        seen = stamp(self.keys.path) if self.keys.path and self._look_up is not None else None
+        if seen is None or self._look_up is None or (seen == self._stamp and not refused):
+            return False
+        before, self.keys, self._stamp = self.keys, self._look_up(), seen
+        self._known = ("", b"")
+        return before[:3] != self.keys[:3]
 
     def sign(self, method: str, url: str, lines: Sequence[str], payload: str) -> list[str]:
         """The lines that make it a signed request; ``payload``: SHA-256 of the body in hex."""
         added = [f"x-amz-content-sha256: {payload}"]
-        if self.access is None or self.secret is None:
+        self.renew()
+        access, secret, token, _ = self.keys
+        if access is None or secret is None:
             return added
         now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         added.append(f"x-amz-date: {now}")
-        if self.token is not None:
-            added.append(f"x-amz-security-token: {self.token.reveal()}")
+        if token is not None:
+            added.append(f"x-amz-security-token: {token.reveal()}")
         parts = urlsplit(url)
         default = {"http": ":80", "https": ":443"}[parts.scheme]
         covered = [("host", parts.netloc.removesuffix(default))]  # as libcurl sends it
@@ -56,14 +81,13 @@ class Signer:
         canonical = "\n".join((method, parts.path, parts.query, headers, names, payload))
         scope = f"{now[:8]}/{self.region}/s3/aws4_request"
         text = f"AWS4-HMAC-SHA256\n{now}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        signature = hmac.digest(self._key(scope), text.encode(), "sha256").hex()
-        whose = f"Credential={self.access.reveal()}/{scope}, SignedHeaders={names}, Signature={signature}"
+        signature = hmac.digest(self._key(scope, secret), text.encode(), "sha256").hex()
+        whose = f"Credential={access.reveal()}/{scope}, SignedHeaders={names}, Signature={signature}"
         return [*added, f"authorization: AWS4-HMAC-SHA256 {whose}"]
 
-    def _key(self, scope: str) -> bytes:
+    def _key(self, scope: str, secret: Secret) -> bytes:
         if self._known[0] != scope:
-            assert self.secret is not None
-            key = f"AWS4{self.secret.reveal()}".encode()
+            key = f"AWS4{secret.reveal()}".encode()
             for part in scope.split("/"):
                 key = hmac.digest(key, part.encode(), "sha256")
             self._known = scope, key
@@ -134,6 +158,12 @@ class S3Session(Session):
         if not (whole.isascii() and whole.isdigit() and len(whole) < 12 and (part + "0").isdigit()):
             return None
         return int(whole) * 1_000_000_000 + int(f"{part:0<9.9}")
+
+    def renews(self, exchange: Exchange) -> bool:
+        """Session keys end, and their file may hold others by now."""
+        code = code_in(bytes(exchange.told[:_CODE_WITHIN]))
+        ended = code in ENDED or (exchange.head is not None and exchange.head.status == 403 and not code)
+        return ended and self.signer.renew(refused=True)
 
     def allow(self, url: str, target: str) -> None:
         """No redirect is followed: a signature is for one host, and others are not believed."""

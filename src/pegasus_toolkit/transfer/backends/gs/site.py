@@ -65,8 +65,8 @@ def find(endpoint: Endpoint, settings: Settings) -> Site:
     identity = Identity("anonymous")
     if token is not None:
         look_up = partial(settings.credentials.token, "gs", bucket, endpoint.site)
-        bearer = LiveToken(token, look_up, bucket)
-        identity = Identity("bearer token", token.origin, token.expires)
+        live = LiveToken(token, look_up, bucket)
+        bearer, identity = live, live.identity()
     elif found.key is not None or found.pkcs12:
         from pegasus_toolkit.transfer.backends.gs.login import Login, Transport
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pegasus_toolkit.credentials import CredentialError, HttpCredential, Token, X509Credential
 from pegasus_toolkit.schemes import SCHEMES
+from pegasus_toolkit.transfer.backends.shared.tokens import LiveToken
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.clients.curl.session import Access
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied
@@ -24,14 +25,18 @@ class Login(NamedTuple):
     credential: HttpCredential
     user: tuple[str, str] | None
     headers: tuple[str, ...]
-    token: Token | None = None
+    token: LiveToken | None = None
     proxy: X509Credential | None = None
+
+    def found(self) -> Token | None:
+        """The token of this moment."""
+        return None if self.token is None else self.token.token
 
     def identity(self) -> Identity:
         """Told without telling it."""
         section = f"section [{self.credential.section}]" if self.credential.section else ""
         if self.token is not None:
-            return Identity("bearer token", self.token.origin, self.token.expires)
+            return self.token.identity()
         if self.user is not None:
             from_file = self.credential.password is not None
             return Identity("user and password", section if from_file else "the URL")
@@ -68,6 +73,7 @@ def log_in(endpoint: Endpoint, settings: Settings) -> tuple[Login, Access]:
     return login, Access(
         user=login.user,
         headers=login.headers,
+        bearer=login.token,
         plain_password=SCHEMES[endpoint.scheme].encrypted or credential.plain_password,
         client_certificate=credential.client_certificate,
         client_key=credential.client_key,
@@ -106,7 +112,10 @@ def find(endpoint: Endpoint, settings: Settings) -> Login:
         proxy = settings.credentials.proxy(endpoint.site, "davs", False)
     if proxy is not None:
         credential = credential._replace(client_certificate=proxy.certificate, client_key=proxy.key)
-    return Login(credential, login, _headers(credential, token), token, proxy)
+    live = None
+    if token is not None:
+        live = LiveToken(token, lambda: find(endpoint, settings).found(), host)
+    return Login(credential, login, _headers(credential), live, proxy)
 
 
 def _section(endpoint: Endpoint, settings: Settings, host: str) -> HttpCredential:
@@ -132,8 +141,5 @@ def _user(user: str, credential: HttpCredential) -> tuple[str, str] | None:
     return unquote(name), unquote(password)
 
 
-def _headers(credential: HttpCredential, token: Token | None) -> tuple[str, ...]:
-    lines = [f"{name}: {value.reveal()}" if value else f"{name};" for name, value in credential.headers]
-    if token is not None:
-        lines.append(f"Authorization: Bearer {token.secret.reveal()}")
-    return tuple(lines)
+def _headers(credential: HttpCredential) -> tuple[str, ...]:
+    return tuple(f"{name}: {value.reveal()}" if value else f"{name};" for name, value in credential.headers)

@@ -7,6 +7,7 @@ Signed requests of our own on the curl client, for downloads the loop that HTTP 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 from pegasus_toolkit.transfer.backends.http.get import Gets, Tuning
@@ -15,6 +16,7 @@ from pegasus_toolkit.transfer.backends.s3.files import S3Files
 from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.clients.curl.loop import Loop
+from pegasus_toolkit.transfer.clients.s3 import Keys
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -47,10 +49,13 @@ class S3(FilesBackend):
 
     files: S3Files
 
-    def __init__(self, site: s3_site.Site, settings: Settings) -> None:
+    def __init__(
+        self, site: s3_site.Site, settings: Settings, look_up: Callable[[], Keys] | None = None
+    ) -> None:
+        """``look_up``: finds the keys of this moment, once the first ones are over."""
         self.abilities = Abilities(in_flight=IN_FLIGHT, directories=False, times="asked")
         self.site = site
-        self.session = s3_site.session(site, settings)
+        self.session = s3_site.session(site, settings, look_up)
         self.files = S3Files(self.session, site, settings.streams)
         self.loop = Loop(self.session, settings.connections)
         self.side = Loop(self.session, 1)  # for single requests, while a batch is under way
@@ -193,7 +198,7 @@ class S3(FilesBackend):
         return (
             isinstance(other, S3)
             and other.site.endpoint == self.site.endpoint
-            and other.site.access_key == self.site.access_key
+            and other.site.keys.access == self.site.keys.access
             and not (required.digest or required.also or required.remote)
         )
 
@@ -218,9 +223,9 @@ class S3(FilesBackend):
     def identity(self) -> Identity:
         """Whose access key signs the requests."""
         site = self.site
-        if site.access_key is None:
+        if site.keys.access is None:
             return Identity("anonymous")
-        return Identity("session key" if site.session_token else "access key", site.who)
+        return Identity("session key" if site.keys.token else "access key", site.who)
 
     def close(self) -> None:
         """What is under way raises ``Cancelled``."""
@@ -243,7 +248,7 @@ def _error(work: Callable[[], object]) -> TransferError | None:
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
     """The opener that the table of schemes names. Connects to nothing yet."""
-    return S3(s3_site.find(endpoint, settings), settings)
+    return S3(s3_site.find(endpoint, settings), settings, partial(s3_site.keys_of, endpoint, settings))
 
 
 _backend: type[Backend] = S3

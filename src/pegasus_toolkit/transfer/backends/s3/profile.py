@@ -31,6 +31,11 @@ def read(env: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def place(env: Mapping[str, str]) -> str:
+    """The file that the keys stand in."""
+    return env.get("AWS_SHARED_CREDENTIALS_FILE") or str(Path(env.get("HOME", ""), ".aws", "credentials"))
+
+
 def _section(env: Mapping[str, str], variable: str, name: str, section: str) -> dict[str, str] | None:
     home = env.get("HOME", "")
     path = Path(env[variable]) if env.get(variable) else Path(home, ".aws", name)

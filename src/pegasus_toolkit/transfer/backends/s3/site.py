@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from pegasus_toolkit.credentials import Secret
+from pegasus_toolkit.credentials import CredentialError, Secret
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.backends.s3.errors import failure
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.clients.curl.proxies import Proxies
 from pegasus_toolkit.transfer.clients.curl.session import Access
-from pegasus_toolkit.transfer.clients.s3 import S3Session, Signer
-from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
+from pegasus_toolkit.transfer.clients.s3 import Keys, S3Session, Signer
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Settings
 
 MIB = 1 << 20
@@ -41,14 +41,12 @@ class Site(NamedTuple):
     """One S3 service and one identity at it.
 
     ``endpoint``: base URL; ``bucket``: set where the URL's authority names it (``s3://bucket/key``);
-    ``access_key`` is ``None`` for anonymous requests; ``who`` names the credential in errors.
+    ``keys``: who we are; ``who`` names the credential in errors.
     """
 
     endpoint: str
     region: str
-    access_key: Secret | None
-    secret_key: Secret | None
-    session_token: Secret | None
+    keys: Keys
     ca_file: str
     insecure: bool
     options: Options
@@ -91,8 +89,19 @@ def find(endpoint: Endpoint, settings: Settings) -> Site:
     return site
 
 
-def session(site: Site, settings: Settings) -> S3Session:
-    """What talks to the service. Only https endpoints go through a proxy, as in upstream."""
+def keys_of(endpoint: Endpoint, settings: Settings) -> Keys:
+    """Those of this moment. Raises ``TransferError``."""
+    try:
+        return find(endpoint, settings).keys
+    except CredentialError as error:
+        raise Denied(error.message, host=endpoint.host, hint=error.hint) from None
+
+
+def session(site: Site, settings: Settings, look_up: Callable[[], Keys] | None = None) -> S3Session:
+    """What talks to the service. Only https endpoints go through a proxy, as in upstream.
+
+    ``look_up``: finds the keys that are there when the first ones were replaced.
+    """
     file, directory = authorities(settings.environ)
     if site.ca_file:
         if not os.access(site.ca_file, os.R_OK):
@@ -104,7 +113,7 @@ def session(site: Site, settings: Settings) -> S3Session:
 
     found = S3Session(
         site.endpoint,
-        Signer(site.region, site.access_key, site.secret_key, site.session_token),
+        Signer(site.region, site.keys, look_up),
         Access(ca_file=file, ca_directory=directory, insecure=site.insecure, section=site.who),
         settings,
         split=site.object,
@@ -120,9 +129,7 @@ def _from_file(user: str, name: str, endpoint: Endpoint, settings: Settings) -> 
     return Site(
         endpoint=found.endpoint,
         region=found.region or _region_of(found.endpoint),
-        access_key=found.access_key,
-        secret_key=found.secret_key,
-        session_token=found.session_token,
+        keys=Keys(found.access_key, found.secret_key, found.session_token, found.path),
         ca_file=found.ca_file,
         insecure=found.insecure,
         options=_options(found.options, name),
@@ -142,14 +149,14 @@ def _from_environment(bucket: str, endpoint: Endpoint, settings: Settings) -> Si
         "aws_secret_access_key": env.get("AWS_SECRET_ACCESS_KEY", ""),
         "aws_session_token": env.get("AWS_SESSION_TOKEN", ""),
     }
-    who, region = "AWS_ACCESS_KEY_ID", ""
+    who, region, path = "AWS_ACCESS_KEY_ID", "", ""
     if not keys["aws_access_key_id"] or env.get("AWS_PROFILE"):
-        from pegasus_toolkit.transfer.backends.s3.profile import read
+        from pegasus_toolkit.transfer.backends.s3.profile import place, read
 
         profile = read(env)
         region = profile.pop("region", "")
         if profile:
-            keys, who = profile, "the AWS credentials file"
+            keys, who, path = profile, "the AWS credentials file", place(env)
     region = env.get("AWS_REGION") or env.get("AWS_DEFAULT_REGION") or region or "us-east-1"
     url = (
         env.get("AWS_ENDPOINT_URL_S3") or env.get("AWS_ENDPOINT_URL") or f"https://s3.{region}.amazonaws.com"
@@ -160,9 +167,7 @@ def _from_environment(bucket: str, endpoint: Endpoint, settings: Settings) -> Si
     return Site(
         endpoint=url.rstrip("/"),
         region=region,
-        access_key=Secret(identity) if identity else None,
-        secret_key=Secret(keys.get("aws_secret_access_key", "")) if identity else None,
-        session_token=Secret(keys["aws_session_token"]) if keys.get("aws_session_token") else None,
+        keys=_keys(keys, path) if identity else Keys(),
         ca_file=env.get("AWS_CA_BUNDLE", ""),
         insecure=False,
         options=Options(),
@@ -170,6 +175,12 @@ def _from_environment(bucket: str, endpoint: Endpoint, settings: Settings) -> Si
         host=endpoint.host,
         who=who if identity else "AWS_ACCESS_KEY_ID, which is not set",
     )
+
+
+def _keys(told: Mapping[str, str], path: str) -> Keys:
+    token = told.get("aws_session_token")
+    secret = Secret(told.get("aws_secret_access_key", ""))
+    return Keys(Secret(told["aws_access_key_id"]), secret, Secret(token) if token else None, path)
 
 
 def _region_of(url: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pegasus_toolkit.credentials import CredentialError, Token
 from pegasus_toolkit.credentials.files import Stamp, stamp
 from pegasus_toolkit.transfer.errors import Denied
+from pegasus_toolkit.transfer.interface import Identity
 
 
 class LiveToken:
@@ -32,10 +33,14 @@ class LiveToken:
                 self._again(seen)
         return f"Authorization: Bearer {self.token.secret.reveal()}"
 
+    def identity(self) -> Identity:
+        """Told without telling it."""
+        return Identity("bearer token", self.token.origin, self.token.expires)
+
     def another(self, line: str) -> bool:
         """After a server refused what ``line`` holds: whether another token is there now."""
         with self._lock:
-            self._again(stamp(self.token.path))
+            self._again(stamp(self.token.path) if self.token.path else None)
         return self.line() != line
 
     def _again(self, seen: Stamp | None) -> None:
@@ -46,4 +51,5 @@ class LiveToken:
         if found is None or (found.path != self.token.path and seen is not None):
             return  # the file is just being written: what was in it may still be good
         self._stamp = seen if found.path == self.token.path else stamp(found.path)
-        self.token = found
+        if found.secret.reveal() != self.token.secret.reveal():
+            self.token = found

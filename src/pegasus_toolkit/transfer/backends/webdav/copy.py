@@ -169,9 +169,10 @@ def lent(passive: Login, active: Login) -> tuple[str, ...] | None:
         return None
     if passive.token is None:
         return ()
-    if active.token is None or active.token.secret.reveal() != passive.token.secret.reveal():
+    line = passive.token.line()
+    if active.token is None or active.token.line() != line:
         return None
-    return (f"TransferHeaderAuthorization: Bearer {passive.token.secret.reveal()}",)
+    return (f"TransferHeader{line}",)
 
 
 def able(reader: WebDav, writer: WebDav, required: Requirement) -> bool:
@@ -180,10 +181,14 @@ def able(reader: WebDav, writer: WebDav, required: Requirement) -> bool:
         return False
     ours, theirs = reader.login, writer.login
     if reader.session.origin == writer.session.origin:
-        same = (ours.user, ours.headers, ours.credential.client_certificate)
-        return same == (theirs.user, theirs.headers, theirs.credential.client_certificate)
+        return _shown(ours) == _shown(theirs)
     grid = reader.scheme == writer.scheme == "davs"
     return grid and (lent(ours, theirs) is not None or lent(theirs, ours) is not None)
+
+
+def _shown(login: Login) -> tuple[object, ...]:
+    token = login.token.line() if login.token is not None else ""
+    return login.user, login.headers, token, login.credential.client_certificate
 
 
 def copies(

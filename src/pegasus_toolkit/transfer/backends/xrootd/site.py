@@ -9,16 +9,18 @@ from __future__ import annotations
 import copy
 import os
 import weakref
+from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
 from pegasus_toolkit.credentials import Token, X509Credential
 from pegasus_toolkit.transfer import redact
+from pegasus_toolkit.transfer.backends.shared.tokens import LiveToken
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.backends.xrootd import errors
 from pegasus_toolkit.transfer.clients.xrootd import library
-from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 SCHEMES = {"xroot": "root", "xroots": "roots"}
@@ -35,9 +37,10 @@ class Site:
         self.token: Token | None = None
         self.tentative = False  # the token was only found, and whether there is TLS is not known
         self.given = ""  # parameters that carry credentials
-        self._memory: _Memory | None = None  # holds the token
+        self._live: LiveToken | None = None
+        self._rest: list[str] = []  # of ``given``, but for the token
+        self._memory: list[_Memory] = []  # each holds a token: the library may log in once more with an older
         self._show(settings)
-        self.files = self._files()
 
     def _files(self) -> Any:
         """For all but the content of files; its connections are those of ``address``."""
@@ -46,14 +49,9 @@ class Site:
 
     def leave_token_out(self) -> None:
         """The server has no TLS: as if no token had been found."""
-        self._memory = None
-        self.token, self.scheme = None, "root"
-        self.given = "&".join(
-            one
-            for one in self.given.split("&")
-            if not one.startswith(("authz=", "xrd.ztn=", "xrdcl.intent="))
-        )
-        self.files = self._files()
+        self._memory = []
+        self._live, self.scheme = None, "root"
+        self._wear(None)
 
     def _show(self, settings: Settings) -> None:
         """Which credentials go along: a token only through TLS, a proxy, a shared secret."""
@@ -61,7 +59,6 @@ class Site:
         token = credentials.token(endpoint.scheme, endpoint.authority, endpoint.site, needed=False)
         proxy = credentials.proxy(endpoint.site, endpoint.scheme, needed=False)
         keytab = credentials.environment_file("XrdSecSSSKT", endpoint.site)
-        given = []
         self.identity = Identity("anonymous")
         if keytab is not None:
             self.identity = Identity("shared secret", str(keytab))
@@ -70,20 +67,35 @@ class Site:
         if token is not None and (self.scheme == "roots" or token.configured or proxy is None):
             self.tentative = self.scheme == "root" and not token.configured
             self.scheme = "roots"
-            self.token = token
-            self.identity = Identity("bearer token", token.origin, token.expires)
-            given += [f"authz=Bearer%20{token.secret.reveal()}", f"xrd.ztn={self._in_memory(token)}"]
-            given.append(f"xrdcl.intent={_mark(token)}")
+            look_up = partial(credentials.token, endpoint.scheme, endpoint.authority, endpoint.site, False)
+            self._live = LiveToken(token, look_up, endpoint.host)
+            self.identity = self._live.identity()
         if proxy is not None:
-            given += _gsi(proxy)
+            self._rest += _gsi(proxy)
         if keytab is not None:
-            given.append(f"xrd.sss={quote(str(keytab.absolute()))}")
-        self.given = "&".join(given)
+            self._rest.append(f"xrd.sss={quote(str(keytab.absolute()))}")
+        self._wear(self._live.token if self._live is not None else None)
+
+    def _wear(self, token: Token | None) -> None:
+        """From now on that token is shown; the library logs in with it over a connection of its own."""
+        self.token, given = token, []
+        if token is not None:
+            given = [f"authz=Bearer%20{token.secret.reveal()}", f"xrd.ztn={self._in_memory(token)}"]
+            given.append(f"xrdcl.intent={_mark(token)}")
+        self.given = "&".join([*given, *self._rest])
+        self.files = self._files()
+
+    def _renew(self) -> None:
+        """Takes the token that its file holds by now."""
+        if self._live is not None:
+            self._live.line()
+            if self._live.token is not self.token:
+                self._wear(self._live.token)
 
     def _in_memory(self, token: Token) -> str:
         """The library reads a token for its login from a file only: one that is on no disk."""
-        self._memory = _Memory(token.secret.reveal().encode())
-        return f"/proc/self/fd/{self._memory.descriptor}"
+        self._memory.append(_Memory(token.secret.reveal().encode()))
+        return f"/proc/self/fd/{self._memory[-1].descriptor}"
 
     def at(self, authority: str) -> Site:
         """The same user at another server of the same service."""
@@ -95,6 +107,7 @@ class Site:
 
     def path(self, path: str, more: str = "", name: str = "") -> str:
         """A path for ``files``; ``name`` takes the place of its last part. Parameters follow."""
+        self._renew()
         plain, _, query = path.partition("?")
         if any(part.startswith(OURS) for part in query.split("&")):
             raise BadSpecification("a parameter that is the client's own", url=self.url(path))
@@ -115,7 +128,13 @@ class Site:
     def error(self, status: Any, path: str) -> TransferError:
         """What a status that is not ``ok`` stands for."""
         secret = self.token.secret.reveal() if self.token is not None else ""
-        return errors.of(status, self.url(path), self.host, secret, self.hint())
+        error = errors.of(status, self.url(path), self.host, secret, self.hint())
+        if isinstance(error, Denied) and self._live is not None and secret:
+            refused = f"Authorization: Bearer {secret}"
+            if self._live.another(refused):
+                text = "the token was refused, and was renewed meanwhile"
+                return ServerFault(text, url=error.url, host=error.host)
+        return error
 
     def check(self, status: Any, path: str) -> None:
         """Raises unless it is ``ok``."""

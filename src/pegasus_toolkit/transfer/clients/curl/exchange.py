@@ -125,10 +125,11 @@ class Exchange:
             self.session.digest = self.digested = True
             self.reset()
             return False
-        if status == 401 and own and self._has_another_token():
-            self.reset()
-            return False
         if not 200 <= status < 300:
+            if own and not self.renewed and self.session.renews(self):
+                self.renewed = True
+                self._send_again()
+                return False
             raise self.session.refusal(self, own)
         return True
 
@@ -148,13 +149,12 @@ class Exchange:
         offered = "digest" in head.get("www-authenticate").lower()
         return offered and not self.digested and self.session.access.user is not None
 
-    def _has_another_token(self) -> bool:
-        """Whether there is a newer token than the refused one; asked once for each request."""
-        bearer = self.session.access.bearer
-        if bearer is None or not self.bearer or self.renewed:
-            return False
-        self.renewed = True
-        return bearer.another(self.bearer)
+    def _send_again(self) -> None:
+        """With what is shown to the server now; where that is not possible, the next attempt shows it."""
+        if self.upload is not None and not self.upload.rewind():
+            text = "the server refused our credential, which was renewed while the file was sent"
+            raise ServerFault(text, url=self.shown(), host=self.session.host)
+        self.reset()
 
     def follow(self, location: str) -> None:
         """Turns to where the server sends us."""

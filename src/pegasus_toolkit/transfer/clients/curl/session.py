@@ -123,6 +123,12 @@ class Session:
         """The header lines of one round of a request, beside those of the session."""
         return exchange.extra
 
+    def renews(self, exchange: Exchange) -> bool:
+        """Whether there is a newer credential than the one that the server has just refused."""
+        bearer = self.access.bearer
+        refused = exchange.head is not None and exchange.head.status == 401
+        return refused and bearer is not None and bearer.another(exchange.bearer)
+
     def kept_time(self, head: Head) -> int | None:
         """When the content was last changed (nanoseconds since the epoch), where a storage keeps that."""
         return None
