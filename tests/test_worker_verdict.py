@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import pytest
 
-from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.records import Failure
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.worker.verdict import check
 from tests.worker_world import WORKER

@@ -14,7 +14,7 @@ from pegasus_toolkit.dag import dagman
 from pegasus_toolkit.monitor import fill_records
 from pegasus_toolkit.monitor.hints import NEVER, NO_RECORD, NOT_SUBMITTED, PRE_SCRIPT, REMOVED, Cause, hints
 from pegasus_toolkit.monitor.locate import Run
-from pegasus_toolkit.planner.record import Record, TaskRecord, TransferRecord
+from pegasus_toolkit.records import Record, TaskRecord, TransferRecord
 
 _TAIL = 16 * 1024  # bytes of an output file that are read
 _COLUMNS = (

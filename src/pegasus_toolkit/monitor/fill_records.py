@@ -13,7 +13,7 @@ import msgspec
 
 from pegasus_toolkit.monitor import sources
 from pegasus_toolkit.monitor.locate import Run
-from pegasus_toolkit.planner.record import Attempt, FileRecord, Record, TaskRecord, TransferRecord
+from pegasus_toolkit.records import Attempt, FileRecord, Record, TaskRecord, TransferRecord
 
 LOG = "provenance.jsonl"
 _SLACK = 2.0  # seconds by which the clocks that wrote the two logs may differ

@@ -1,6 +1,6 @@
 """What to try after a failure, by its kind. Each hint is a sentence for whoever has to mend it.
 
-Kinds are those of records (``planner.record.Failure``). What a program or HTCondor said in its own words is
+Kinds are those of records (``records.Failure``). What a program or HTCondor said in its own words is
 read for what only it knows.
 """
 

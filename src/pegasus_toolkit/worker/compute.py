@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.planner.model import Input, Output
-from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.records import Failure
 from pegasus_toolkit.worker import checkpoints, machine, tasks
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.record import FileRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.records import Failure
 
 EXIT_RETRY, EXIT_PERMANENT = 1, 2
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.planner.catalogs import Pfn
-from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.records import Failure
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
 from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress

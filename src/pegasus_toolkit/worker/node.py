@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 
 from pegasus_toolkit.integrity import meta
-from pegasus_toolkit.planner.record import Failure
+from pegasus_toolkit.records import Failure
 from pegasus_toolkit.worker import bundle, record
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
 from pegasus_toolkit.worker.stopping import Stopping

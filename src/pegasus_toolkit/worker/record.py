@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from pegasus_toolkit.integrity import regular
-from pegasus_toolkit.planner.record import VERSION, Checks, FileRecord, Record, TaskRecord, TransferRecord
+from pegasus_toolkit.records import VERSION, Checks, FileRecord, Record, TaskRecord, TransferRecord
 
 __all__ = [
     "VERSION",

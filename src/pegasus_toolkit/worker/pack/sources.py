@@ -28,7 +28,7 @@ _OURS = (
     "cli/worker.py",
     "planner/__init__.py",
     "planner/model.py",
-    "planner/record.py",
+    "records.py",
     "planner/catalogs.py",
     "worker/*.py",
     "integrity/**/*.py",
