@@ -10,7 +10,8 @@
 #   make bench-quick  the same with small files (two minutes); writes nothing into benchmarks/
 #   make clean        removes what these made
 #
-# PYTHON=python3.12 chooses an interpreter, VENV=dir the place of the virtual environment.
+# PYTHON=python3.12 chooses an interpreter, VENV=dir the place of the virtual environment, WORKERS=1 how many
+# processes run the tests.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -18,6 +19,8 @@ VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 UPSTREAM_VENV ?= .venv-upstream
 PYTEST_ARGS ?=
+# Processes that run the tests, each file in one of them: most of the time goes into waiting for servers.
+WORKERS ?= 3
 
 BIN := $(VENV)/bin
 CODE := src tests benchmarks examples .ci
@@ -52,7 +55,7 @@ lint: $(VENV)/.for-test
 	$(BIN)/python .ci/limits.py $(CODE)
 
 pytest: $(VENV)/.for-test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations=10 $(PYTEST_ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10 $(PYTEST_ARGS)
 
 docs: $(VENV)/.for-test
 	$(BIN)/mkdocs build --strict --quiet

@@ -331,4 +331,4 @@ def test_the_end_tells_files_and_bytes_and_the_command_that_goes_on(tmp_path: Pa
     assert "To continue: pegasus-transfer --journal 'my journal' in taken/x" in done.stderr
     done = run("in", "taken/x", "--failed", "left", cwd=tmp_path)
     assert "To do what is left: pegasus-transfer -f left" in done.stderr
-    assert "1 done; 3 files, 15 B in 0s" in run("in/", "good", cwd=tmp_path).stderr
+    assert "3 done; 3 files, 15 B in 0s" in run("in/", "good", cwd=tmp_path).stderr

@@ -261,7 +261,7 @@ def test_implicit_tls(pki: Pki, open_ftp: Opens, monkeypatch: pytest.MonkeyPatch
         ("drwxr-xr-x+  2 0        0            4096 Jan 01 2020 dir", Found("dir", True, None)),
         (
             "lrwxrwxrwx   1 0        0               7 Jan 01 2020 link -> a -> b",
-            Found("link -> a", None, None),
+            Found("link -> a", None, None, link=True),
         ),
         ("11-22-26  10:15AM       <DIR>          some dir", Found("some dir", True, None)),
         ("11-22-2026  10:15PM              1234 file.txt", Found("file.txt", False, 1234)),
@@ -294,9 +294,10 @@ def test_line_that_is_not_understood_is_an_error(method: str, line: str, open_ft
 
 
 def test_facts() -> None:
-    assert _facts("Type=file;Size=6;Modify=20260101000000; a; b") == Found("a; b", False, 6)
+    found = Found("a; b", False, 6, modified=1767225600 * 10**9)
+    assert _facts("Type=file;Size=6;Modify=20260101000000; a; b") == found
     assert _facts("type=cdir;perm=el; .") == Found(".", True)
-    assert _facts("type=OS.unix=slink:/x;size=3; link") == Found("link", None, 3)
+    assert _facts("type=OS.unix=slink:/x;size=3; link") == Found("link", None, 3, link=True)
 
 
 def test_cut_in_the_middle(ftp_plain: FtpServer, open_ftp: Opens, tmp_path: Path) -> None:

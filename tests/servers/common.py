@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import pytest
 
+PROCESSES = 8  # of one suite, at most
 START_LIMIT = 30.0  # seconds until a server must answer
 REQUIRE = "PEGASUS_TOOLKIT_REQUIRE_SERVERS"
 
@@ -41,10 +42,12 @@ def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on just now.
 
     Below 32768: above, the system takes ports for outgoing connections, perhaps this one before
-    the server has it (SeaweedFS's parts connect to each other while the last are still to start).
+    the server has it (SeaweedFS's parts connect to each other while the last are still to start). Each
+    process of a suite that runs in several has ports of its own.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
     while True:
-        port = random.randrange(20_000, 32_000)
+        port = random.randrange(20_000, 32_000) // PROCESSES * PROCESSES + worker
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

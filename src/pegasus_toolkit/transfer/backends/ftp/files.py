@@ -224,7 +224,8 @@ def _facts(line: str) -> Found | None:
         return Found("." if kind == "cdir" else "..", True)
     directory = {"dir": True, "file": False}.get(kind)
     bytes_ = int(size) if size.isdigit() and not directory else None
-    return Found(rest, directory, bytes_, modified=_time(facts.get("modify", "")))
+    link = "slink" in kind or "symlink" in kind  # OS.unix=slink:/where/to
+    return Found(rest, directory, bytes_, modified=_time(facts.get("modify", "")), link=link)
 
 
 def _time(text: str) -> int | None:

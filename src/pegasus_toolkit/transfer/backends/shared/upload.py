@@ -18,12 +18,15 @@ from pegasus_toolkit.transfer.backends.shared.files import (
 )
 from pegasus_toolkit.transfer.backends.shared.runner import Pause, Spawn, Steps, Wait, to_the_end
 from pegasus_toolkit.transfer.errors import (
+    Cancelled,
     Corrupted,
     Denied,
     IsDirectory,
     NotFound,
     Permanent,
+    TimedOut,
     TransferError,
+    Unreachable,
     from_oserror,
 )
 from pegasus_toolkit.transfer.interface import Job, Requirement, Source
@@ -79,7 +82,7 @@ def upload(  # noqa: C901, PLR0912  see below
             yield from publish(files, sending.name, job.path)
     except TransferError as error:
         if name:
-            yield from clean_up(files, sending, answered or bool(error.perhaps))
+            yield from clean_up(files, sending, answered or bool(error.perhaps), error)
         if not name or not isinstance(error, CannotRename) or not sending.rewind():
             raise
         traits.renames = False
@@ -93,10 +96,11 @@ def store(files: Files, sending: Sending) -> Steps[None]:
     return upload(files, sending.job, sending)
 
 
-def clean_up(files: Files, sending: Sending, answered: bool) -> Steps[None]:
+def clean_up(files: Files, sending: Sending, answered: bool, error: TransferError) -> Steps[None]:
     """Nothing stays aside."""
     gone = yield from to_the_end(forget(files, sending.name, busy=False))
-    if not answered:  # the server may still be busy with a write that was broken off
+    broken_off = isinstance(error, (Cancelled, TimedOut, Unreachable))
+    if not answered and (broken_off or not gone):  # the server may still be busy with what was broken off
         yield Spawn(to_the_end(forget(files, sending.name, busy=True, removed=gone)))
 
 
