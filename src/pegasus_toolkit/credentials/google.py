@@ -14,7 +14,7 @@ from pegasus_toolkit.credentials.section import Section
 from pegasus_toolkit.credentials.types import GoogleCredential, NamedFile
 
 KNOWN = ("key_file", "token", "endpoint", "ca_file", "verify", "project", "user_project")
-KINDS = frozenset({"service_account", "authorized_user", "external_account", "impersonated_service_account"})
+KINDS = frozenset({"service_account", "authorized_user", "external_account"})
 USUAL_PASSWORD = "notasecret"  # of every PKCS12 key that Google gave out
 WELL_KNOWN = ".config/gcloud/application_default_credentials.json"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
 import time
@@ -72,6 +73,10 @@ class GcsSession(Session):
         plain = [line for line in exchange.extra if not line.startswith(("If-Match:", "If-Range:"))]
         return (*plain, "Accept-Encoding: gzip")
 
+    def kept_time(self, head: Head) -> int | None:
+        """What who put the object says (``mtime`` in its metadata, as rclone keeps it)."""
+        return nanoseconds(head.get("x-goog-meta-mtime"))
+
     def refusal(self, exchange: Exchange, own: bool) -> TransferError:
         """By Google's own reason, where the answer holds one."""
         assert exchange.head is not None
@@ -82,6 +87,24 @@ class GcsSession(Session):
     def allow(self, url: str, target: str) -> None:
         """No redirect is followed."""
         raise self.refused(307, "", "", url, None)
+
+
+def nanoseconds(text: object) -> int | None:
+    """``2026-12-01T01:02:03.123456789Z`` in nanoseconds since the epoch; ``None`` for anything else."""
+    found = _MOMENT.fullmatch(text) if isinstance(text, str) else None
+    if found is None:
+        return None
+    try:
+        seconds = calendar.timegm(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))
+    except ValueError:
+        return None
+    return seconds * 1_000_000_000 + int(f"{found[2] or '0':0<9}")
+
+
+def moment(nanoseconds: int) -> str:
+    """The other way."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:09d}Z"
 
 
 def reason_in(body: bytes) -> tuple[str, str]:
@@ -141,8 +164,9 @@ class GcsRequest(Answer):
 
     def told_of(self) -> dict[str, Any]:
         """What a good answer says. Raises ``ServerFault`` for what is no JSON object."""
+        body = bytes(self.good().body)
         try:
-            found = json.loads(bytes(self.good().body))
+            found = json.loads(body)
         except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
@@ -188,5 +212,6 @@ class Parted:
         return found
 
 
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?Z")
 _NUMBER = re.compile(r"(\d+)>?\s*$")
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})\b")

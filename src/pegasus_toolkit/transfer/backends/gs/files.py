@@ -20,7 +20,7 @@ from pegasus_toolkit.transfer.backends.shared.files import (
 )
 from pegasus_toolkit.transfer.backends.shared.runner import Steps
 from pegasus_toolkit.transfer.clients.curl.headers import Head
-from pegasus_toolkit.transfer.clients.gcs import GcsRequest, GcsSession, Parted
+from pegasus_toolkit.transfer.clients.gcs import GcsRequest, GcsSession, Parted, nanoseconds
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -33,16 +33,19 @@ from pegasus_toolkit.transfer.interface import Job, Sink, Source
 
 BUCKET = "/storage/v1/b/{}"
 OBJECT = "/storage/v1/b/{}/o/{}"
+FIELDS = "items(name,size,updated,metadata/mtime),prefixes,nextPageToken"
 BATCH = 100  # calls that one request may hold
 
 
 class Object(NamedTuple):
-    """What stands at a key. ``crc32c``, ``md5``: lower-case hex, "" where Google does not tell."""
+    """What stands at a key. ``crc32c``, ``md5``: lower-case hex, "" where Google does not tell; ``modified``:
+    when the content was last changed, as who put it there says, else when it was put (nanoseconds)."""
 
     size: int
     generation: str
     crc32c: str
     md5: str
+    modified: int | None = None
 
     def digest(self, algorithm: str) -> str:
         return {"crc32c": self.crc32c, "md5": self.md5}.get(algorithm, "")
@@ -114,11 +117,13 @@ class GsFiles(PlainFiles):
 
     def object(self, told: dict[str, Any], path: str) -> Object:
         """What Google tells of an object. Raises ``ServerFault`` for what is not understood."""
-        size, generation = told.get("size"), told.get("generation")
-        if not (isinstance(size, str) and _number(size) and isinstance(generation, str)):
+        try:
+            size, generation = _size(told), str(told["generation"])
+        except (TypeError, LookupError, AttributeError, ValueError):
             text = "an answer that does not tell what is stored"
-            raise ServerFault(text, url=self.url(path), host=self.site.bucket)
-        return Object(int(size), generation, _hex(told.get("crc32c"), 4), _hex(told.get("md5Hash"), 16))
+            raise ServerFault(text, url=self.url(path), host=self.site.bucket) from None
+        crc32c, md5 = _hex(told.get("crc32c"), 4), _hex(told.get("md5Hash"), 16)
+        return Object(size, generation, crc32c, md5, _modified(told))
 
     def stat(self, path: str) -> Steps[Found]:
         """An object; the bucket, or what other keys begin with, is a directory."""
@@ -135,7 +140,13 @@ class GsFiles(PlainFiles):
                 raise
             return Found("", True)
         told = ("crc32c", found.crc32c) if found.crc32c else None
-        return Found("", False, found.size, ("md5", found.md5) if found.md5 else told)
+        return Found("", False, found.size, ("md5", found.md5) if found.md5 else told, found.modified)
+
+    def inspection(self, path: str) -> Steps[tuple[Found, dict[str, str]]]:
+        """An object, and what Google tells of its content."""
+        found = yield from self.head(path)
+        told = {"crc32c": found.crc32c, "md5": found.md5}
+        return Found("", False, found.size, modified=found.modified), told
 
     def digest(self, path: str, algorithm: str) -> Steps[str]:
         found = yield from self.head(path)
@@ -177,20 +188,24 @@ class GsFiles(PlainFiles):
             if again.failed() is not None:
                 raise error from None
 
-    def listing(self, bucket: str, prefix: str, more: Any = None, most: int = 0) -> Steps[Page]:
-        """A page of all keys that begin so, at any depth; their names are whole keys."""
-        query = [("prefix", prefix), ("fields", "items(name,size),nextPageToken")]
+    def listing(
+        self, bucket: str, prefix: str, more: Any = None, most: int = 0, delimiter: str = ""
+    ) -> Steps[Page]:
+        """A page of all keys that begin so; their names are whole keys. ``delimiter``: of what goes on beyond
+        the next "/" only that is told, as a directory."""
+        query = [("prefix", prefix), ("fields", FIELDS)]
         query += [("maxResults", str(most))] if most else []
         query += [("pageToken", more)] if more else []
+        query += [("delimiter", delimiter)] if delimiter else []
         answer = yield self.ask("GET", "/storage/v1/b/{}/o", bucket, query=query)
         page = answer.told_of()
-        found, items, token = [], page.get("items", []), page.get("nextPageToken")
-        for item in items if isinstance(items, list) else [None]:
-            name, size = (item.get("name"), item.get("size")) if isinstance(item, dict) else (None, None)
-            if not isinstance(name, str) or not isinstance(size, str) or not _number(size):
-                text = "a listing that is not understood"
-                raise ServerFault(text, url=answer.shown(), host=self.site.bucket)
-            found.append(Found(name, False, int(size)))
+        items, prefixes, token = page.get("items", []), page.get("prefixes", []), page.get("nextPageToken")
+        try:
+            found = [Found(one["name"], False, _size(one), modified=_modified(one)) for one in items]
+            found += [Found(name.removesuffix("/") + "/", True) for name in prefixes]
+        except (TypeError, LookupError, AttributeError, ValueError):
+            text = "a listing that is not understood"
+            raise ServerFault(text, url=answer.shown(), host=self.site.bucket) from None
         if token is not None and (not isinstance(token, str) or token == more):
             raise ServerFault("a listing that does not go on", url=answer.shown(), host=self.site.bucket)
         return Page(found, token or None)
@@ -213,12 +228,12 @@ class GsFiles(PlainFiles):
         answer = yield self.ask("DELETE", OBJECT, *self.site.object(path))
         answer.good()
 
-    def delete(self, keys: Sequence[str]) -> Steps[dict[str, TransferError]]:
+    def delete(self, bucket: str, keys: Sequence[str]) -> Steps[dict[str, TransferError]]:
         """Deletes at most ``BATCH`` keys by one request; what went wrong, by key.
 
         One that is not there counts as deleted, one of which nothing is told as not.
         """
-        calls = [self.ask("DELETE", OBJECT, self.site.bucket, key) for key in keys]
+        calls = [self.ask("DELETE", OBJECT, bucket, key) for key in keys]
         parted = Parted((call.method, call.url.removeprefix(self.session.base)) for call in calls)
         answer = yield self.ask("POST", "/batch/storage/v1", content=parted.body, kind=parted.kind)
         told = parted.answers(answer.good().get("content-type"), bytes(answer.body))
@@ -254,8 +269,18 @@ class GsFiles(PlainFiles):
         return found
 
 
-def _number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 20
+def _size(told: dict[str, Any]) -> int:
+    """Raises ``ValueError``, or what is raised by taking apart what is no object."""
+    size = told["size"]
+    if not (isinstance(told["name"], str) and size.isascii() and size.isdigit() and len(size) < 20):
+        raise ValueError(size)
+    return int(size)
+
+
+def _modified(told: dict[str, Any]) -> int | None:
+    """When the content was last changed, as who put it there says; else when it was put."""
+    kept = nanoseconds((told.get("metadata") or {}).get("mtime"))
+    return nanoseconds(told.get("updated")) if kept is None else kept
 
 
 def _hex(text: object, length: int) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import google.auth
 import google.auth.exceptions
 
 from pegasus_toolkit.credentials import GoogleCredential
@@ -23,7 +22,7 @@ from pegasus_toolkit.transfer.interface import Settings
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.full_control"
 EARLY = 60.0  # seconds before its end that a token is renewed
-_TOKEN_URI = "https://oauth2.googleapis.com/token"
+TOKEN_URI = "https://oauth2.googleapis.com/token"
 
 
 class Response(NamedTuple):
@@ -84,9 +83,8 @@ class Login:
         self.ends = 0.0  # of the token at hand
         try:
             info = json.loads(found.key.reveal()) if found.key is not None else _of_pkcs12(found)
-            load: Any = google.auth.load_credentials_from_dict
-            self.credentials, _ = load(info, scopes=[SCOPE])
-        except (ValueError, google.auth.exceptions.GoogleAuthError):
+            self.credentials = _loaded(info)
+        except (ValueError, KeyError, google.auth.exceptions.GoogleAuthError):
             raise Denied(
                 f"{found.origin} holds no key that can be used",
                 host=host,
@@ -122,6 +120,26 @@ class Login:
         self.ends = calendar.timegm(expiry.timetuple()) if expiry is not None else time.time() + 3600
 
 
+def _loaded(info: dict[str, Any]) -> Any:
+    """Each kind by its own class: none is loaded that runs a program, or asks a host that it names."""
+    made: Any
+    if info["type"] == "service_account":
+        from google.oauth2.service_account import Credentials
+
+        made = Credentials
+        return made.from_service_account_info(info, scopes=[SCOPE])
+    if info["type"] == "authorized_user":
+        from google.oauth2.credentials import Credentials as UserCredentials
+
+        told = {key: info[key] for key in ("refresh_token", "client_id", "client_secret")}
+        made = UserCredentials
+        return made(None, token_uri=info.get("token_uri", TOKEN_URI), **told)
+    from google.auth.identity_pool import Credentials as PoolCredentials
+
+    made = PoolCredentials
+    return made.from_info(info, scopes=[SCOPE])
+
+
 def _of_pkcs12(found: GoogleCredential) -> dict[str, str]:
     """The same of an old key in PKCS12 form; it is unpacked in memory, never into a file."""
     from cryptography.hazmat.primitives import serialization
@@ -138,5 +156,5 @@ def _of_pkcs12(found: GoogleCredential) -> dict[str, str]:
         "type": "service_account",
         "client_email": found.email,
         "private_key": pem.decode(),
-        "token_uri": found.token_uri or _TOKEN_URI,
+        "token_uri": found.token_uri or TOKEN_URI,
     }

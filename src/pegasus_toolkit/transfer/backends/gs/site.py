@@ -32,6 +32,15 @@ class Site(NamedTuple):
     def who(self) -> str:
         return self.identity.origin
 
+    @property
+    def host(self) -> str:
+        """As limits and errors call it."""
+        return self.bucket
+
+    def path(self, bucket: str, key: str) -> str:
+        """The path that ``split`` takes apart."""
+        return f"/{key}"
+
     def split(self, path: str) -> tuple[str, str]:
         """Bucket and key of a path as it stands in the URL."""
         return self.bucket, path[1:] if path.startswith("/") else path

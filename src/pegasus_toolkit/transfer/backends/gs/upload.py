@@ -12,7 +12,7 @@ from pegasus_toolkit.transfer.backends.shared.files import Sending
 from pegasus_toolkit.transfer.backends.shared.runner import Pause, Steps, to_the_end
 from pegasus_toolkit.transfer.clients.curl.read_ahead import Ahead
 from pegasus_toolkit.transfer.clients.curl.upload import Upload
-from pegasus_toolkit.transfer.clients.gcs import GONE_ON, GcsRequest, GcsSession
+from pegasus_toolkit.transfer.clients.gcs import GONE_ON, GcsRequest, GcsSession, moment
 from pegasus_toolkit.transfer.errors import (
     Cancelled,
     Corrupted,
@@ -168,7 +168,11 @@ class GsUpload:
             raise
 
     def _metadata(self, **more: str) -> bytes:
-        return json.dumps({"name": self.key, "contentType": "application/octet-stream", **more}).encode()
+        told: dict[str, Any] = {"name": self.key, "contentType": "application/octet-stream", **more}
+        modified = self.sending.job.required.modified
+        if modified is not None:
+            told["metadata"] = {"mtime": moment(modified)}
+        return json.dumps(told).encode()
 
     def _whole(self, content: bytes) -> Steps[dict[str, Any]]:
         """The digests go with it: Google refuses what it would store otherwise."""

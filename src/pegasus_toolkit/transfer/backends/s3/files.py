@@ -298,6 +298,12 @@ class S3Files(PlainFiles):
             return Found("", True)
         return Found("", False, found.size, modified=found.modified)
 
+    def inspection(self, path: str) -> Steps[tuple[Found, dict[str, str]]]:
+        """An object, and what the service tells of its content."""
+        found = yield from self.head(path)
+        told = {"sha256": found.sha256, "md5": found.md5}
+        return Found("", False, found.size, modified=found.modified), told
+
     def digest(self, path: str, algorithm: str) -> Steps[str]:
         found = yield from self.head(path)
         return {"sha256": found.sha256, "md5": found.md5}.get(algorithm, "")

@@ -1,0 +1,183 @@
+"""Stores of objects in buckets: keys in place of directories, removed many at a time, listed page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Protocol
+
+from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
+from pegasus_toolkit.transfer.backends.shared.files import Files, Found, Page
+from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
+from pegasus_toolkit.transfer.errors import Cancelled, NotFound, TransferError
+from pegasus_toolkit.transfer.interface import Entry
+
+
+class Place(Protocol):
+    """How a URL's paths name buckets and keys."""
+
+    @property
+    def host(self) -> str:
+        """As errors call it."""
+
+    def split(self, path: str) -> tuple[str, str]:
+        """Bucket and key of a path as it stands in the URL. Raises ``BadSpecification``."""
+
+    def object(self, path: str) -> tuple[str, str]:
+        """The same. Raises ``BadSpecification`` where there is no key."""
+
+    def path(self, bucket: str, key: str) -> str:
+        """The path that ``split`` takes apart."""
+
+
+class Objects(Files, Protocol):
+    """What a store gives besides the primitives of all protocols; ``scan`` goes through all keys below."""
+
+    def listing(
+        self, bucket: str, prefix: str, more: Any = None, most: int = 0, delimiter: str = ""
+    ) -> Steps[Page]:
+        """A page of all keys that begin so; their names are whole keys. ``delimiter``: of what goes on beyond
+        the next "/" only that is told, as a directory."""
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> Steps[dict[str, TransferError]]:
+        """Deletes the keys; what went wrong, by key. One that is not there counts as deleted."""
+
+    def inspection(self, path: str) -> Steps[tuple[Found, dict[str, str]]]:
+        """An object with the digests that the store tells ("" for none), by algorithm, in one request."""
+
+
+class ObjectsBackend(FilesBackend):
+    """Verbs over ``files`` of a store. ``at_once``: keys that one request deletes."""
+
+    files: Objects
+    place: Place
+    at_once = 1000
+
+    def remove(
+        self, paths: Iterable[str], recursive: bool = False
+    ) -> Iterator[tuple[str, TransferError | None]]:
+        """Many by one request, each key with its own outcome. A bucket itself is never removed."""
+        runner, waiting = self.runner(), iter(paths)
+        while batch := list(islice(waiting, 1 if recursive else self.at_once)):
+            if recursive:
+                yield batch[0], _error(lambda: runner.one(self._remove_tree(batch[0])))
+            else:
+                yield from self._remove_batch(runner, batch)
+
+    def _remove_batch(self, runner: Runner, paths: list[str]) -> Iterator[tuple[str, TransferError | None]]:
+        buckets: dict[str, list[tuple[str, str]]] = {}
+        for path in paths:
+            try:
+                self.files.check(path)
+                bucket, key = self.place.object(path)
+            except TransferError as error:
+                yield path, error
+            else:
+                buckets.setdefault(bucket, []).append((path, key))
+        for bucket, both in buckets.items():
+            failed: dict[str, TransferError] = {}
+            try:
+                failed = runner.one(self.files.delete(bucket, [key for _, key in both]))
+            except NotFound:
+                pass
+            except TransferError as error:
+                failed = {key: error for _, key in both}
+            yield from ((path, failed.get(key)) for path, key in both)
+
+    def _remove_tree(self, path: str) -> Steps[None]:
+        """The key, and all that begins with it and a slash. Raises the first failure, at the end."""
+        bucket, key = self.place.split(path)
+        failed: dict[str, TransferError] = {}
+        if key:
+            failed |= yield from self.files.delete(bucket, [key])
+        more = None
+        while True:
+            page = yield from self.files.scan(path, more)
+            keys = [one.name for one in page.found]
+            for at in range(0, len(keys), self.at_once):
+                failed |= yield from self.files.delete(bucket, keys[at : at + self.at_once])
+            more = page.more
+            if more is None:
+                break
+        for error in failed.values():
+            raise error
+
+    def mkdir(self, path: str) -> None:
+        """Makes the bucket; there are no directories."""
+        self.runner(side=True).one(self.files.make(path))
+
+    def stat(self, path: str) -> Entry:
+        """An object; what others begin with is a directory. Raises ``NotFound``."""
+        return entry(path, self.runner(side=True).one(self.files.stat(path)))
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """All keys below; a key that ends in a slash, with nothing below it, is an empty directory."""
+        return self.runner(side=True).emitted(lambda emit: self._walk(prefix, emit))
+
+    def _walk(self, prefix: str, emit: Callable[[Entry], None]) -> Steps[None]:
+        bucket, key = self.place.split(prefix)
+        stem = key.rstrip("/") + "/" if key.strip("/") else ""
+        marker, found, more = "", False, None
+        while True:
+            page = yield from self.files.scan(prefix, more)
+            for one in page.found:
+                found = True
+                if marker and not one.name.startswith(marker):
+                    emit(self._directory(bucket, marker))
+                marker = one.name if one.name.endswith("/") and one.size == 0 else ""
+                if not marker:
+                    emit(Entry(self.place.path(bucket, one.name), one.size, modified=one.modified))
+            more = page.more
+            if more is None:
+                break
+        if marker and marker != stem:
+            emit(self._directory(bucket, marker))
+        if not found and stem:
+            raise NotFound("nothing below", url=prefix, host=self.place.host)
+
+    def _directory(self, bucket: str, marker: str) -> Entry:
+        return Entry(self.place.path(bucket, marker.rstrip("/")), None, directory=True)
+
+    def scan(self, path: str) -> Iterator[Entry]:
+        """Keys, and what stands for directories, up to the next "/"."""
+        return self.runner(side=True).emitted(lambda emit: self._scan(path, emit))
+
+    def _scan(self, path: str, emit: Callable[[Entry], None]) -> Steps[None]:
+        bucket, key = self.place.split(path)
+        stem = key.rstrip("/") + "/" if key.strip("/") else ""
+        more, found = None, False
+        while True:
+            page = yield from self.files.listing(bucket, stem, more, delimiter="/")
+            for one in page.found:
+                found = True
+                name = self.place.path(bucket, one.name.rstrip("/"))
+                if one.name != stem:
+                    emit(Entry(name, one.size, bool(one.directory), modified=one.modified))
+            more = page.more
+            if more is None:
+                break
+        if not found and stem:
+            raise NotFound("nothing below", url=path, host=self.place.host)
+
+    def inspect(self, path: str, algorithm: str) -> Entry:
+        """Size, and the digest where the store has it of the whole object."""
+        return self.runner(side=True).one(self._inspection(path, (algorithm,)))
+
+    def _inspection(self, path: str, algorithms: Sequence[str]) -> Steps[Entry]:
+        """One request tells all."""
+        found, told = yield from self.files.inspection(path)
+        digest = next(((name, told[name]) for name in algorithms if told.get(name)), None)
+        return entry(path, found._replace(digest=digest))
+
+
+def _error(work: Callable[[], object]) -> TransferError | None:
+    """What went wrong, but that nothing was there."""
+    try:
+        work()
+    except NotFound:
+        return None
+    except Cancelled:
+        raise
+    except TransferError as error:
+        return error
+    return None
