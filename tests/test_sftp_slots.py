@@ -50,7 +50,7 @@ def worker(taken: int, bytes_: int) -> AtWork:
 
 def test_another_connection_is_made_for_bytes_and_not_for_many_small_files() -> None:
     for pipelined, small in ((True, WORTH), (False, SMALL)):
-        lane = Lane(KEY, UPLOAD, 64, 0, pipelined)
+        lane = Lane(KEY, UPLOAD, 64, 0, pipelined=pipelined)
         assert lane.wants_another_worker()
         lane.workers = [worker(64, 64 * small - 1)]
         assert not lane.wants_another_worker(), "what is in flight counts as files, too"

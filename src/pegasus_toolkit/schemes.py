@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "registry"]
+Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "registry", "globus"]
 
 
 class Credential(NamedTuple):
@@ -32,6 +32,7 @@ CREDENTIALS: dict[Kind, Credential] = {
     "boto": Credential("BOTO_CONFIG"),
     "pkcs12": Credential("GOOGLE_PKCS12"),
     "irods": Credential("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),
+    "globus": Credential("GLOBUS_CONF", "$HOME/.pegasus/globus.conf", needed=True),
     "registry": Credential("REGISTRY_AUTH_FILE", "$HOME/.docker/config.json"),
 }
 
@@ -129,6 +130,7 @@ SCHEMES: dict[str, Scheme] = {
     "xroot": _XROOTD,
     "xroots": _XROOTD,
     "gs": Scheme("gs.backend", "gs", credentials=("google", "boto", "pkcs12")),
+    "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
     "irods": Scheme("", port=1247, credentials=("irods",)),
     "docker": _IMAGE,
     "oras": _IMAGE,

@@ -6,6 +6,7 @@ from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.lookup import Credentials
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.types import (
+    GlobusCredential,
     GoogleCredential,
     HttpCredential,
     S3Credential,
@@ -17,6 +18,7 @@ from pegasus_toolkit.credentials.types import (
 __all__ = [
     "CredentialError",
     "Credentials",
+    "GlobusCredential",
     "GoogleCredential",
     "HttpCredential",
     "S3Credential",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pegasus_toolkit.credentials.errors import CredentialError
 from pegasus_toolkit.credentials.secret import Secret
 from pegasus_toolkit.credentials.types import (
+    GlobusCredential,
     GoogleCredential,
     HttpCredential,
     NamedFile,
@@ -140,6 +141,20 @@ class Credentials:
         if found.key is not None:
             self._met.append(found.key.reveal())
         return found._replace(**{name: value for name, value in told._asdict().items() if value})
+
+    def globus(self, site: str = "") -> GlobusCredential | None:
+        """What ``GLOBUS_CONF_site``, ``GLOBUS_CONF`` or ``~/.pegasus/globus.conf`` says, if there is one."""
+        from pegasus_toolkit.credentials import globus
+
+        file = next(self._named(globus.VARIABLE, site), None)
+        if file is None:
+            file = self._usual(globus.USUAL) if self._home else None
+        if file is None:
+            return None
+        found = globus.build(self._sections(file), file, self._home)
+        secrets = (found.client_secret, found.access, found.refresh)
+        self._met += [secret.reveal() for secret in secrets if secret is not None]
+        return found
 
     def _usual(self, name: str) -> NamedFile | None:
         """A file below the home, where it is there."""

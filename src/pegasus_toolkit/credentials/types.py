@@ -132,6 +132,29 @@ class GoogleCredential(NamedTuple):
         return f"<GoogleCredential {self.origin}>"
 
 
+class GlobusCredential(NamedTuple):
+    """Who logs in at Globus, and which of its collections is a directory of ours.
+
+    ``client_id``: of the application, with its ``client_secret`` where it acts for itself; else a user's
+    ``access`` token, good until ``expires`` (seconds since the epoch, ``None``: not told), and the
+    ``refresh`` token that gets others. ``origin``: the file. ``collection``: "" for none; ``directory``:
+    absolute path here of what is ``path`` there.
+    """
+
+    client_id: str
+    client_secret: Secret | None = None
+    access: Secret | None = None
+    expires: int | None = None
+    refresh: Secret | None = None
+    origin: str = ""
+    collection: str = ""
+    directory: str = ""
+    path: str = ""
+
+    def __repr__(self) -> str:
+        return f"<GlobusCredential {self.origin}>"
+
+
 class Token(NamedTuple):
     """A bearer token, not over yet.
 

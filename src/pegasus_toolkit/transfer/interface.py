@@ -90,7 +90,8 @@ class Abilities(NamedTuple):
     ``threads``: at most so many instances for one endpoint (0: as many as the limits allow);
     ``pipelined``: the files in flight share one connection, so that an instance takes one slot;
     ``times``: whether it keeps ``Requirement.modified``, and tells it in listings ("listed"), or only when it
-    is asked of one file ("asked").
+    is asked of one file ("asked");
+    ``waits``: the server may let files wait for minutes, and the backend itself sees to it that this ends.
     """
 
     in_flight: int = 1
@@ -100,6 +101,7 @@ class Abilities(NamedTuple):
     threads: int = 0
     pipelined: bool = False
     times: Literal["", "listed", "asked"] = ""
+    waits: bool = False
 
 
 class Sink(Protocol):

@@ -29,6 +29,7 @@ class Notes:
     def __init__(self, name: str = "") -> None:
         self.name = name or os.urandom(8).hex()
         self._marks: set[int] = set()
+        self._kept: dict[int, str] = {}
 
     def mark(self, *fact: str | int) -> None:
         """Notes a fact, such as "this very file is about to be moved there"."""
@@ -37,6 +38,17 @@ class Notes:
     def marked(self, *fact: str | int) -> bool:
         """Whether this run, or an earlier one with the same journal, has noted that fact."""
         return key(*fact) in self._marks
+
+    def keep(self, value: str, *fact: str | int) -> None:
+        """Notes a value for a fact ("" forgets it): the name of what a server does for us, say."""
+        if value:
+            self._kept[key(*fact)] = value
+        else:
+            self._kept.pop(key(*fact), None)
+
+    def kept(self, *fact: str | int) -> str:
+        """The value that this run, or an earlier one with the same journal, has noted last; "" for none."""
+        return self._kept.get(key(*fact), "")
 
     def recall(self, operations: Iterable[Operation]) -> Iterator[Record]:
         """What is known of each of the ``operations`` that an earlier run has done and that has a digest."""

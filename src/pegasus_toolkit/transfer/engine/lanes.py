@@ -42,13 +42,23 @@ class AtWork(Protocol):
 class Lane:
     """Tasks that wait for one route; ``queue`` holds tasks, or indices of operations to be read again."""
 
-    def __init__(self, key: Key, route: Route, in_flight: int, threads: int, pipelined: bool = False) -> None:
+    def __init__(
+        self,
+        key: Key,
+        route: Route,
+        in_flight: int,
+        threads: int,
+        *,
+        pipelined: bool = False,
+        waits: bool = False,
+    ) -> None:
         self.key = key
         self.route = route
         self.in_flight = in_flight
         self.slots = 1 if pipelined else in_flight  # that one worker can use
         self.small = WORTH if pipelined else SMALL
         self.threads = threads  # 0: as many as the limits allow
+        self.waits = waits  # at a server whose silence means nothing
         self.queue: deque[Task | int] = deque()
         self.workers: list[AtWork] = []
         self.finished = 0

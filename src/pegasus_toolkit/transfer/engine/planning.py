@@ -178,7 +178,8 @@ class Planner:
         in_flight = 1 if route.verb == "pipe" else min(b.abilities.in_flight for b in used)
         threads = [b.abilities.threads for b in used if b.abilities.threads]
         pipelined = all(b.abilities.pipelined for b in used)
-        return Lane(key, route, max(1, in_flight), min(threads, default=0), pipelined)
+        waits = any(b.abilities.waits for b in used)
+        return Lane(key, route, max(1, in_flight), min(threads, default=0), pipelined=pipelined, waits=waits)
 
     def route(self, task: Task, reader: Backend, writer: Backend) -> routes.Route:
         """How this one goes."""

@@ -40,9 +40,10 @@ class Watch:
                 self._scheduler.lend(worker, idle > SILENT)
             verb = worker.lane.route.verb
             patience = self._patience * 10 if verb in BUFFERED else self._patience
-            if self._min_rate and verb not in UNWATCHED:
+            watched = verb not in UNWATCHED and not worker.lane.waits
+            if self._min_rate and watched:
                 self._look_at_rate(worker, now)
-            if idle > patience and verb not in UNWATCHED:
+            if idle > patience and watched:
                 stall = TimedOut(f"not a byte moved for {idle:.0f} s", host=", ".join(worker.lane.host_names))
                 worker.stop(stall)
                 worker.cut()

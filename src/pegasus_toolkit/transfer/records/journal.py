@@ -6,6 +6,7 @@ An append-only text file::
     run <name>                          a run begins
     <key> <bytes> <algorithm:digest>    an operation is done ("-": no digest)
     mark <key>                          a fact that only a killed run leaves to be asked for (``Notes.mark``)
+    keep <key> <JSON>                   the value of a fact, "" once it is forgotten (``Notes.keep``)
     aside <key> <JSON>                  a temporary name at a server: scheme, authority, site, path
     gone <key> ...                      these temporary names were published, or removed
     end <name>                          the run went to its end and left nothing behind
@@ -43,6 +44,7 @@ MAGIC = b"pegasus-transfer journal 1\n"
 _ENTRY = re.compile(rb"([0-9a-f]{24}) ([0-9]+) (?:-|([a-z0-9]+):([0-9a-f]+))")
 _RUN = re.compile(rb"(run|end) ([A-Za-z0-9-]{1,64})")
 _MARK = re.compile(rb"mark ([0-9a-f]{24})")
+_KEEP = re.compile(rb'keep ([0-9a-f]{24}) (".*")')
 _ASIDE = re.compile(rb"aside ([0-9a-f]{24}) (\[.*\])")
 _GONE = re.compile(rb"gone((?: [0-9a-f]{24})+)")
 DIRECTORY = -1  # stands for the size of a directory
@@ -126,6 +128,10 @@ class Journal(Notes):
         if number not in self._marks:
             self._marks.add(number)
             self.file.write(f"mark {number:024x}\n".encode())
+
+    def keep(self, value: str, *fact: str | int) -> None:
+        super().keep(value, *fact)
+        self.file.write(f"keep {key(*fact):024x} {json.dumps(value)}\n".encode())
 
     def aside(self, endpoint: Endpoint, path: str, name: str) -> None:
         if not self._under_way:
@@ -245,6 +251,11 @@ class Journal(Notes):
         elif found := _GONE.fullmatch(line, 0, end):
             for number in found[1].split():
                 self.asides.pop(int(number, 16), None)
+        elif found := _KEEP.fullmatch(line, 0, end):
+            try:
+                self._kept[int(found[1], 16)] = str(json.loads(found[2]))
+            except ValueError:
+                return False
         elif found := _ASIDE.fullmatch(line, 0, end):
             try:
                 scheme, authority, site, path = json.loads(found[2])

@@ -1,0 +1,1 @@
+"""Globus: collections, by way of its Transfer service."""
