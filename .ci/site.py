@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -9,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.structure.files import File, Files
+
+import pegasus_toolkit
+from pegasus_toolkit.cli.files import VERBS
 
 ROOT = Path(__file__).resolve().parent.parent
 OF_THE_ROOT = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "benchmarks/README.md")
@@ -29,6 +34,7 @@ def on_files(files: Files, config: Any) -> Files:
     for name in (*OF_THE_ROOT, "benchmarks/results.svg"):
         files.append(File.generated(config, name, abs_src_path=str(ROOT / name)))
     files.append(File.generated(config, "reference/commands.md", content=commands()))
+    files.append(File.generated(config, "reference/python.md", content=python()))
     return files
 
 
@@ -52,4 +58,31 @@ def commands() -> str:
         program = Path(sys.executable).with_name(name)
         shown = subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
         text += f"\n## {name}\n\n```text\n{shown.rstrip()}\n```\n"
+        for verb in VERBS if name == "pegasus-files" else ():
+            argv = [program, verb, "--help"]
+            shown = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+            text += f"\n### {name} {verb}\n\n```text\n{shown.rstrip()}\n```\n"
     return text
+
+
+def python() -> str:
+    """What is public in ``pegasus_toolkit``: signatures and docstrings."""
+    text = "# The Python API\n\nMade from the code; [how to use it](../python.md).\n"
+    for name in pegasus_toolkit.__all__:
+        found = getattr(pegasus_toolkit, name)
+        if not callable(found):
+            continue
+        called = inspect.isfunction(found)
+        head = f"{name}{inspect.signature(found)}" if called else f"class {name}"
+        fields = getattr(found, "_fields", ()) or getattr(found, "__struct_fields__", ())
+        text += f"\n## {name}\n\n```python\n{head}\n```\n\n{_prose(found)}\n"
+        if fields:
+            text += f"\nFields: {', '.join(f'`{one}`' for one in fields)}.\n"
+    return text
+
+
+def _prose(found: Any) -> str:
+    """A docstring as Markdown."""
+    text = inspect.getdoc(found) or ""
+    text = re.sub(r":(?:class|func):`([^`]+)`", r"`\1`", text)
+    return text.replace("``", "`")

@@ -14,6 +14,8 @@ from pegasus_toolkit.cli import options, transfer
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.help import Help
 
+VERBS = ("ls", "cp", "sync", "verify", "rm", "cat", "du", "check")
+
 DESCRIPTION = """\
 Lists, copies, synchronises, compares and removes files: here, and at any server. A place is a path
 or a URL: sftp://host/path, s3://bucket/key, davs://host/path, https://..., root://..., gsiftp://..."""

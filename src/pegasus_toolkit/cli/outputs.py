@@ -325,7 +325,7 @@ class Outputs:
         console.status("")
         for line in (
             ()
-            if not console.wants_info
+            if not console.wants_info or (self.arguments.sources and not self._monitored)
             else self.statistics.lines(summary.seconds, time.time(), self._monitored)
         ):
             console.info(line)

@@ -133,12 +133,12 @@ def expanded(text: str, pool: Pool) -> Iterator[Found]:
     try:
         yield Found(where, look(where, pool), ends_in_slash(where))
         return
-    except NotFound:
+    except NotFound as error:
         folder, _, pattern = where.path.rstrip("/").rpartition("/")
         if _wild(folder, where):
             raise Wrong(f"a wildcard can only stand in the last part of a path: {text}") from None
         if not _wild(pattern, where):
-            raise
+            raise NotFound("nothing is there", url=where.url, host=error.host, side="source") from error
     above = moved(where, folder or ("/" if where.path.startswith("/") else "."))
     names = sorted((name, entry) for name, entry in children(above, pool) if _fits(name, pattern))
     if not names:
