@@ -38,6 +38,7 @@ pytest_plugins: list[str] = [
     "tests.servers.slurm",
     "tests.servers.registry",
     "tests.servers.podman",
+    "tests.servers.osdf",
     "tests.image_world",
 ]
 

@@ -176,3 +176,13 @@ def test_outputs_go_to_every_output_site_or_a_directory(tmp_path: Path) -> None:
     assert dag.outputs["f.d"] == (Pfn("local", "file:///s/out/f.d"), Pfn("far", "file:///far/f.d"))
     dag = planned(tmp_path, output_directory="/my out")
     assert dag.outputs["f.d"] == (Pfn("local", "file:///my out/f.d"),)
+
+
+def test_a_token_goes_to_who_writes_to_a_federation(tmp_path: Path) -> None:
+    pool = site("pool", "osdf:///ospool/ap40/data/joe", style="condor")
+    settings = {"environ": {"BEARER_TOKEN_FILE": "/h/token", "PEGASUS_CREDENTIALS": "/h/conf"}}
+    dag = planned(world(tmp_path, [job("a", ["i"], ["o!"])], sites=(LOCAL, pool)), **settings)
+    (node,) = named(dag, "stage_in")
+    written = [one.destinations[0].url for one in moves(dag, "stage_in")]
+    assert any(url.startswith("osdf:///ospool/ap40/data/joe/") for url in written)
+    assert [(one.variable, one.path) for one in node.credentials] == [("BEARER_TOKEN_FILE_pool", "/h/token")]

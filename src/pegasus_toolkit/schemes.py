@@ -48,7 +48,8 @@ class Scheme(NamedTuple):
     ``ambient_token``: servers are shown a bearer token that was found;
     ``credentials``: which files jobs are given, ``optional``: those of them that may be missing;
     ``plugin``: HTCondor needs our plugin for it; ``tool``: the system's Python module that it needs;
-    ``registry``: of container images, and this is the one that names without a host mean.
+    ``registry``: of container images, and this is the one that names without a host mean;
+    ``federation``: of Pelican, whose name is not in the URL.
     """
 
     module: str
@@ -67,6 +68,7 @@ class Scheme(NamedTuple):
     plugin: bool = True
     tool: str = ""
     registry: str = ""
+    federation: str = ""
 
 
 _LOCAL = Scheme("local.backend", remote=False, plugin=False)
@@ -102,6 +104,17 @@ _IMAGE = Scheme(
     plugin=False,  # HTCondor has a meaning of its own for these
     registry="docker.io",
 )
+_OSDF = Scheme(
+    "osdf.backend",
+    "http",
+    quoted=True,
+    folded=True,
+    port=443,
+    certificate=False,
+    ambient_token=True,
+    credentials=("config", "token"),
+    federation="osg-htc.org",
+)
 
 SCHEMES: dict[str, Scheme] = {
     "file": _LOCAL,
@@ -136,8 +149,9 @@ SCHEMES: dict[str, Scheme] = {
     "oras": _IMAGE,
     "library": _IMAGE._replace(registry="library.sylabs.io"),
     "shub": _IMAGE._replace(registry="singularity-hub.org"),
-    "osdf": Scheme("", quoted=True, ambient_token=True),
-    "pelican": Scheme("", quoted=True, ambient_token=True),
+    "osdf": _OSDF,
+    "stash": _OSDF,
+    "pelican": _OSDF._replace(federation="", web=True),
 }
 
 LOCAL = frozenset({"file", "symlink", "moveto"})

@@ -111,7 +111,7 @@ class Registries(NamedTuple):
     private: str
     token: str
     data: Path
-    pki: Pki
+    pki: Pki | None
     connection: HTTPConnection
 
     def push(self, name: str, tag: str, one: Image) -> Image:

@@ -183,6 +183,11 @@ def _local_path(rest: str, url: str) -> str:
 
 def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
     """Authority and path, raw but for doubled slashes."""
+    known = SCHEMES.get(scheme)
+    if known is not None and known.registry:
+        return _image(known.registry, rest)
+    if known is not None and known.federation:
+        return known.federation, _folded(f"/{rest}")  # what follows "//" is the path already
     authority = rest.partition("/")[0].partition("?")[0]
     user, _, host = authority.rpartition("@")
     if ":" in user:
@@ -190,17 +195,18 @@ def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
         raise _bad("a password in a URL", f"{scheme}://{user.partition(':')[0]}:***@{host}/...", hint=hint)
     if _SPACE.search(authority):
         raise _bad("a space in a host's name", url)
-    known = SCHEMES.get(scheme)
-    if known is not None and known.registry:
-        return _image(known.registry, rest)
     if known is not None and known.web and not _HOST.fullmatch(host):
         raise _bad("expected host or host:port after //", url)
     path = rest[len(authority) :]
     # Not for object stores, where "//" names another object, nor for root and srm, where a path begins so.
-    if "//" in path and known is not None and known.folded:
-        head, mark, query = path.partition("?")
-        path = _SLASHES.sub("/", head) + mark + query
-    return authority, path
+    return authority, _folded(path) if known is not None and known.folded else path
+
+
+def _folded(path: str) -> str:
+    if "//" not in path:
+        return path
+    head, mark, query = path.partition("?")
+    return _SLASHES.sub("/", head) + mark + query
 
 
 def _image(usual: str, rest: str) -> tuple[str, str]:

@@ -10,7 +10,6 @@ from pegasus_toolkit.credentials import proxies
 from pegasus_toolkit.planner.catalogs import LOCAL, Pfn
 from pegasus_toolkit.planner.model import Credential, MakeDirectory, Move, Node, Problem, Remove
 from pegasus_toolkit.planner.passes.plan import Plan
-from pegasus_toolkit.planner.passes.programs import from_registry
 from pegasus_toolkit.planner.passes.urls import host
 from pegasus_toolkit.schemes import CREDENTIALS, SCHEMES, Scheme
 from pegasus_toolkit.schemes import Credential as Kind
@@ -64,7 +63,7 @@ class _Given:
         known = SCHEMES.get(scheme, Scheme(""))
         for name in known.credentials:
             kind = CREDENTIALS[name]
-            by_host = name == "config" and (known.web or known.registry)
+            by_host = name == "config" and (known.web or known.registry or known.federation)
             if by_host and not self._plan.settings.section(Pfn(site, base)):
                 continue  # nothing in the file is for that server
             needed = kind.needed and name not in known.optional
@@ -102,7 +101,8 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
-    if from_registry(url):
+    known = SCHEMES.get(scheme, Scheme(""))
+    if known.registry or known.federation:
         return f"{scheme}://{host(url)}"
     return f"{scheme}://{rest.partition('/')[0]}"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from pegasus_toolkit.transfer.backends.http.backend import WebBackend
-from pegasus_toolkit.transfer.backends.http.get import Tuning
+from pegasus_toolkit.transfer.backends.http.get import Gets, Tuning
 from pegasus_toolkit.transfer.backends.webdav.files import DavFiles, DavTraits
 from pegasus_toolkit.transfer.backends.webdav.get import DavGets
 from pegasus_toolkit.transfer.interface import (
@@ -25,7 +25,7 @@ class WebDav(WebBackend):
     """One WebDAV server. Reads as HTTP does; what is written becomes visible by a MOVE, when whole."""
 
     files: DavFiles
-    gets = DavGets
+    gets: type[Gets] = DavGets
 
     def __init__(self, endpoint: Endpoint, settings: Settings, tuning: Tuning | None = None) -> None:
         super().__init__(endpoint, settings, tuning)

@@ -1,0 +1,1 @@
+"""The OSDF and other federations of Pelican."""
