@@ -39,6 +39,7 @@ pytest_plugins: list[str] = [
     "tests.servers.registry",
     "tests.servers.podman",
     "tests.servers.osdf",
+    "tests.servers.fdt",
     "tests.image_world",
 ]
 

@@ -102,6 +102,9 @@ def test_podman_runs_what_was_pulled(registries: Registries, podman: dict[str, s
     spec = write(tmp_path / "spec.json", [entry(f"docker://{registries.open}/tests/busy:1", target)])
     done = run("-f", spec, "--report", tmp_path / "report", cwd=tmp_path, env={"HOME": str(tmp_path)})
     assert done.returncode == 0, done.stderr
+    path = stand_in(tmp_path / "bin", "apptainer", 'echo SIF > "$3"')
+    words = (f"docker://{registries.open}/tests/busy:1", tmp_path / "busy.sif")
+    assert run(*words, cwd=tmp_path, env={"HOME": str(tmp_path), "PATH": path}).returncode == 0
     told = lines(tmp_path / "report")[0]
     assert told["bytes"] == target.stat().st_size and told["route"] == "direct"
 

@@ -145,6 +145,7 @@ SCHEMES: dict[str, Scheme] = {
     "gs": Scheme("gs.backend", "gs", credentials=("google", "boto", "pkcs12")),
     "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
     "irods": Scheme("", port=1247, credentials=("irods",)),
+    "fdt": Scheme("fdt", port=54321, encrypted=False, certificate=False, credentials=("config",)),
     "docker": _IMAGE,
     "oras": _IMAGE,
     "library": _IMAGE._replace(registry="library.sylabs.io"),

@@ -189,10 +189,11 @@ class Images:
     # -- what else there is --------------------------------------------------------------------------
 
     def stat(self, path: str) -> Entry:
-        """The size of the file that ``get`` gives, where that is told beforehand. Raises ``NotFound``."""
+        """The size of the file that ``get`` gives, where it has but one form. Raises ``NotFound``."""
         ref, platform = self._asked(path)
-        if self.endpoint.scheme == "docker":
-            return Entry(path, archive.total(self._members(ref, platform)))
+        if self.endpoint.scheme == "docker":  # an archive or a SIF file, by us or by a program
+            self._members(ref, platform)
+            return Entry(path, None)
         return Entry(path, self._only_layer(ref, platform).size if self.endpoint.scheme == "oras" else None)
 
     def identity(self) -> Identity:
