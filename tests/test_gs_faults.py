@@ -273,6 +273,29 @@ def test_secrets_stay_secret(world: World) -> None:
     assert isinstance(error, Denied) and "upload_id" not in str(error) and "key.json" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("granted", "lacking"),
+    [
+        (["storage.objects.get", "storage.objects.create", "storage.objects.delete"], ""),
+        (["storage.objects.get"], "storage.objects.create, storage.objects.delete"),
+    ],
+)
+def test_what_the_account_may_do_is_asked_before_anything_moves(
+    world: World, granted: list[str], lacking: str
+) -> None:
+    told = Reply(200, json.dumps({"permissions": granted}).encode())
+    world.front.rule = lambda method, path: told if "/iam/testPermissions" in path else None
+    assert world.open().lacks(True, True) == lacking
+    environ = world.environ(GOOGLE_APPLICATION_CREDENTIALS=world.file("key.json", world.front.key()))
+    (world.directory / "in").write_bytes(b"x")
+    spec = command.write(
+        world.directory / "up", [command.entry(world.directory / "in", f"gs://{world.bucket}/key")]
+    )
+    done = command.run("-f", spec, "--check", cwd=world.directory, env=environ)
+    assert done.returncode == (2 if lacking else 0), done.stderr
+    assert lacking in done.stdout and "service account" in done.stdout
+
+
 # -- uploads -------------------------------------------------------------------------------------------------
 
 

@@ -9,13 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.memory import Memory
 from pegasus_toolkit.transfer.engine.pool import Pool
-from pegasus_toolkit.transfer.engine.preflight import Finding, check
+from pegasus_toolkit.transfer.engine.preflight import Finding, Use, check, examine
 from pegasus_toolkit.transfer.errors import Denied, NoSpace, Unreachable, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identity, Settings
+from tests import command
 from tests.command import run
 from tests.servers.seaweed import Seaweed
+from tests.test_credentials_tokens import jwt
 from tests.worlds import World, mkdir, move
 
 
@@ -129,3 +133,74 @@ def test_a_real_service_answers_or_tells_what_is_wrong(seaweed: Seaweed, tmp_pat
     done = run("-f", spec, "--check", cwd=tmp_path, env=env)
     assert done.returncode == 2
     assert "FAILED" in done.stdout and "nobody@weed" in done.stdout
+
+
+READS, WRITES = "storage.read:/", "storage.modify:/"
+
+
+@pytest.mark.parametrize(
+    ("scope", "reads", "writes", "lacking"),
+    [
+        (READS, 1, 0, ""),
+        (READS, 0, 1, "storage.modify or storage.create, which writing needs"),
+        (f"{WRITES} openid", 0, 1, ""),
+        ("storage.create:/home", 0, 1, ""),
+        ("storage.modify:/", 1, 1, "storage.read, which reading needs"),
+        ("compute.read storage.stage:/", 1, 0, ""),
+        ("read:/data", 0, 2, "storage.modify or storage.create, which writing needs"),
+        ("write:/data read:/data", 1, 1, ""),
+        (["storage.read:/"], 0, 1, "storage.modify or storage.create, which writing needs"),
+        ("openid profile", 1, 1, ""),
+        ("", 1, 1, ""),
+    ],
+)
+def test_scopes_of_a_token(scope: str | list[str], reads: int, writes: int, lacking: str) -> None:
+    """Named before anything moves, or anybody is asked; a token that names no rights may have them."""
+    environ = {"BEARER_TOKEN": jwt(scope=scope, aud="https://wlcg.cern.ch/jwt/v1/any")}
+    token = Credentials(environ, "", "").token("davs", "localhost:1")
+    assert token is not None
+    settings = Settings(Credentials(environ, "", ""), environ, connect_timeout=5)
+    use = Use(
+        Endpoint("davs", "localhost:1", "x"), reads, writes, 0, "/f" if reads else "", "/g" if writes else ""
+    )
+    found = examine(use, Pool(settings, open_backend))
+    assert found.error is not None and bool(lacking) == isinstance(found.error, Denied)
+    assert lacking in str(found.error)
+    if lacking:
+        assert "BEARER_TOKEN" in str(found.error) and token.secret.reveal() not in str(found.error)
+    assert ("storage.create only" in " ".join(found.warnings)) == (scope == "storage.create:/home")
+
+
+@pytest.mark.parametrize(
+    ("audience", "told"),
+    [
+        ("https://localhost:1", False), ("localhost", False), (["x", "https://LOCALHOST"], False),
+        (None, False),
+        ("https://wlcg.cern.ch/jwt/v1/any", False), ("ANY", False), ("https://other.example.org", True),
+        (["a", "b"], True),
+    ],
+)  # fmt: skip
+def test_audience_of_a_token(audience: object, told: bool) -> None:
+    """Servers may call themselves as they like, so that it is a warning."""
+    environ = {"BEARER_TOKEN": jwt(**({"aud": audience} if audience else {}))}
+    settings = Settings(Credentials(environ, "", ""), environ, connect_timeout=5)
+    found = examine(Use(Endpoint("davs", "localhost:1", "x"), 1, 0, 0, "/f"), Pool(settings, open_backend))
+    assert isinstance(found.error, Unreachable)
+    assert any("the token is for" in warning for warning in found.warnings) == told
+
+
+def test_the_command_names_what_a_token_lacks(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x")
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    entry = command.entry(tmp_path / "f", "davs://localhost:1/f")
+    spec = command.write(tmp_path / "spec", [entry])
+    for text, words in (
+        (jwt(scope=READS), ("lacks storage.modify", str(token), READS)),
+        (jwt(scope=WRITES, exp=1), ("the token expired at", str(token))),
+    ):
+        token.write_text(text)
+        done = run("-f", spec, "--check", cwd=tmp_path, env={"BEARER_TOKEN_FILE": str(token)})
+        assert done.returncode == 2
+        assert all(word in done.stdout for word in words), done.stdout
+        assert text not in done.stdout + done.stderr

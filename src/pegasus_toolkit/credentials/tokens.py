@@ -1,7 +1,7 @@
 """Bearer tokens: found as the WLCG says, looked at for their end, and sent to few.
 
-Where they are looked for stands at :meth:`Credentials.token`. Nothing of a token is verified here
-but that it is not over: its signature, audience and scopes are for the server to judge.
+Where they are looked for stands at :meth:`Credentials.token`. Nothing of a token is verified here but that it
+is not over: its signature is for the server to judge, its audience and scopes are looked at by ``--check``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from pegasus_toolkit.credentials.types import NamedFile, Token
 from pegasus_toolkit.credentials.x509 import moment, ours_at
 
 DISCOVER = "discover"
+RIGHTS = ("storage.", "read:", "write:")  # how scopes begin that say what may be done at a storage
+ANYBODY = frozenset({"https://wlcg.cern.ch/jwt/v1/any", "ANY", "any"})
 _SKEW = 60.0  # seconds that clocks may differ
 
 
@@ -143,7 +145,8 @@ def _checked(found: _Found, needed: bool) -> Token | None:
         raise CredentialError(
             f"{found.origin}: not a token, it holds spaces or other characters none can hold"
         )
-    starts, expires = _dates(found.text)
+    told = claims(found.text)
+    starts, expires = _number(told.get("nbf")), _number(told.get("exp"))
     now = time.time()
     if expires is not None and expires <= now:
         if not needed and not found.named:
@@ -151,21 +154,52 @@ def _checked(found: _Found, needed: bool) -> Token | None:
         raise CredentialError(f"{found.origin}: the token expired at {moment(expires)}", "get a new one")
     if starts is not None and starts > now + _SKEW:
         raise CredentialError(f"{found.origin}: the token is not valid before {moment(starts)}")
-    return Token(secret, found.origin, expires, path=found.path)
+    scopes = _words(told.get("scope", told.get("scp")))
+    return Token(
+        secret, found.origin, expires, False, found.path, scopes, _words(told.get("aud"), whole=True)
+    )
 
 
-def _dates(text: str) -> tuple[float | None, float | None]:
-    """``nbf`` and ``exp`` of a JSON web token, unverified; nothing for another sort of token."""
+def claims(text: str) -> dict[str, object]:
+    """What a JSON web token says, unverified; nothing for another sort of token."""
     parts = text.split(".")
     if len(parts) != 3:
-        return None, None
+        return {}
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        found = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (ValueError, binascii.Error, RecursionError):
-        return None, None
-    if not isinstance(claims, dict):
-        return None, None
-    return _number(claims.get("nbf")), _number(claims.get("exp"))
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _words(value: object, whole: bool = False) -> tuple[str, ...]:
+    """Scopes stand in one text, or in a list; an audience (``whole``) is one text or several."""
+    if isinstance(value, str):
+        return (value,) if whole else tuple(value.split())
+    return tuple(one for one in value if isinstance(one, str)) if isinstance(value, list) else ()
+
+
+def missing(scopes: tuple[str, ...], reads: bool, writes: bool) -> str:
+    """What a token that names rights at storages does not allow, "" where it allows all, or names none.
+
+    Rights as the WLCG names them (``storage.modify:/path``), and as SciTokens does (``write:/path``). Paths
+    are left to the server, whose they are.
+    """
+    rights = {scope.partition(":")[0] for scope in scopes if scope.startswith(RIGHTS)}
+    if not rights:
+        return ""
+    lacking = []
+    if reads and not rights & {"storage.read", "storage.stage", "read"}:
+        lacking.append("storage.read, which reading needs")
+    if writes and not rights & {"storage.modify", "storage.create", "write"}:
+        lacking.append("storage.modify or storage.create, which writing needs")
+    return " and ".join(lacking)
+
+
+def for_any(audience: tuple[str, ...], host: str) -> bool:
+    """Whether an audience is everybody, or that host as far as its name tells. None at all: everybody."""
+    name = host.rpartition("@")[2].partition(":")[0].lower()
+    return not audience or any(one in ANYBODY or name in one.lower() for one in audience)
 
 
 def _number(value: object) -> float | None:

@@ -160,7 +160,7 @@ class Token(NamedTuple):
 
     ``origin``: where it stands; ``expires``: ``None`` where not known; ``configured``: the credentials
     file gives it to that very host (else it was found, and is for any that knows what to do with it);
-    ``path``: the file that it was read from, "" for a variable.
+    ``path``: the file that it was read from, "" for a variable; ``scopes``, ``audience``: as it says itself.
     """
 
     secret: Secret
@@ -168,6 +168,8 @@ class Token(NamedTuple):
     expires: float | None = None
     configured: bool = False
     path: str = ""
+    scopes: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
 
     def left(self) -> float | None:
         """Seconds until it expires, where that is known."""

@@ -366,12 +366,15 @@ class Identity(NamedTuple):
     """Which credential opens an endpoint, told without telling it.
 
     ``kind``: "X.509 proxy", "access key", "anonymous", ...; ``origin``: file, section or variable that
-    it comes from; ``expires``: seconds since the epoch, ``None`` where it has no end.
+    it comes from; ``expires``: seconds since the epoch, ``None`` where it has no end; ``scopes`` and
+    ``audience``: what a token says of itself.
     """
 
     kind: str
     origin: str = ""
     expires: float | None = None
+    scopes: tuple[str, ...] = ()
+    audience: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -380,6 +383,14 @@ class Identified(Protocol):
 
     def identity(self) -> Identity:
         """Without connecting."""
+
+
+@runtime_checkable
+class TellsRights(Protocol):
+    """Can ask the server what the credential that it shows may do."""
+
+    def lacks(self, reads: bool, writes: bool) -> str:
+        """What it may not do, of what reading and writing need, in the service's words; "" for nothing."""
 
 
 @runtime_checkable

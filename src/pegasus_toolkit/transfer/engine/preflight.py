@@ -9,9 +9,17 @@ from contextlib import suppress
 
 from msgspec import Struct
 
+from pegasus_toolkit.credentials import tokens
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import Denied, NoSpace, NotFound, TransferError, from_oserror
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identified, Identity, ReportsFreeSpace
+from pegasus_toolkit.transfer.interface import (
+    Backend,
+    Endpoint,
+    Identified,
+    Identity,
+    ReportsFreeSpace,
+    TellsRights,
+)
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Remove, Transfer
 
 AT_ONCE = 16  # endpoints asked at the same time
@@ -84,7 +92,13 @@ def examine(use: Use, pool: Pool) -> Finding:
     try:
         identity = backend.identity() if isinstance(backend, Identified) else None
         warnings += _lifetime(identity)
+        warnings += _rights(identity, use)
         warnings += _answers(backend, use)
+        if isinstance(backend, TellsRights) and (lacking := backend.lacks(use.reads > 0, use.writes > 0)):
+            origin = identity.origin if identity is not None else ""
+            raise Denied(
+                f"not allowed: {lacking}", host=use.endpoint.host, hint=f"have it granted to {origin}"
+            )
         free = backend.free(use.target) if use.target and isinstance(backend, ReportsFreeSpace) else None
         if free is not None and free < use.bytes:
             raise NoSpace(f"{use.bytes} bytes to be written, {free} free", url=use.target)
@@ -120,3 +134,19 @@ def _lifetime(identity: Identity | None) -> Iterator[str]:
         raise Denied(f"the {identity.kind} has expired", hint=f"renew it: {identity.origin}")
     if left < SOON:
         yield f"the {identity.kind} lives only {left / 60:.0f} minutes more"
+
+
+def _rights(identity: Identity | None, use: Use) -> Iterator[str]:
+    """What a token says of itself: for whom it is, and what for. Raises where that is not what is wanted."""
+    if identity is None:
+        return
+    lacking = tokens.missing(identity.scopes, use.reads > 0, use.writes > 0)
+    if lacking:
+        told = " ".join(identity.scopes)
+        hint = f"get one with that scope: {identity.origin} has only {told}"
+        raise Denied(f"the {identity.kind} lacks {lacking}", host=use.endpoint.host, hint=hint)
+    rights = {scope.partition(":")[0] for scope in identity.scopes}
+    if use.writes and "storage.create" in rights and not rights & {"storage.modify", "write"}:
+        yield "the token allows storage.create only: nothing can be replaced, renamed or removed with it"
+    if not tokens.for_any(identity.audience, use.endpoint.authority):
+        yield f"the token is for {' '.join(identity.audience)}: the server may refuse it"

@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.backends.shared.objects import ObjectsBackend
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.curl.loop import Loop
-from pegasus_toolkit.transfer.errors import Corrupted
+from pegasus_toolkit.transfer.errors import Corrupted, NotFound
 from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
@@ -107,6 +107,18 @@ class Gs(ObjectsBackend):
     def identity(self) -> Identity:
         """Whose token is shown."""
         return self.site.identity
+
+    def lacks(self, reads: bool, writes: bool) -> str:
+        """Asked of Google; an endpoint that does not tell is believed to allow all."""
+        wanted = ["storage.objects.get"] if reads else []
+        wanted += ["storage.objects.create", "storage.objects.delete"] if writes else []
+        if not wanted or self.site.bearer is None:
+            return ""
+        try:
+            granted = self.runner(side=True).one(self.files.granted(wanted))
+        except NotFound:
+            return ""
+        return ", ".join(one for one in wanted if one not in granted)
 
     def close(self) -> None:
         """What is under way raises ``Cancelled``."""

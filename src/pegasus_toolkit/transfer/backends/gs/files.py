@@ -169,6 +169,13 @@ class GsFiles(PlainFiles):
         yield from self._make_bucket(bucket)
         return True
 
+    def granted(self, wanted: Sequence[str]) -> Steps[list[str]]:
+        """Which of these rights we have."""
+        query = [("permissions", one) for one in wanted]
+        answer = yield self.ask("GET", BUCKET + "/iam/testPermissions", self.site.bucket, query=query)
+        found = answer.told_of().get("permissions", [])
+        return [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+
     def _make_bucket(self, bucket: str) -> Steps[None]:
         project = self.site.found.project
         if not project and self.site.bearer is not None:

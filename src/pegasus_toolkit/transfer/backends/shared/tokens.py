@@ -35,7 +35,8 @@ class LiveToken:
 
     def identity(self) -> Identity:
         """Told without telling it."""
-        return Identity("bearer token", self.token.origin, self.token.expires)
+        token = self.token
+        return Identity("bearer token", token.origin, token.expires, token.scopes, token.audience)
 
     def another(self, line: str) -> bool:
         """After a server refused what ``line`` holds: whether another token is there now."""
