@@ -26,6 +26,7 @@ pytest_plugins: list[str] = [
     "tests.servers.seaweed",
     "tests.s3_world",
     "tests.servers.gcs",
+    "tests.gs_world",
     "tests.servers.globus",
     "tests.servers.grid_pki",
     "tests.servers.webdav",

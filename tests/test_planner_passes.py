@@ -352,6 +352,25 @@ def test_servers_that_take_tokens_get_the_one_that_is_there(tmp_path: Path) -> N
     assert given == {Credential("BEARER_TOKEN_FILE_dav", "/c/token")}
 
 
+def test_google_storage_gets_what_upstream_gives_and_key_files(tmp_path: Path) -> None:
+    found = [replica("x", "gs://bucket/x", site="my-cloud"), replica("z", "gs://open/z", site="my-cloud")]
+    world(tmp_path, [job("a", ["x"], ["y!"]), job("b", ["z"], ["w!"])], replicas=found)
+    environ = {"BOTO_CONFIG_my_cloud": "/c/boto", "GOOGLE_PKCS12": "/c/key.p12"}
+    environ |= {"GOOGLE_APPLICATION_CREDENTIALS": "/c/robot.json", "PEGASUS_CREDENTIALS": "/c/all.conf"}
+    dag = planned(
+        tmp_path, "nonsharedfs", environ=environ, section=lambda pfn: pfn.url.startswith("gs://bucket")
+    )
+    given = {c for n in dag.nodes for c in n.credentials}
+    assert given == {
+        Credential("BOTO_CONFIG_my_cloud", "/c/boto"),
+        Credential("GOOGLE_PKCS12_my_cloud", "/c/key.p12"),
+        Credential("GOOGLE_APPLICATION_CREDENTIALS_my_cloud", "/c/robot.json"),
+        Credential("PEGASUS_CREDENTIALS_my_cloud", "/c/all.conf"),
+    }
+    bare = planned(tmp_path, "nonsharedfs", environ={}, section=lambda pfn: False)
+    assert {c for n in bare.nodes for c in n.credentials} == set(), "public data need none"
+
+
 def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
     world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/x")])
     environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}

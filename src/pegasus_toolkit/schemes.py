@@ -142,7 +142,9 @@ SCHEMES: dict[str, Scheme] = {
     "roots": _XROOTD,
     "xroot": _XROOTD,
     "xroots": _XROOTD,
-    "gs": Scheme("gs.backend", "gs", credentials=("google", "boto", "pkcs12")),
+    "gs": Scheme(
+        "gs.backend", "gs", credentials=("google", "boto", "pkcs12", "config"), optional=("config",)
+    ),
     "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
     "irods": Scheme("", port=1247, credentials=("irods",)),
     "fdt": Scheme("fdt", port=54321, encrypted=False, certificate=False, credentials=("config",)),

@@ -63,7 +63,8 @@ class _Given:
         known = SCHEMES.get(scheme, Scheme(""))
         for name in known.credentials:
             kind = CREDENTIALS[name]
-            by_host = name == "config" and (known.web or known.registry or known.federation)
+            apart = known.web or known.registry or known.federation or name in known.optional
+            by_host = name == "config" and apart
             if by_host and not self._plan.settings.section(Pfn(site, base)):
                 continue  # nothing in the file is for that server
             needed = kind.needed and name not in known.optional

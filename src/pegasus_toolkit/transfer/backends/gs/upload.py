@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from base64 import b64encode
 from contextlib import suppress
 from typing import Any
@@ -48,11 +49,9 @@ class GsSending(Sending):
         self._reader: Source | Ahead = self._ahead or self.source
         self.blocks = [] if large else self.take(WHOLE + 1)  # what was read at once
         count = sum(map(len, self.blocks))
-        self.content: bytes | None = None  # all of it
-        if not large and count <= WHOLE:
-            self.content = b"".join(self.blocks)
-            if size is not None and size != count:
-                raise Corrupted(f"{count} bytes came, {size} expected", url=job.path, side="source")
+        self.whole = not large and count <= WHOLE  # ``blocks`` are all of it
+        if self.whole and size is not None and size != count:
+            raise Corrupted(f"{count} bytes came, {size} expected", url=job.path, side="source")
 
     def take(self, n: int) -> list[bytes]:
         """The next blocks, n bytes in all, fewer at the end. Raises what the source raises."""
@@ -82,34 +81,26 @@ class GsSending(Sending):
 
     @property
     def repeatable(self) -> bool:
-        return self.content is not None
+        return self.whole
 
     def rewind(self) -> bool:
-        return self.content is not None or not self.sent
+        return self.whole or not self.sent
 
     def close(self) -> None:
         if self._ahead is not None:
             self._ahead.close()
 
 
-class Chunk(Upload):
-    """The next bytes of an object, read as they are sent and kept until Google has them."""
+class Blocks(Upload):
+    """Blocks in memory, sent as they are: to join them would cost as much as to send them."""
 
-    def __init__(self, sending: GsSending, start: int, size: int, blocks: list[bytes]) -> None:
-        """``start``: its place in the object; ``blocks``: what was read of it already."""
+    def __init__(self, blocks: list[bytes]) -> None:
         super().__init__()
-        self.sending = sending
-        self.start = start
-        self.length = size
         self.blocks = blocks
         self.read_up_to = sum(map(len, blocks))
-        self.stored = 0  # bytes of it that Google has
+        self.length = self.read_up_to
+        self.stored = 0  # bytes of it that need not be sent again
         self._at = (0, 0)  # the block that is sent next, and where in it
-        self.go_on(0)
-
-    def go_on(self, stored: int) -> None:
-        """From there on it is sent once more."""
-        self.stored = stored
         self.rewind()
 
     def rewind(self) -> bool:
@@ -121,28 +112,52 @@ class Chunk(Upload):
         self._at = at, left
         return True
 
+    def more(self, n: int) -> bytes:
+        """The next block; there is none."""
+        return b""
+
     def read(self, n: int) -> bytes:
-        """Raises ``Corrupted`` where the source ends too early."""
         if self.stopped:
             raise Cancelled("the batch was given up")
         number, offset = self._at
-        if number < len(self.blocks):
-            block = self.blocks[number]
-            part = block[offset : offset + n] if offset or len(block) > n else block
-            end = offset + len(part)
-            self._at = (number, end) if end < len(block) else (number + 1, 0)
-        else:
-            if self.read_up_to >= self.length:
-                return b""
-            part = self.sending.block(min(n, self.length - self.read_up_to))
-            if not part:
-                text = f"{self.start + self.read_up_to} bytes came, {self.sending.source.size} expected"
-                raise Corrupted(text, side="source")
-            self.blocks.append(part)
-            self.read_up_to += len(part)
-            self._at = (number + 1, 0)
+        if number == len(self.blocks) and (block := self.more(n)):
+            self.blocks.append(block)
+            self.read_up_to += len(block)
+        if number == len(self.blocks):
+            return b""
+        block = self.blocks[number]
+        part = block[offset : offset + n] if offset or len(block) > n else block
+        end = offset + len(part)
+        self._at = (number, end) if end < len(block) else (number + 1, 0)
         self.sent += len(part)
         return part
+
+
+class Chunk(Blocks):
+    """The next bytes of an object, read as they are sent and kept until Google has them."""
+
+    def __init__(self, sending: GsSending, start: int, size: int, blocks: list[bytes]) -> None:
+        """``start``: its place in the object; ``blocks``: what was read of it already."""
+        super().__init__(blocks)
+        self.sending = sending
+        self.start = start
+        self.length = size
+        self.rewind()
+
+    def go_on(self, stored: int) -> None:
+        """From there on it is sent once more."""
+        self.stored = stored
+        self.rewind()
+
+    def more(self, n: int) -> bytes:
+        """Raises ``Corrupted`` where the source ends too early."""
+        if self.read_up_to >= self.length:
+            return b""
+        block = self.sending.block(min(n, self.length - self.read_up_to))
+        if not block:
+            text = f"{self.start + self.read_up_to} bytes came, {self.sending.source.size} expected"
+            raise Corrupted(text, side="source")
+        return block
 
 
 class GsUpload:
@@ -158,8 +173,8 @@ class GsUpload:
 
     def story(self) -> Steps[dict[str, Any]]:
         """What Google says of the object. Whatever fails, nothing is seen and no session stays open."""
-        if self.sending.content is not None:
-            return (yield from self._whole(self.sending.content))
+        if self.sending.whole:
+            return (yield from self._whole(self.sending.blocks))
         yield from self._begin()
         try:
             return (yield from self._chunks())
@@ -174,20 +189,19 @@ class GsUpload:
             told["metadata"] = {"mtime": moment(modified)}
         return json.dumps(told).encode()
 
-    def _whole(self, content: bytes) -> Steps[dict[str, Any]]:
+    def _whole(self, blocks: list[bytes]) -> Steps[dict[str, Any]]:
         """The digests go with it: Google refuses what it would store otherwise."""
         told = {name: b64encode(bytes.fromhex(value)) for name, value in self.sending.digests().items()}
         named = {"md5Hash" if name == "md5" else name: value.decode() for name, value in told.items()}
-        mark = b"pegasus-toolkit-9f3c61d7"
-        while mark in content:
-            mark += b"-"
+        mark = os.urandom(20).hex().encode()
         head = b"--%b\r\nContent-Type: application/json\r\n\r\n%b\r\n" % (mark, self._metadata(**named))
         head += b"--%b\r\nContent-Type: application/octet-stream\r\n\r\n" % mark
-        body = b"".join((head, content, b"\r\n--%b--\r\n" % mark))
+        tail = b"\r\n--%b--\r\n" % mark
         url = self.session.address(UPLOADS, self.bucket, query=(("uploadType", "multipart"),))
-        kind = f"multipart/related; boundary={mark.decode()}"
-        self.sending.sent = len(content)
-        answer = yield GcsRequest(self.session, "POST", url, content=body, kind=kind)
+        lines = (f"Content-Type: multipart/related; boundary={mark.decode()}",)
+        self.sending.sent = sum(map(len, blocks))
+        body = Blocks([head + blocks[0] + tail] if len(blocks) == 1 else [head, *blocks, tail])
+        answer = yield GcsRequest(self.session, "POST", url, upload=body, lines=lines)
         return answer.told_of()  # type: ignore[no-any-return]
 
     def _begin(self) -> Steps[None]:
