@@ -48,6 +48,8 @@ class Scheme(NamedTuple):
     ``ambient_token``: servers are shown a bearer token that was found;
     ``credentials``: which files jobs are given, ``optional``: those of them that may be missing;
     ``plugin``: HTCondor needs our plugin for it; ``tool``: the system's Python module that it needs;
+    ``programs``: commands, one of which is used where it is there; ``requires``: whether one must be
+    there ("program"), or either one of them or the extra ("either"), or the extra alone ("extra");
     ``registry``: of container images, and this is the one that names without a host mean;
     ``federation``: of Pelican, whose name is not in the URL.
     """
@@ -67,6 +69,8 @@ class Scheme(NamedTuple):
     optional: tuple[Kind, ...] = ()
     plugin: bool = True
     tool: str = ""
+    programs: tuple[str, ...] = ()
+    requires: Literal["extra", "program", "either"] = "extra"
     registry: str = ""
     federation: str = ""
 
@@ -82,8 +86,18 @@ _DAVS = _DAV._replace(
     encrypted=True, port=443, certificate=True, ambient_token=True, credentials=("config", "token")
 )
 _FTP = Scheme("ftp.backend", "http", quoted=True, encrypted=False, port=21, certificate=False)
-_SSH = Scheme("ssh.backend", "ssh", folded=True, port=22, credentials=("ssh",))
-_GRIDFTP = Scheme("gridftp.backend", folded=True, port=2811, credentials=("proxy",))
+_SSH = Scheme(
+    "ssh.backend",
+    "ssh",
+    folded=True,
+    port=22,
+    credentials=("ssh",),
+    programs=("ssh",),
+    requires="either",
+)
+_GRIDFTP = Scheme(
+    "gridftp.backend", folded=True, port=2811, credentials=("proxy",), programs=("globus-url-copy",)
+)
 _SRM = Scheme("srm.backend", quoted=True, port=8443, credentials=("proxy",), tool="gfal2")
 _S3 = Scheme("s3.backend", "s3", credentials=("config",))
 _XROOTD = Scheme(
@@ -103,6 +117,7 @@ _IMAGE = Scheme(
     credentials=("config", "registry"),
     plugin=False,  # HTCondor has a meaning of its own for these
     registry="docker.io",
+    programs=("skopeo", "podman", "docker", "apptainer", "singularity"),
 )
 _OSDF = Scheme(
     "osdf.backend",
@@ -114,6 +129,7 @@ _OSDF = Scheme(
     ambient_token=True,
     credentials=("config", "token"),
     federation="osg-htc.org",
+    programs=("pelican", "stashcp"),
 )
 
 SCHEMES: dict[str, Scheme] = {
@@ -147,7 +163,15 @@ SCHEMES: dict[str, Scheme] = {
     ),
     "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
     "irods": Scheme("", port=1247, credentials=("irods",)),
-    "fdt": Scheme("fdt", port=54321, encrypted=False, certificate=False, credentials=("config",)),
+    "fdt": Scheme(
+        "fdt",
+        port=54321,
+        encrypted=False,
+        certificate=False,
+        credentials=("config",),
+        programs=("java",),
+        requires="program",
+    ),
     "docker": _IMAGE,
     "oras": _IMAGE,
     "library": _IMAGE._replace(registry="library.sylabs.io"),
@@ -156,6 +180,17 @@ SCHEMES: dict[str, Scheme] = {
     "stash": _OSDF,
     "pelican": _OSDF._replace(federation="", web=True),
 }
+
+BRINGS: dict[str, str] = {
+    "apptainer": "apt install apptainer",
+    "gfal2": "apt install python3-gfal2 gfal2-plugin-srm gfal2-plugin-gridftp",
+    "globus-url-copy": "apt install globus-gass-copy-progs",
+    "java": "apt install default-jre-headless",
+    "pelican": "see https://docs.pelicanplatform.org/install",
+    "skopeo": "apt install skopeo",
+    "ssh": "apt install openssh-client",
+}
+"""The command that brings a program or a system's module (as Debian has it)."""
 
 LOCAL = frozenset({"file", "symlink", "moveto"})
 """Schemes whose path is one on this machine's disk."""

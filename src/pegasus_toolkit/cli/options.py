@@ -149,6 +149,12 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
     """Raises ``SystemExit`` (code 2) with one line on stderr for what makes no sense."""
     parser = _parser()
     got = parser.parse_args(argv)
+    if got.protocols:
+        from pegasus_toolkit.cli import protocols
+
+        sys.exit(protocols.tell(environ, got.json))
+    if got.json:
+        parser.error("--json goes with --protocols")
     if not (got.submit or got.shards):  # each shard has its own defaults
         got = _with_defaults(parser, got, sys.argv[1:] if argv is None else argv, environ)
     _check(parser, got)
@@ -307,6 +313,8 @@ def _parser() -> Parser:
     add("named", nargs="*", type=path, metavar="SOURCE... DESTINATION", help=argparse.SUPPRESS)
     add("-f", "--file", default="-", metavar="FILE", help="the specification (default: standard input)")
     add_common(parser)
+    add("--protocols", action="store_true", help="print what works here, and what brings the rest")
+    add("--json", action="store_true", help="with --protocols: for programs")
     add("-s", "--symlink", action="store_true", help="link instead of copying local files within one site")
     add_outputs(parser)
     add_choice(parser)
