@@ -56,7 +56,7 @@ class Faults:
         self.quota: int | None = None
         self.hold: threading.Event | None = None
         self.tokens: set[str] = set()  # that are taken; all others are refused, unless it is empty
-        self.corrupt = False
+        self.closed = ""  # a directory in which nothing may be written
 
 
 class Service:
@@ -71,6 +71,7 @@ class Service:
         self.skipped: dict[str, list[Document]] = {}
         self.requests: list[str] = []
         self.began = threading.Event()  # a task was taken
+        self.cancelled = threading.Event()
         self.faults = Faults()
         self._lock = threading.Lock()
 
@@ -113,6 +114,12 @@ class Service:
             self.began.set()
         return {"DATA_TYPE": f"{kind}_result", "code": code, "task_id": task, "submission_id": submission}
 
+    def resume(self) -> None:
+        """Tasks that were in trouble go on."""
+        for name, task in self.tasks.items():
+            if task["status"] == "ACTIVE":
+                self._run(name)
+
     def _run(self, name: str) -> None:
         task, document, faults = self.tasks[name], self.documents[name], self.faults
         if faults.paused:
@@ -123,7 +130,7 @@ class Service:
             self.events[name].append({"code": code, "is_error": True, "details": words, "description": code})
             task.update(faults=1)
             return
-        if faults.hold is not None:
+        if faults.hold is not None and document["DATA_TYPE"] == "transfer":
             faults.hold.wait(30)
         if task["status"] != "ACTIVE":
             return
@@ -165,6 +172,8 @@ class Service:
             algorithm = item.get("checksum_algorithm", "MD5").lower()
             if hashlib.new(algorithm, content).hexdigest() != known:
                 raise Failed("VERIFY_CHECKSUM", f"checksum of {item['source_path']} does not match")
+        if self.faults.closed and target.startswith(self.faults.closed):
+            raise Failed("PERMISSION_DENIED", f"{item['destination_path']}: no permission")
         try:
             os.makedirs(os.path.dirname(target), exist_ok=True)
             Path(target).write_bytes(content)
@@ -211,6 +220,7 @@ class Service:
             case ["cancel"]:
                 if task["status"] == "ACTIVE":
                     task.update(status="FAILED", nice_status="CANCELED")
+                    self.cancelled.set()
                 return {"DATA_TYPE": "result", "code": "Canceled"}
             case ["event_list"]:
                 return {"DATA_TYPE": "event_list", "DATA": self.events[name], "total": len(self.events[name])}
@@ -354,6 +364,7 @@ def serve() -> Iterator[Globus]:
     service = Service()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(service))
     server.daemon_threads = True
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign]  who was killed
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:

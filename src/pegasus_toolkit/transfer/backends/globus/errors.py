@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ from pegasus_toolkit.transfer.errors import (
     Unreachable,
 )
 
+_OF_CONSENT = re.compile(r"/scopes/([0-9a-fA-F-]{36})/data_access")
 NOTHING_LEFT = "settled"  # for ``perhaps``: Globus is done with it, so nothing more will be written
 
 # The last word of a code of the API ("ExternalError.DirListingFailed.PermissionDenied").
@@ -94,8 +96,10 @@ def _login(error: globus_sdk.AuthAPIError, where: Mapping[str, Any]) -> Transfer
 def _refusal(error: globus_sdk.GlobusAPIError, where: Mapping[str, Any], collection: str) -> TransferError:
     code = error.code or ""
     text = f"Globus answered {error.http_status} {code}: {_words(error.message or '')}"
-    if error.info.consent_required:
-        return Denied(text, hint=f"consent is missing: run {INIT} --collections {collection}", **where)
+    if needs := error.info.consent_required:
+        named = dict.fromkeys(_OF_CONSENT.findall(" ".join(needs.required_scopes or ())))
+        which = " ".join(named) or collection
+        return Denied(text, hint=f"consent is missing: run {INIT} --collections {which}", **where)
     if needed := error.info.authorization_parameters:
         domains = " ".join(needed.session_required_single_domain or ())
         more = f" --domains {domains}" if domains else ""

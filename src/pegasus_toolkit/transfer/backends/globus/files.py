@@ -221,7 +221,7 @@ class CopyFiles(GlobusFiles):
 
     def aside(self, path: str, naming: int) -> str:
         """The name that an earlier run gave."""
-        return self._again.pop(path, "") or super().aside(path, naming)
+        return self._again.get(path, "") or super().aside(path, naming)
 
     def begin(self, job: Job[None]) -> Copying:
         """What is to be copied, and what the journal knows of it."""
@@ -234,6 +234,7 @@ class CopyFiles(GlobusFiles):
     def write(self, sending: Sending, name: str) -> Steps[Stored]:
         """By a task, which compares the checksum of what it wrote with that of what it read."""
         assert isinstance(sending, Copying)
+        self._again.pop(sending.job.path, None)  # the next name is for something else
         required, digest = sending.job.required, None
         if required.digest:
             digest = (required.algorithm, required.digest)

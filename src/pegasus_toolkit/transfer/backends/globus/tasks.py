@@ -218,8 +218,11 @@ class Worker:
                 sleep=self._sleep,
                 retry_error_callback=lambda _: self._late(),
             )(partial(self._look, task))
-        except TransferError:
-            self._cancel(task)
+        except TransferError as error:
+            if isinstance(wishes[0], Delete) and isinstance(error, Cancelled):
+                raise  # what is to go may go
+            if self._cancel(task) and not error.perhaps:
+                perhaps(error, NOTHING_LEFT)
             for wish in wishes:
                 self._keep("", wish)
             raise
@@ -280,10 +283,11 @@ class Worker:
             transfer.add_item(move.source.path, move.destination.path, **extra)
         return self._ask(lambda client: client.submit_transfer(transfer))
 
-    def _cancel(self, task: str) -> None:
-        """At once, with a request of its own: the run may be about to end."""
-        with suppress(globus_sdk.GlobusError):  # it is over
-            self.service.client.cancel_task(task)
+    def _cancel(self, task: str) -> bool:
+        """At once, since the run may be about to end; whether nothing of it goes on."""
+        with suppress(globus_sdk.GlobusError, TransferError):  # it is over, or its deadline ends it
+            return bool(self.service.client.cancel_task(task)["code"] in ("Canceled", "TaskComplete"))
+        return False
 
     # -- under way -----------------------------------------------------------------------------------
 
