@@ -97,6 +97,8 @@ def test_includes(tmp_path: Path) -> None:
     file = tmp_path / "x.sub"
     file.write_text("which = base\ninclude : $(which).sub\nb = own\nqueue 1\n")
     assert submit.read(file).expanded((), {}) == {"which": "base", "a": "base", "b": "own"}
+    file.write_text("which = base\ninclude ifexist : $(which).sub\ninclude ifexist : none\nqueue\n")
+    assert submit.read(file).expanded((), {})["a"] == "base"
     file.write_text("include : x.sub\nqueue\n")
     with pytest.raises(DagError, match=r"x\.sub includes itself"):
         submit.read(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pegasus_toolkit.cli import plan_options
 from pegasus_toolkit.transfer import load
 
 ROOT = Path(__file__).parent.parent
@@ -47,3 +48,17 @@ def test_specifications_in_the_pages_are_read(page: Path, text: str, tmp_path: P
 
 def test_there_are_specifications_to_try() -> None:
     assert any(page.name == "README.md" for page, _ in SPECIFICATIONS)
+
+
+def test_the_table_of_options_is_that_of_pegasus_plan() -> None:
+    page = (
+        (ROOT / "docs/planner/README.md")
+        .read_text()
+        .partition("## Options")[2]
+        .partition("## From Python")[0]
+    )
+    told = set(re.findall(r"(?<![\w-])--?[A-Za-z][a-z-]*", page))
+    known = {name for action in plan_options._parser()._actions for name in action.option_strings}
+    inner = {"--above", "--mend", "--help", "-h", "--version", "-V", "--output-site"}
+    assert told - known == set()
+    assert {one for one in known - told - inner if one.startswith("--")} == set()

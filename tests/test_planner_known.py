@@ -54,6 +54,15 @@ def test_unknown_properties(tmp_path: Path) -> None:
     assert "the property pegasus.monitord.events is left alone" in dag.warnings
 
 
+@pytest.mark.parametrize(
+    "name", ["dir.exec", "selector.site", "selector.site.path", "transfer.stagein.remote.sites"]
+)
+def test_what_serves_in_place_of_a_property_is_always_told(name: str, tmp_path: Path) -> None:
+    dag = planned(world(tmp_path, [job("a", [], ["x!"])]), properties={f"pegasus.{name}": "x"})
+    (told,) = dag.warnings
+    assert told.startswith(f"the property pegasus.{name} has no effect: ")
+
+
 def test_they_are_shown_without_being_asked_for(tmp_path: Path) -> None:
     keg = {"name": "keg", "sites": [{"name": "local", "pfn": str(tmp_path / "keg"), "type": "stageable"}]}
     (tmp_path / "keg").touch()

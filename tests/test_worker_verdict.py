@@ -65,6 +65,30 @@ def test_record_and_exit_code_must_agree(
     }
 
 
+@pytest.mark.parametrize(
+    ("failure", "exit", "host", "told"),
+    [
+        (
+            "machine",
+            1,
+            "node1.x",
+            '!regexp("^node1[.]x([.]|$)", TARGET.Machine, "i") || time() - QDate > 300',
+        ),
+        ("machine", 2, "node1.x", ""),
+        ("program", 1, "node1.x", ""),
+        ("machine", 1, "", ""),
+    ],
+)
+def test_what_a_machine_lacks_is_tried_elsewhere(
+    failure: str, exit: int, host: str, told: str, records: Path
+) -> None:
+    for _ in range(2):
+        check(str(leave(records, exit, error="x", failure=failure, host=host)), exit)
+    file = records / "n.elsewhere"
+    line = f"requirements = ($(requirements:true)) && ({told})\n"
+    assert (file.read_text() if file.exists() else "") == (line * 2 if told else "")
+
+
 def test_no_record(records: Path) -> None:
     found = check(str(records / "n.json"), -1001)
     assert (found.code, found.why) == (1, "the job left no record; HTCondor did not take the job")

@@ -149,6 +149,26 @@ def test_a_damaged_file_of_a_sub_workflow_is_made_again_when_that_is_tried_again
     assert json.loads(told.read_text())["makers"] == ["keg_make00002"]
 
 
+def test_a_damaged_file_of_a_dag_that_was_planned_before_is_made_again(tmp_path: Path) -> None:
+    inner = make("damaged", tmp_path, "condorio")
+    planned = plan(inner, "--relative-dir", "inner", "--basename", "inner")
+    job = {
+        "type": "condorWorkflow",
+        "file": "inner.dag",
+        "id": "S",
+        "uses": [{"lfn": "inner.dag", "type": "input"}],
+    }
+    place = {"lfn": "inner.dag", "pfns": [{"site": "local", "pfn": str(planned / "inner.dag")}]}
+    catalog = {"replicas": [place]}
+    outer = {"pegasus": "5.0", "name": "o", "jobs": [job], "replicaCatalog": catalog}
+    (tmp_path / "workflow.yml").write_text(json.dumps(outer))
+    submit = plan(inner)
+    done = run(inner, submit)
+    assert done.returncode == 0, done.stderr
+    assert dict(found(inner.outputs)) == inner.expected
+    assert json.loads((planned / "remade.jsonl").read_text())["makers"] == ["keg_make00002"]
+
+
 def test_what_is_damaged_again_is_left_to_the_user(tmp_path: Path) -> None:
     world = make("spoilt", tmp_path, "nonsharedfs")
     submit = plan(world)

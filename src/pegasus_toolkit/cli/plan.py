@@ -67,6 +67,9 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     from pegasus_toolkit.planner.reading.load import load
     from pegasus_toolkit.planner.writing import directory
 
+    if arguments.mend:
+        _mend(arguments.mend)
+        return ""
     above = plan_settings.above(arguments.above, cwd)
     if above.log:
         _keep(above.log)
@@ -75,7 +78,10 @@ def _plan(arguments: argparse.Namespace, environ: Mapping[str, str], cwd: str) -
     if arguments.if_missing and arguments.relative_dir:
         planned = Path(cwd, arguments.dir, arguments.relative_dir)
         if os.path.exists(planned / "braindump.yml"):  # noqa: PTH110  False for what can be no path
-            _mend(planned)
+            import json
+
+            name = json.loads((planned / "braindump.yml").read_bytes())["dag"]
+            _mend(str(planned / name))
             print(planned)
             return str(planned)
     found = plan_settings.properties(arguments, above, environ)
@@ -103,15 +109,12 @@ def _keep(log: str) -> None:
         os.dup2(file, descriptor)
 
 
-def _mend(planned: Path) -> None:
+def _mend(dag: str) -> None:
     """Before a sub-workflow is tried again: files of it that were damaged are to be made again."""
-    import json
-
     from pegasus_toolkit.cli import workflow_remake
     from pegasus_toolkit.cli.console import Console
 
-    name = json.loads((planned / "braindump.yml").read_bytes())["dag"]
-    workflow_remake.itself(str(planned / name), Console(sys.stderr))
+    workflow_remake.itself(dag, Console(sys.stderr))
 
 
 def _tell(dag: Dag, arguments: argparse.Namespace) -> None:

@@ -160,6 +160,9 @@ def _directories(parser: argparse.ArgumentParser) -> None:
     add("-b", "--basename", metavar="NAME", help="of the .dag file (default: the workflow's name and -0)")
     add("-j", "--job-prefix", default="", metavar="TEXT", help="before the names of jobs")
     add("--above", metavar="FILE", help=argparse.SUPPRESS)  # what the workflow above tells
+    add(
+        "--mend", metavar="DAG", help=argparse.SUPPRESS
+    )  # before a DAG that was planned before is tried again
     add("--if-missing", action="store_true", help="do nothing where --relative-dir is planned already")
 
 

@@ -122,9 +122,12 @@ class _Reading:
         self.lines[key] = number
 
     def _include(self, file: str, how: str | None, name: str) -> None:
-        if how:
-            raise Wrong(f"include {how.strip()} is not supported, only include : file")
+        kind = (how or "").strip().lower()
+        if kind not in ("", "ifexist"):
+            raise Wrong(f"include {kind} is not supported, only include : file and include ifexist : file")
         path = str(Path(file).parent / expand(name, self.commands, {}))
+        if kind and not Path(path).exists():
+            return
         if path in self.including:
             raise Wrong(f"{name} includes itself")
         self.file(path)

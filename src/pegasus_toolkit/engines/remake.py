@@ -49,7 +49,7 @@ def due(dag: str, why: Why) -> Remake | None:
 
     Raises ``OSError`` and ``DagError`` where the submit directory cannot be read.
     """
-    directory = Path(dag).parent
+    directory = _home(dag)
     newest = rescue.newest(dag)
     if newest is None:
         return None
@@ -72,7 +72,16 @@ def due(dag: str, why: Why) -> Remake | None:
 
 def wanted(dag: str) -> bool:
     """Whether a run that is about to end has found damaged files; asked before there is a rescue file."""
-    return any(_damaged(Path(dag).parent, (), "itself"))
+    return any(_damaged(_home(dag), (), "itself"))
+
+
+def _home(dag: str) -> Path:
+    """The submit directory; a DAG that was planned before may be run as a copy that is elsewhere."""
+    here = Path(dag).parent
+    if (here / "plan.json").exists():
+        return here
+    configured = read(dag).config
+    return Path(configured).parent if configured else here
 
 
 def changed(dag: str) -> list[str]:
@@ -80,13 +89,13 @@ def changed(dag: str) -> list[str]:
     newest = rescue.newest(dag)
     if newest is None:
         return []
-    directory = Path(dag).parent
+    directory = _home(dag)
     return [lfn for _, lfn in _changed(directory, _Plan(directory), rescue.read(newest))]
 
 
 def prepare(dag: str, what: Remake, why: Why) -> Path:
     """Lets the next run of ``dag`` begin with these nodes not done; gives the rescue file that says so."""
-    directory = Path(dag).parent
+    directory = _home(dag)
     newest = rescue.newest(dag)
     assert newest is not None  # it was read before
     done = rescue.read(newest) - set(what.again)

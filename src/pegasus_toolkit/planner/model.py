@@ -12,16 +12,7 @@ from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from pegasus_toolkit.planner.catalogs import (
-    LOCAL,
-    Batch,
-    Checksum,
-    Hook,
-    Path,
-    Pfn,
-    Profiles,
-    Site,
-)
+from pegasus_toolkit.planner.catalogs import LOCAL, Batch, Checksum, Hook, Path, Pfn, Profiles, Site
 
 Configuration = Literal["condorio", "nonsharedfs", "sharedfs"]
 CONFIGURATIONS: tuple[Configuration, ...] = ("condorio", "nonsharedfs", "sharedfs")

@@ -141,14 +141,7 @@ def plan(
 ) -> Dag:
     """The DAG. Raises ``PlanError`` where a node needs a credential that is not there or too open."""
     nodes = tuple(_node(shard, entries, threads) for shard in shards)
-    done = give_credentials(
-        Plan(
-            workflow=workflow,
-            catalogs=CATALOGS,
-            settings=settings,
-            nodes=nodes,
-        )
-    )
+    done = give_credentials(Plan(workflow=workflow, catalogs=CATALOGS, settings=settings, nodes=nodes))
     if done.problems:
         raise PlanError(done.problems)
     limits: Profiles = {"dagman": {"here.maxjobs": TOGETHER}}

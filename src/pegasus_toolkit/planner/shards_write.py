@@ -16,10 +16,7 @@ RECEIPT = "transfer_receipt"  # the kind of the node that adds all up
 
 
 def files(
-    dag: Dag,
-    name: str,
-    specifications: Mapping[str, Iterable[bytes]],
-    facts: Mapping[str, object],
+    dag: Dag, name: str, specifications: Mapping[str, Iterable[bytes]], facts: Mapping[str, object]
 ) -> Iterator[tuple[str, directory.Content]]:
     """Each file by its path. ``specifications``: of each node; ``facts``: what ``plan.json`` says beside."""
     bundle_of: dict[str, str] = {}

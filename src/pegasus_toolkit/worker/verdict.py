@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOG = "provenance.jsonl"
+_AVOIDED = 300  # seconds
 _DAGMAN = {  # what DAGMan says in place of a program's exit code
     -1001: "HTCondor did not take the job",
     -1002: "the job was removed, or held and removed",
@@ -65,7 +66,23 @@ def check(path: str, code: int, rest: Sequence[str] = ()) -> Verdict:
     _append(f"{os.path.dirname(os.path.dirname(path))}/{LOG}", text)
     if verdict.code:
         seen.add(path)
+        if record is not None and record.get("failure") == "machine" and verdict.code == 1:
+            _elsewhere(path, str(record.get("host") or ""))
     return verdict
+
+
+def _elsewhere(path: str, host: str) -> None:
+    """The next attempts' submit file includes this: for some minutes they do not go where something lacks.
+
+    Not for ever, as there may be no other machine.
+    """
+    import re  # which most attempts need not wait for
+
+    name = re.sub(r"[^\w-]", "[.]", host)
+    if name:
+        wish = f'!regexp("^{name}([.]|$)", TARGET.Machine, "i") || time() - QDate > {_AVOIDED}'
+        with open(f"{path.removesuffix('.json')}.elsewhere", "a", encoding="utf-8") as file:
+            file.write(f"requirements = ($(requirements:true)) && ({wish})\n")
 
 
 class _Seen:

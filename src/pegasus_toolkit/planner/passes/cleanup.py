@@ -37,15 +37,8 @@ def _in_place(plan: Plan, places: Places) -> Plan:
         count = sum(map(len, groups.values()))
         for lfns in batches(((group, 0) for group in groups.values()), limit(count, AWAY)):
             name = f"cleanup_{len(nodes)}"
-            operations: list[Operation] = [Remove(places.put(site, lfn)) for lfn in lfns]
             nodes.append(
-                Node(
-                    name=name,
-                    kind="cleanup",
-                    site=_where(places, site),
-                    level=level,
-                    operations=tuple(operations),
-                )
+                _node(places, site, name, *(Remove(places.put(site, one)) for one in lfns), level=level)
             )
             edges[name] = [user for lfn in lfns for user in users[lfn, site]]
     return plan.add(nodes, edges)
@@ -91,17 +84,11 @@ def _leaf(plan: Plan, places: Places) -> Plan:
     for site in plan.made:
         pfn = Pfn(site, places.scratch(site, "all", "put"))
         name = f"cleanup_directory_{len(nodes)}"
-        nodes.append(
-            Node(
-                name=name,
-                kind="cleanup",
-                site=_where(places, site),
-                operations=(Remove(pfn, recursive=True),),
-            )
-        )
+        nodes.append(_node(places, site, name, Remove(pfn, recursive=True)))
         edges[name] = sinks
     return plan.add(nodes, edges)
 
 
-def _where(places: Places, site: str) -> str:
-    return LOCAL if places.reaches(LOCAL, places.put(site, "x")) else site
+def _node(places: Places, site: str, name: str, *operations: Operation, level: int = 0) -> Node:
+    at = LOCAL if places.reaches(LOCAL, places.put(site, "x")) else site
+    return Node(name=name, kind="cleanup", site=at, level=level, operations=operations)

@@ -15,7 +15,6 @@ from pegasus_toolkit.planner.catalogs import (
     LOCAL,
     Profiles,
     Site,
-    Transformation,
     TransformationSite,
 )
 from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Job, Problem
@@ -56,11 +55,7 @@ def select_sites(plan: Plan) -> Plan:
         configuration = _configuration(plan, profiles)
         staging = LOCAL if job.kind != "job" else places.staging(site, configuration)
         made = SiteChoice(
-            site=site,
-            staging=staging,
-            configuration=configuration,
-            program=program,
-            profiles=profiles,
+            site=site, staging=staging, configuration=configuration, program=program, profiles=profiles
         )
         chosen[job.id], files = _choice(programs, job, program, made)
         raw.update((file.lfn, file) for file in files)
@@ -94,7 +89,7 @@ class _Choice:
         self._sites: tuple[tuple[str, ...], ...] = (named,) if named else _all_sites(plan)
         self._eligible: dict[str, dict[str, TransformationSite]] = {}
         self._turn: Counter[str] = Counter()
-        self._merged: dict[tuple[str, str], Profiles] = {}
+        self._merged: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
 
     def of(
         self, job: Job, chosen: Mapping[str, SiteChoice]
@@ -160,17 +155,11 @@ class _Choice:
 
     def profiles(self, job: Job, site: str, program: TransformationSite | None) -> Profiles:
         """From the weakest: properties, workflow, job, site, transformation, its entry for the site."""
-        if not job.profiles:
-            key = (job.transformation, site)
-            if key not in self._merged:
-                self._merged[key] = self._merge(job, site, program)
+        key = (job.transformation, site, job.id if job.profiles else "")  # those without are alike
+        if key in self._merged:
             return self._merged[key]
-        return self._merge(job, site, program)
-
-    def _merge(self, job: Job, site: str, program: TransformationSite | None) -> Profiles:
-        plan = self._plan
-        own: Transformation | None = plan.catalogs.transformations.get(job.transformation)
-        merged: dict[str, dict[str, str]] = {}
+        plan, merged = self._plan, self._merged.setdefault(key, {})
+        own = plan.catalogs.transformations.get(job.transformation)
         for profiles in (
             plan.settings.profiles,
             plan.workflow.profiles,

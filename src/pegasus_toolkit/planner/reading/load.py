@@ -8,12 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path as File
 from typing import Any, NamedTuple, TypeVar, cast
 
-from pegasus_toolkit.planner.catalogs import (
-    LOCAL,
-    Catalogs,
-    ReplicaCatalog,
-    Transformation,
-)
+from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, ReplicaCatalog, Transformation
 from pegasus_toolkit.planner.model import Problem, Workflow
 from pegasus_toolkit.planner.reading import document, others, replicas, sites, transformations, workflow
 from pegasus_toolkit.planner.reading.reader import UNKNOWN_KEY, Reader

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 from urllib.parse import unquote
 
 from pegasus_toolkit.planner.catalogs import Checksum, Hook, Path, Profiles
 from pegasus_toolkit.planner.model import Problem
 
+T = TypeVar("T")
 UNKNOWN_KEY = "unknown key"
 _LINES = ("glite.arguments",)  # profiles that people write in several lines
 NAMESPACES = ("pegasus", "condor", "dagman", "env", "globus", "selector", "stat", "hints")
@@ -67,6 +68,11 @@ class Reader:
             self.wrong((*path, key), f"expected a list, found {described(value)}")
             return []
         return value
+
+    def each(self, owner: dict[str, Any], key: str, path: Path, read: Callable[..., T]) -> tuple[T, ...]:
+        """What ``read`` makes of each thing in a list."""
+        items = enumerate(self.items(owner, key, path))
+        return tuple([read(self, one, (*path, key, n)) for n, one in items])
 
     def text(self, owner: dict[str, Any], key: str, path: Path, required: bool = False) -> str:
         """One line of text; "" where there is none."""

@@ -22,8 +22,7 @@ def read(reader: Reader, tree: Any, at: Path = ()) -> dict[str, Site]:
     """Sites by name; ``at``: where the catalog stands in its file."""
     top = reader.mapping(tree, at, ("pegasus", "sites"))
     sites: dict[str, Site] = {}
-    for n, item in enumerate(reader.items(top, "sites", at)):
-        site = _site(reader, item, (*at, "sites", n))
+    for site in reader.each(top, "sites", at, _site):
         if site.name in sites:
             reader.wrong((*site.at, "name"), f"the site {site.name!r} is there twice")
         sites[site.name] = site
@@ -39,14 +38,8 @@ def _site(reader: Reader, item: Any, path: Path) -> Site:
         file=reader.file,
         arch=reader.text(owner, "arch", path),
         os=reader.text(owner, "os.type", path),
-        directories=tuple(
-            _directory(reader, one, (*path, "directories", n))
-            for n, one in enumerate(reader.items(owner, "directories", path))
-        ),
-        grids=tuple(
-            _grid(reader, one, (*path, "grids", n))
-            for n, one in enumerate(reader.items(owner, "grids", path))
-        ),
+        directories=reader.each(owner, "directories", path, _directory),
+        grids=reader.each(owner, "grids", path, _grid),
         profiles=reader.profiles(owner, path),
     )
     found = replace(site, problems=tuple(reader.deferred[before:]))
@@ -59,15 +52,16 @@ def _directory(reader: Reader, item: Any, path: Path) -> Directory:
     place = reader.expanded(reader.text(owner, "path", path, required=True), (*path, "path"))
     if place and not place.startswith("/"):
         reader.deferred.append(((*path, "path"), f"expected an absolute path, found {place!r}"))
-    servers = []
-    for n, one in enumerate(reader.items(owner, "fileServers", path)):
-        here = (*path, "fileServers", n)
-        server = reader.mapping(one, here, ("url", "operation", "profiles"))
-        operation = reader.choice(server, "operation", here, ("all", "get", "put"), "all")
-        servers.append(FileServer(reader.url(server, "url", here), operation))
+    servers = reader.each(owner, "fileServers", path, _server)
     if not servers:
         reader.wrong((*path, "fileServers"), "expected at least one file server")
-    return Directory(reader.choice(owner, "type", path, _TYPES, _TYPES[0]), place, tuple(servers))
+    return Directory(reader.choice(owner, "type", path, _TYPES, _TYPES[0]), place, servers)
+
+
+def _server(reader: Reader, item: Any, path: Path) -> FileServer:
+    server = reader.mapping(item, path, ("url", "operation", "profiles"))
+    operation = reader.choice(server, "operation", path, ("all", "get", "put"), "all")
+    return FileServer(reader.url(server, "url", path), operation)
 
 
 def _grid(reader: Reader, item: Any, path: Path) -> Grid:
@@ -126,26 +120,14 @@ def with_profiles(
 
 def with_defaults(sites: dict[str, Site], base: str) -> dict[str, Site]:
     """With ``local`` and ``condorpool`` below ``base``, where they are not there, as upstream adds them."""
-    found = dict(sites)
-    if LOCAL not in found:
-        found[LOCAL] = Site(
-            name=LOCAL,
-            directories=(
-                _at("sharedScratch", f"{base}/wf-scratch/LOCAL"),
-                _at("localStorage", f"{base}/wf-output"),
-            ),
-        )
-    if CONDORPOOL not in found:
-        found[CONDORPOOL] = Site(
-            name=CONDORPOOL,
-            directories=(_at("sharedScratch", f"{base}/wf-scratch/CONDORPOOL"),),
-            profiles={
-                "condor": {"universe": "vanilla"},
-                "pegasus": {"style": "condor", "auxillary.local": "true"},
-            },
-        )
-    return found
 
+    def at(type: str, path: str) -> Directory:
+        return Directory(type, f"{base}/{path}", (FileServer(local_url(f"{base}/{path}", "/")),))
 
-def _at(type: str, path: str) -> Directory:
-    return Directory(type, path, (FileServer(local_url(path, "/")),))
+    places = (at("sharedScratch", "wf-scratch/LOCAL"), at("localStorage", "wf-output"))
+    pool = {"condor": {"universe": "vanilla"}, "pegasus": {"style": "condor", "auxillary.local": "true"}}
+    added = (
+        Site(name=LOCAL, directories=places),
+        Site(name=CONDORPOOL, directories=(at("sharedScratch", "wf-scratch/CONDORPOOL"),), profiles=pool),
+    )
+    return {**sites, **{one.name: one for one in added if one.name not in sites}}

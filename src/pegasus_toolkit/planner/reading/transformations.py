@@ -16,13 +16,9 @@ _CONTAINER = words("name type image mounts bypass image.site checksum metadata p
 def read(reader: Reader, tree: Any, at: Path = ()) -> tuple[dict[str, Transformation], dict[str, Container]]:
     """Programs by key and containers by name; ``at``: where the catalog stands in its file."""
     top = reader.mapping(tree, at, ("pegasus", "transformations", "containers"))
-    containers: dict[str, Container] = {}
-    for n, item in enumerate(reader.items(top, "containers", at)):
-        container = _container(reader, item, (*at, "containers", n))
-        containers[container.name] = container
+    containers = {one.name: one for one in reader.each(top, "containers", at, _container)}
     programs: dict[str, Transformation] = {}
-    for n, item in enumerate(reader.items(top, "transformations", at)):
-        program = _transformation(reader, item, (*at, "transformations", n))
+    for program in reader.each(top, "transformations", at, _transformation):
         if program.key in programs:
             reader.wrong((*program.at, "name"), f"the transformation {program.key!r} is there twice")
         programs[program.key] = program
@@ -43,10 +39,7 @@ def _transformation(reader: Reader, item: Any, path: Path) -> Transformation:
             reader.text(owner, "namespace", path), name, reader.text(owner, "version", path)
         ),
         name=name,
-        sites=tuple(
-            _site(reader, one, (*path, "sites", n))
-            for n, one in enumerate(reader.items(owner, "sites", path))
-        ),
+        sites=reader.each(owner, "sites", path, _site),
         requires=tuple(requires),
         checksum=reader.checksum(owner, path),
         profiles=reader.profiles(owner, path),

@@ -47,8 +47,8 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
     if node.subdag is not None:
         where = f" DIR {node.subdag.directory}" if node.subdag.directory else ""
         yield f"SUBDAG EXTERNAL {name} {node.subdag.dag}{where}"
-        plan = f"{settings.planner} @{settings.submit}/jobs/{name}.args" if node.subdag.plan else ""
-        yield from _pre(dag, node, plan)
+        what = f"@{settings.submit}/jobs/{name}.args" if node.subdag.plan else f"--mend {node.subdag.dag}"
+        yield from _pre(dag, node, f"{settings.planner} {what}")
         if node.hooks:
             yield f"SCRIPT POST {name} {_hooked(dag, name)} end $RETURN"
     elif submission is not None:

@@ -95,6 +95,8 @@ def _shared(
 
 def _text(commands: Mapping[str, str]) -> str:
     lines = [f"{key} = {value}" for key, value in commands.items()]
+    if commands.get("universe") == "vanilla":  # a machine that lacks something is not tried at once again
+        lines.append("include ifexist : $(records)/$(nodename).elsewhere")
     if "universe" in commands:
         lines.append("queue")
     return "\n".join(lines) + "\n"
