@@ -28,6 +28,7 @@ pytest_plugins: list[str] = [
     "tests.servers.gcs",
     "tests.gs_world",
     "tests.servers.globus",
+    "tests.servers.irods",
     "tests.servers.grid_pki",
     "tests.servers.webdav",
     "tests.servers.ftp",

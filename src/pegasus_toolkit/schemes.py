@@ -162,7 +162,7 @@ SCHEMES: dict[str, Scheme] = {
         "gs.backend", "gs", credentials=("google", "boto", "pkcs12", "config"), optional=("config",)
     ),
     "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
-    "irods": Scheme("", port=1247, credentials=("irods",)),
+    "irods": Scheme("irods", "irods", folded=True, port=1247, certificate=False, credentials=("irods",)),
     "fdt": Scheme(
         "fdt",
         port=54321,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pegasus_toolkit.credentials.files import Sections, Stamp
+    from pegasus_toolkit.credentials.irods import IrodsCredential
     from pegasus_toolkit.credentials.mask import Mask
     from pegasus_toolkit.credentials.registry import RegistryCredential
 
@@ -154,6 +155,29 @@ class Credentials:
         found = globus.build(self._sections(file), file, self._home)
         secrets = (found.client_secret, found.access, found.refresh)
         self._met += [secret.reveal() for secret in secrets if secret is not None]
+        return found
+
+    def irods(self, authority: str, site: str = "") -> IrodsCredential:
+        """What opens ``irods://authority``: the file that ``IRODS_ENVIRONMENT_FILE`` names (``_site`` first),
+        else ``~/.irods/irods_environment.json``; and what section ``[irods://host]`` says."""
+        from pathlib import Path
+
+        from pegasus_toolkit.credentials import http, irods
+        from pegasus_toolkit.credentials.section import Section
+
+        file = next(self._named("IRODS_ENVIRONMENT_FILE", site), None)
+        if file is None and self._home:
+            file = self._usual(irods.USUAL)
+        own = Section({}, "", Path(), self._home)
+        host = authority.rpartition("@")[2]
+        for named in self._credential_files(site):
+            sections = self._sections(named)
+            name = http.find(sections, "irods", host, named)
+            if name is not None:
+                own = Section(sections[name], name, named.path, self._home)
+                break
+        found = irods.build(authority, file, own)
+        self._met += [one.reveal() for one in (found.password, found.ticket) if one is not None]
         return found
 
     def _usual(self, name: str) -> NamedFile | None:
