@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from pegasus_toolkit.transfer.errors import Corrupted, NotFound, ServerFault, TransferError
-from pegasus_toolkit.transfer.interface import Backend, Job, Requirement, Sink
+from pegasus_toolkit.transfer.interface import Backend, Entry, InspectsMany, Job, Requirement, Scans, Sink
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from tests.material import (
     AWKWARD,
@@ -245,6 +245,27 @@ class ListingSuite(BackendSuite):
         for path in made:
             self.write(path, b"x")
         assert {entry.path for entry in backend.list(self.path("d"))} == made
+
+    def test_one_directory_is_listed_alone(self, backend: Backend) -> None:
+        for name in ("d/a", "d/b/c", "d/b/d/e", "d2/not-below"):
+            self.write(self.path(name), b"x")
+        if not isinstance(backend, Scans):
+            return
+        found = {(entry.path.rstrip("/"), entry.directory) for entry in backend.scan(self.path("d"))}
+        assert found == {(self.path("d/a"), False), (self.path("d/b"), True)}
+
+    def test_what_is_told_of_many_files_is_told_of_each(self, backend: Backend) -> None:
+        made = self.make(20, 100)
+        missing = self.path("missing")
+        if not isinstance(backend, InspectsMany):
+            return
+        found = dict(backend.inspect_many([*made, missing], ["sha256"]))
+        assert isinstance(found.pop(missing), NotFound)
+        for path, told in found.items():
+            assert isinstance(told, Entry) and told.size == 100
+            assert told.modified == backend.stat(path).modified
+            assert told.digest in (None, ("sha256", sha256(made[path])))
+        assert found.keys() == made.keys()
 
     def test_list_of_nothing_raises_not_found(self, backend: Backend) -> None:
         with pytest.raises(NotFound):

@@ -61,6 +61,14 @@ class WritableSuite(BackendSuite):
         assert errors(backend.put(iter([job]))) == [None]
         assert self.read(self.path("file")) == content(size)
 
+    def test_put_keeps_the_time_of_the_last_change(self, backend: Backend) -> None:
+        """Where the abilities say so: a sync believes it."""
+        required = Requirement(modified=1_600_000_000_000_000_000)
+        job = store_job(self.path("file"), given(b"content", required), required)
+        assert errors(backend.put(iter([job]))) == [None]
+        if backend.abilities.times:
+            assert backend.stat(self.path("file")).modified == required.modified
+
     def test_put_makes_parents(self, backend: Backend) -> None:
         self.store(backend, "some/where/deep/file", b"data")
         assert self.read(self.path("some/where/deep/file")) == b"data"

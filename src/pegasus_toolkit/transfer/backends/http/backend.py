@@ -76,8 +76,11 @@ class WebBackend(CurlBackend):
         return entry(path, found)
 
     def _inspection(self, path: str, algorithms: Sequence[str]) -> Steps[Entry]:
-        """One request tells all."""
-        return entry(path, (yield from self.files.inspect(path, algorithms[0] if algorithms else "")))
+        """One request tells all, but of servers that tell times elsewhere only."""
+        told = entry(path, (yield from self.files.inspect(path, algorithms[0] if algorithms else "")))
+        if told.modified is None:
+            told = told._replace(modified=(yield from self.files.stat(path)).modified)
+        return told
 
 
 class Http(WebBackend):

@@ -65,6 +65,7 @@ class Local(OneByOne):
             "",
             required.size if size is None else size,
             required.remote,
+            modified=required.modified,
         )
         sink = FileSink(job.path, kept, Control())
         try:
