@@ -121,7 +121,7 @@ def test_a_specification_that_cannot_be_read(tmp_path: Path, name: str) -> None:
         (["--max", "3"], "unrecognized arguments: --max"),
         (["spec.json"], "A specification is named by -f"),
         (["--dry-run", "--failed", "x"], "--failed and --manifest make no sense"),
-        (["--manifest", "x", "--digest", "none"], "--manifest needs digests"),
+        (["--manifest", "x", "--digest", "none"], "--manifest and --sums need digests"),
         (["--report", "x", "--journal", "x"], "a name of its own"),
     ],
 )
@@ -172,7 +172,7 @@ def test_the_example_in_the_help_runs_as_it_stands(tmp_path: Path) -> None:
         ["/bin/sh", "-ec", script], cwd=tmp_path, capture_output=True, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "demo" / "hello.txt").read_text() == "hello\n"
+    assert (tmp_path / "demo" / "hello").read_text() == "hello\n"
     assert not (tmp_path / "hello.txt").exists()
 
 

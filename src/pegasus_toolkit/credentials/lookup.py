@@ -343,13 +343,16 @@ class Credentials:
                 return
 
     def _sections(self, file: NamedFile) -> Sections:
-        """Each file is read once, by whichever thread comes first; and again when it has changed."""
+        """Each file is read once, by whichever thread comes first; and again when it has changed.
+
+        One that is gone counts as it was: it may be about to be replaced.
+        """
         from pegasus_toolkit.credentials import files
 
         key, stamp = str(file.path), files.stamp(file.path)
         with self._lock:
             known = self._read.get(key)
-            if known is None or known[0] != stamp:
+            if known is None or (stamp is not None and known[0] != stamp):
                 known = self._read[key] = stamp, files.read(file.path, file.origin)
                 self._met += known[1].values()
             return known[1]
