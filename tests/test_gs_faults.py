@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import uuid
 
@@ -350,3 +351,16 @@ def test_the_command(cloud: World) -> None:
     done = command.run("-f", up, cwd=cloud.directory, env=environ)
     assert done.returncode == 2 and "key.json" in done.stderr + done.stdout
     assert not list(cloud.directory.glob("*pwned*"))
+
+
+def test_chunks_that_google_has_are_let_go(cloud: World) -> None:
+    """At once, not when Python next looks for circles."""
+    backend = cloud.open()
+    gc.collect()
+    gc.disable()
+    try:
+        assert put(backend, "key", given(BIG)).error is None
+        kept = [one for one in gc.get_objects() if isinstance(one, upload.Chunk) and one.blocks]
+    finally:
+        gc.enable()
+    assert kept == []

@@ -38,7 +38,7 @@ class Credentials:
     secret. Files named by a variable must be there; those at the usual places may.
     """
 
-    __slots__ = ("_environ", "_home", "_lock", "_mask", "_met", "_read", "_shared")
+    __slots__ = ("_environ", "_home", "_lock", "_mask", "_met", "_plain", "_read", "_shared")
 
     def __init__(self, environ: Mapping[str, str], home: str | None = None, shared: str = "/tmp") -> None:
         """``shared``: where grid tools leave proxies and tokens, "" to look at none."""
@@ -48,6 +48,7 @@ class Credentials:
         self._lock = threading.Lock()
         self._read: dict[str, tuple[Stamp | None, Sections]] = {}
         self._mask: Mask | None = None
+        self._plain: bool | None = None  # no variable of the environment may hold a secret
         self._met: list[str | Mapping[str, Secret]] = []  # secrets that the mask does not know yet
 
     @classmethod
@@ -63,7 +64,9 @@ class Credentials:
     def mask(self, text: str, more: Iterable[str] = ()) -> str:
         """``text`` with ``***`` for every secret that was found so far, and for what ``more`` names."""
         if self._mask is None:
-            if not (self._met or more or any(map(_may_hold_a_secret, self._environ))):
+            if self._plain is None:
+                self._plain = not any(map(_may_hold_a_secret, self._environ))
+            if self._plain and not (self._met or more):
                 return text  # most runs know no secret, and need not import what follows
             from pegasus_toolkit.credentials.mask import Mask
 

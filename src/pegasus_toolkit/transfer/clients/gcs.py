@@ -122,6 +122,8 @@ def reason_in(body: bytes) -> tuple[str, str]:
 class GcsRequest(Answer):
     """A request whose answer is small: ``head``, and ``body`` or what it says as JSON."""
 
+    also = GONE_ON
+
     def __init__(
         self,
         session: GcsSession,

@@ -223,7 +223,7 @@ class GsUpload:
             last = chunk.length < CHUNK or start + chunk.length == self.total
             told = yield from self._send(chunk, last)
             start += chunk.length
-            blocks = []
+            chunk.blocks, blocks = [], []  # whoever still refers to the chunk must not keep them
             if told is not None:
                 return told
 

@@ -29,6 +29,7 @@ class Exchange:
 
     method = "GET"
     upload: Upload | None = None  # what to send, for methods that send something
+    also = 0  # a status that is good, too
     patience: int | None = None  # seconds without a byte; ``None``: as the settings say
 
     def __init__(self, session: Session, url: str) -> None:
@@ -125,7 +126,7 @@ class Exchange:
             self.session.digest = self.digested = True
             self.reset()
             return False
-        if not 200 <= status < 300:
+        if not 200 <= status < 300 and status != self.also:
             if own and not self.renewed and self.session.renews(self):
                 self.renewed = True
                 self._send_again()
