@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "registry", "globus"]
+Kind = Literal[
+    "config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "hpss", "registry", "globus"
+]
 
 
 class Credential(NamedTuple):
@@ -33,6 +35,7 @@ CREDENTIALS: dict[Kind, Credential] = {
     "pkcs12": Credential("GOOGLE_PKCS12"),
     "irods": Credential("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),
     "globus": Credential("GLOBUS_CONF", "$HOME/.pegasus/globus.conf", needed=True),
+    "hpss": Credential("HPSS_CREDENTIAL", "$HOME/.netrc"),
     "registry": Credential("REGISTRY_AUTH_FILE", "$HOME/.docker/config.json"),
 }
 
@@ -170,6 +173,14 @@ SCHEMES: dict[str, Scheme] = {
         certificate=False,
         credentials=("config",),
         programs=("java",),
+        requires="program",
+    ),
+    "hpss": Scheme(
+        "hpss",
+        certificate=False,
+        writes=False,
+        credentials=("hpss",),
+        programs=("htar", "hsi"),
         requires="program",
     ),
     "docker": _IMAGE,

@@ -8,6 +8,7 @@ all have in common: what came is looked for by both, and no two files of a run h
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -271,7 +272,7 @@ class _Pulled(Job[Any]):
             found = Path(into, name)
             if found.is_file() and not found.is_symlink():
                 try:
-                    found.replace(self.end.file)
+                    shutil.move(found, self.end.file)
                     self.came = True
                 except OSError as error:
                     self.error = from_oserror(error, url=self.end.file, side="destination")
