@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.engines.htcondor import schedd
+from pegasus_toolkit.planner.model import CONFIGURATIONS
 from tests.planner_files import contents, expanded
 from tests.planner_world import LOCAL, job, planned, site, world
 from tests.test_workflows import run
@@ -78,11 +79,28 @@ def test_a_name_that_a_catalog_cannot_hold_is_carried_to_each(tmp_path: Path) ->
     assert f"{SCRATCH}/a b" in found["transfer_input_files"].split(",")
 
 
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
+def test_the_worker_travels_once_in_every_configuration(tmp_path: Path, configuration: str) -> None:
+    jobs = [job(f"j{n}", ["ref"], [f"out{n}!"]) for n in range(5)]
+    worker = {"": f"{planned(world(tmp_path, jobs)).settings.submit}/pegasus-worker"}
+    of = told(tmp_path, jobs, "keg_j0", configuration=configuration, workers=worker)
+    assert (of["executable"], of["transfer_executable"]) == ("/usr/bin/env", "false")
+    assert of["arguments"].startswith('"python3 ./pegasus-worker ')
+    assert worker[""] in of["MY._x_catalog_pegasus0"]
+
+
+def test_a_worker_that_the_user_names_is_carried_to_each(tmp_path: Path) -> None:
+    jobs = [job(f"j{n}", ["ref"], [f"out{n}!"]) for n in range(5)]
+    of = told(tmp_path, jobs, "keg_j0", workers={"": "/w/pegasus-worker"})
+    assert (of["executable"], of["transfer_executable"]) == ("/w/pegasus-worker", "true")
+
+
 def test_the_local_engine_runs_the_same_plan(tmp_path: Path) -> None:
     made = make("fanout", tmp_path, "condorio", 5, pegasus_condor_common_files="true")
     submitted = plan(made)
     assert json.loads((submitted.path / "plan.json").read_text())["warnings"] == []
     assert "CommonInputCatalogs" in (submitted.path / "submit/compute-condorpool.sub").read_text()
+    assert "\nexecutable = /usr/bin/env\n" in (submitted.path / "submit/compute-condorpool.sub").read_text()
     done = run(made, submitted.path)
     assert done.returncode == 0, done.stderr
     assert dict(found(made.outputs)) == made.expected

@@ -156,7 +156,7 @@ def settings(
         integrity=integrity != "none",
         register=values.get("pegasus.register", "true").lower() in _YES,
         bypass=values.get("pegasus.transfer.bypass.input.staging", "").lower() in _YES,
-        common=configuration == "condorio" and _catalogs(values, environ),
+        common=_catalogs(values, environ, configuration),
         properties=_absolute(values, above),
         profiles=reading.profiles(values),
         environ={"UID": str(os.getuid()), **environ},
@@ -174,12 +174,14 @@ def settings(
     return settings, [*check.problems, *wrong]
 
 
-def _catalogs(values: Mapping[str, str], environ: Mapping[str, str]) -> bool:
+def _catalogs(values: Mapping[str, str], environ: Mapping[str, str], configuration: str) -> bool:
     """Whether the pool carries files that jobs share once; asking HTCondor takes 10 ms."""
     from pegasus_toolkit.engines.htcondor import schedd
 
     wanted = values.get("pegasus.condor.common.files", "").lower()
-    return wanted in _YES if wanted else schedd.version(environ) >= schedd.COMMON_FILES
+    if wanted or configuration != "condorio":  # the worker alone is worth it where somebody says so
+        return wanted in _YES
+    return schedd.version(environ) >= schedd.COMMON_FILES
 
 
 class _Choices:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn
 from pegasus_toolkit.planner.model import Dag, Move, Node, PlanError, Problem
-from pegasus_toolkit.planner.writing.directory import WORKER
+from pegasus_toolkit.planner.writing.jobs import WORKER
 from pegasus_toolkit.schemes import SCHEMES
 
 _TRANSFORMATION = "pegasus::worker"

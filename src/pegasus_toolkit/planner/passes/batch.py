@@ -113,14 +113,8 @@ def _processes(pegasus: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     yield "+HostNumber", str(nodes)
 
 
-_GLOBUS = {
-    "queue": "queue",
-    "project": "project",
-    "maxwalltime": "maxwalltime",
-    "count": "cores",
-    "hostcount": "nodes",
-    "xcount": "ppn",
-}
+_SAME = ("queue", "project", "maxwalltime")
+_GLOBUS = {**{key: key for key in _SAME}, "count": "cores", "hostcount": "nodes", "xcount": "ppn"}
 
 
 def _globus(profiles: Profiles) -> dict[str, str]:

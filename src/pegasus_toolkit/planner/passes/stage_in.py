@@ -132,11 +132,8 @@ class _StageIn:
         return replace(plan, placed=placed).add(nodes, edges)
 
     def _batched(self, staging: str, wanted: dict[str, list[str]]) -> list[list[str]]:
-        site = self._plan.catalogs.sites[staging]
-        wish = number(site.profiles, "stagein.clusters") or number(
-            self._plan.settings.profiles, "stagein.clusters"
-        )
-        most = limit(len(wanted), IN, wish)
+        at = (self._plan.catalogs.sites[staging].profiles, self._plan.settings.profiles)
+        most = limit(len(wanted), IN, next(filter(None, (number(one, "stagein.clusters") for one in at)), 0))
         common = [lfn for lfn, consumers in wanted.items() if len(consumers) > most]
         by_consumer: dict[str, list[str]] = {}
         for lfn, consumers in wanted.items():

@@ -106,9 +106,8 @@ class _StageOut:
         groups = [self._waiting(target, group) for group in files.values()]
         every = sum(map(len, groups))
         known = self._plan.catalogs.sites.get(staging)
-        wish = number(known.profiles if known else {}, "stageout.clusters") or number(
-            self._plan.settings.profiles, "stageout.clusters"
-        )
+        own = number(self._plan.settings.profiles, "stageout.clusters")
+        wish = number(known.profiles if known else {}, "stageout.clusters") or own
         for batch in batches(((group, 0) for group in groups if group), limit(every, OUT, wish)):
             at = self._where(staging, target, batch)
             if not at:

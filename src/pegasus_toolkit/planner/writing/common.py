@@ -1,14 +1,15 @@
-"""Inputs that many jobs share, in HTCondor's catalogs of common files: they go to each machine once.
+"""What many jobs share, in HTCondor's catalogs of common files: it goes to each machine once.
 
-Only what no job of the run makes: HTCondor keeps what it has brought under the list of the paths, and does
-not see that a file has changed.
+The worker, and inputs that no job of the run makes: HTCondor keeps what it has brought under the list of
+the paths, and does not see that a file has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pegasus_toolkit.planner.catalogs import LOCAL
 from pegasus_toolkit.planner.model import Dag, Node
 from pegasus_toolkit.planner.passes.places import path_of
 from pegasus_toolkit.planner.writing import jobs, quoting
@@ -33,10 +34,9 @@ def shared(dag: Dag) -> Mapping[str, Shared]:
         return {}
     users: dict[str, list[str]] = {}
     for node in dag.nodes:
-        if jobs.carried(dag, node) and _by_htcondor(dag, node):
-            for one in node.inputs:
-                if path := path_of(one.sources[0].url) if one.sources and not one.produced else "":
-                    users.setdefault(path, []).append(node.name)
+        if node.site != LOCAL and node.subdag is None and _by_htcondor(dag, node):
+            for path in _brought(dag, node):
+                users.setdefault(path, []).append(node.name)
     groups: dict[tuple[str, ...], list[str]] = {}
     for path, some in users.items():
         if len(some) >= MANY and len(path.split()) == 1:  # HTCondor's lists end at spaces, too
@@ -48,6 +48,19 @@ def shared(dag: Dag) -> Mapping[str, Shared]:
         of |= {node: (*of.get(node, ()), name) for node in nodes}
     made = {names: _shared(names, catalogs) for names in set(of.values())}
     return {node: made[names] for node, names in of.items()}
+
+
+def _brought(dag: Dag, node: Node) -> Iterator[str]:
+    """Paths of what HTCondor brings, but for what is the node's own or may be made again."""
+    names = set()
+    for one in node.inputs if jobs.carried(dag, node) else ():
+        if path := path_of(one.sources[0].url) if one.sources else "":
+            names.add(path.rpartition("/")[2])
+            yield from () if one.produced else (path,)
+    worker = dag.settings.workers.get("", "")
+    packed = worker == f"{dag.settings.submit}/{jobs.WORKER}"  # of another nobody knows that Python runs it
+    if packed and node.site not in dag.settings.workers and jobs.WORKER not in names:
+        yield worker
 
 
 def _by_htcondor(dag: Dag, node: Node) -> bool:

@@ -24,8 +24,6 @@ _PLAIN = re.compile(r"[^\s,;=\"'\\$%#@]+")
 
 Content = bytes | Iterable[bytes]
 
-WORKER = "pegasus-worker"  # the file that goes with jobs, where one does
-
 
 def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = None) -> str:
     """Makes the submit directory, with ``name``.dag in it, and gives the DAG's path.
@@ -50,7 +48,7 @@ def write(dag: Dag, name: str, contents: Iterable[tuple[str, Content]] | None = 
             opener = _closed if path.startswith("jobs/") else None
             with open(Path(aside, path), "wb", opener=opener) as file:
                 file.writelines((content,) if isinstance(content, bytes) else content)
-            if path == WORKER:
+            if path == jobs.WORKER:
                 Path(aside, path).chmod(0o777 & ~_umask())
         os.rename(aside, target)  # noqa: PTH104  onto an empty directory, but onto no other
     except OSError as error:

@@ -14,6 +14,7 @@ from pegasus_toolkit.planner.passes.places import path_of
 
 VERSION = 1
 OUTBOX = "out"
+WORKER = "pegasus-worker"  # the file that goes with jobs, where one does
 FINAL = "receipt"  # the name of the node that comes last, whatever became of the others
 _NODES, _BYTES = 100, 256 * 1024  # in a bundle, which travels with each of its jobs
 

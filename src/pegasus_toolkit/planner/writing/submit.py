@@ -198,18 +198,24 @@ def _remote(dag: Dag, node: Node, once: Shared, commands: dict[str, str], variab
     if jobs.carried(dag, node):
         paths = (jobs.delivered(dag, node, one) for one in node.inputs)
         files += [quoting.macro(path) for path in paths if path and path not in once.paths]
-        commands |= once.commands
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
         remaps = ";".join(f"{name}=$(records)/{name}" for name in own)
         commands["transfer_output_remaps"] = f'"{remaps}"'
     variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
+    commands |= once.commands
     commands |= _universe(dag, node)
-    commands["arguments"] = quoting.arguments(("--bundle", "$(bundle)", "--node", "$(nodename)"))
+    worker, words = _worker(dag, node), ["--bundle", "$(bundle)", "--node", "$(nodename)"]
+    there = node.site in dag.settings.workers
+    if (
+        dag.settings.workers.get("", "-") in once.paths
+    ):  # HTCondor would change its mode, if it were the executable
+        worker, words, there = "/usr/bin/env", ["python3", f"./{worker.rpartition('/')[2]}", *words], True
+    commands["arguments"] = quoting.arguments(words)
     commands["environment"] = quoting.environment(_environment(dag, node, "elsewhere"))
-    commands["executable"] = _worker(dag, node)
-    commands["transfer_executable"] = "false" if node.site in dag.settings.workers else "true"
+    commands["executable"] = worker
+    commands["transfer_executable"] = "false" if there else "true"
     commands["should_transfer_files"] = "YES"
     # What is evicted goes on elsewhere with what it has kept, not with what it began with.
     commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if kept else "ON_EXIT"
