@@ -142,6 +142,35 @@ def test_certificates_are_checked(irods_tls: Zone, pki: Pki, tmp_path: Path, tru
         backend.stat(HOME)
 
 
+@pytest.mark.parametrize("policy", [None, "CS_NEG_DONT_CARE"])
+def test_tls_as_the_server_likes(
+    irods: Zone, irods_tls: Zone, pki: Pki, tmp_path: Path, policy: str | None
+) -> None:
+    more = {"irods_client_server_policy": policy, "irods_ssl_ca_certificate_file": str(pki.ca)}
+    for zone in (irods, irods_tls):
+        backend = connect(zone.authority, IRODS_ENVIRONMENT_FILE=zone.environment(tmp_path, **more))
+        assert backend.stat(HOME).directory
+        backend.close()
+
+
+@pytest.mark.parametrize(
+    "more", [{"irods_authentication_scheme": "pam"}, {"irods_client_server_policy": "CS_NEG_REQUIRE"}]
+)
+def test_no_agreement_about_tls(irods: Zone, tmp_path: Path, more: dict[str, object]) -> None:
+    """A password of PAM is sent as it is, so never without TLS."""
+    backend = connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path, **more))
+    with pytest.raises(Denied, match="no agreement with the server about TLS"):
+        backend.stat(HOME)
+    backend.close()
+
+
+def test_the_environment_of_another_server(irods: Zone, tmp_path: Path) -> None:
+    """Its password is not for this one."""
+    other = irods.environment(tmp_path, irods_host="elsewhere.example.org")
+    with pytest.raises(CredentialError, match=r"is for elsewhere\.example\.org, not for localhost"):
+        connect(irods.authority, IRODS_ENVIRONMENT_FILE=other)
+
+
 def test_a_ticket_is_shown_to_the_server(irods: Zone, area: str, tmp_path: Path) -> None:
     (tmp_path / "c").touch(0o600)
     (tmp_path / "c").write_text(f"[irods://{irods.authority}]\nzone = {ZONE}\nticket = t1ck3t\n")

@@ -23,7 +23,7 @@ NOBODY = "anonymous"
 
 class IrodsCredential(NamedTuple):
     """``password`` ``None``: what iinit has left (``.irodsA``), else none; ``environment``: settings for the
-    library, without the password; ``origin``: the file, "" for none."""
+    library, without the password; ``origin``: the file, "" for none; ``by_iinit``: it left the password."""
 
     host: str
     port: int
@@ -34,6 +34,7 @@ class IrodsCredential(NamedTuple):
     resource: str
     environment: Mapping[str, Any]
     origin: str
+    by_iinit: bool = False
 
     def __repr__(self) -> str:
         return f"<IrodsCredential {self.user} {self.origin}>"
@@ -46,7 +47,11 @@ def build(authority: str, file: NamedFile | None, own: Section) -> IrodsCredenti
     own.only(KNOWN)
     user, _, server = authority.rpartition("@")
     host, _, port = server.rpartition(":") if server.rpartition(":")[2].isdecimal() else (server, "", "")
-    password = own.secret("password")
+    password, by_iinit = own.secret("password"), False
+    theirs = environment.get("irods_host", host)
+    if file is not None and password is None and host != theirs:
+        hint = f"name the site's own file in IRODS_ENVIRONMENT_FILE_<site>, or use irods://{theirs}/"
+        raise CredentialError(f"{file.path} ({file.origin}) is for {theirs}, not for {host}", hint)
     written = environment.pop(PASSWORD, None)
     if password is None and written is not None:
         password = Secret(str(written))
@@ -57,7 +62,7 @@ def build(authority: str, file: NamedFile | None, own: Section) -> IrodsCredenti
     ticket = own.secret("ticket")
     user = user or own.text("username") or str(environment.pop("irods_user_name", "")) or NOBODY
     if password is None and user != NOBODY:
-        password = _left_by_iinit(file, environment, own.home)
+        password, by_iinit = _left_by_iinit(file, environment, own.home), True
         if password is None:
             hint = f"run iinit, or add {PASSWORD} to the environment file, or password to section [irods://{host}]"
             raise CredentialError(f"no password for the iRODS user {user!r} at {host}", hint)
@@ -69,7 +74,7 @@ def build(authority: str, file: NamedFile | None, own: Section) -> IrodsCredenti
     rest = {key: value for key, value in environment.items() if key not in taken}
     resource = own.text("resource") or str(environment.get("irods_default_resource", ""))
     origin = str(file.path) if file is not None else ""
-    return IrodsCredential(host, number, user, zone, password, ticket, resource, rest, origin)
+    return IrodsCredential(host, number, user, zone, password, ticket, resource, rest, origin, by_iinit)
 
 
 def _read(file: NamedFile) -> dict[str, Any]:
