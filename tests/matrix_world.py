@@ -146,6 +146,14 @@ def _srm(use: Fixture, tmp_path: Path, area: str) -> Way:
     return Way(place, "", _proxy(use, "srm"))
 
 
+def _go(use: Fixture, tmp_path: Path, area: str) -> Way:
+    server = use("globus")
+    top = tmp_path / "collection"
+    place = Directory(top / area, f"go://{server.collection(top)}/{area}")
+    conf = server.conf(tmp_path / "globus.conf", tmp_path / "seen-by-globus")
+    return Way(place, "", (("GLOBUS_CONF_go", str(conf)), *server.environ.items()))
+
+
 def _proxy(use: Fixture, site: str, name: str = "proxy") -> tuple[tuple[str, str], ...]:
     """One for this site alone."""
     grid: Grid = use("grid")
@@ -162,6 +170,7 @@ MAKERS = {
     "root": _root,
     "gsiftp": _gsiftp,
     "srm": _srm,
+    "go": _go,
 }
 
 

@@ -146,6 +146,7 @@ def test_a_known_digest_is_compared_by_globus(world: World) -> None:
     jobs[2].required = jobs[2].required._replace(digest=sha256(b"other"))
     over = world.copy(jobs)
     assert [type(job.error) for job in over if job.error] == [Corrupted]
+    assert f"sha256 {sha256(b'other')} expected" in str(jobs[2].error)
     assert {job.digest for job in over if not job.error} == {
         sha256(made[p]) for p in made if p != jobs[2].path
     }

@@ -27,7 +27,7 @@ each_place = pytest.mark.parametrize("place", SOURCES)
 
 # Where the storage copies by itself: always, or only when no digest is to be proved first. XRootD's servers
 # could, but lend each other no proxy: their copies come through here, and are told so.
-COPIES_CHECKED = {"sftp", "gsiftp"}
+COPIES_CHECKED = {"sftp", "gsiftp", "go"}
 COPIES = COPIES_CHECKED | {"webdav", "s3"}
 
 

@@ -371,6 +371,18 @@ def test_google_storage_gets_what_upstream_gives_and_key_files(tmp_path: Path) -
     assert {c for n in bare.nodes for c in n.credentials} == set(), "public data need none"
 
 
+def test_globus_gets_the_login_of_its_site(tmp_path: Path) -> None:
+    found = [replica("x", "go://1-2-3/x", site="my-lab"), replica("z", "go://4-5-6/z", site="other")]
+    world(tmp_path, [job("a", ["x", "z"], ["y!"])], replicas=found)
+    environ = {"GLOBUS_CONF_my_lab": "/c/lab.conf", "GLOBUS_CONF": "/c/globus.conf"}
+    dag = planned(tmp_path, "nonsharedfs", environ=environ)
+    given = {c for n in dag.nodes for c in n.credentials}
+    assert given == {
+        Credential("GLOBUS_CONF_my_lab", "/c/lab.conf"),
+        Credential("GLOBUS_CONF_other", "/c/globus.conf"),
+    }
+
+
 def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
     world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/x")])
     environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}

@@ -208,6 +208,8 @@ class Service:
                 if name not in self.tasks:
                     raise Refused(404, "TaskNotFound", "no such task")
                 return self._of_task(name, rest)
+            case ["endpoint", _, "autoactivate"]:  # which older clients ask for
+                return {"DATA_TYPE": "activation_result", "code": "AlreadyActivated.NotSupported"}
             case ["operation", "endpoint", collection, verb]:
                 return self._operation(collection, verb, {**query, **body})
         raise Refused(404, "ClientError.NotFound", f"no such resource {method} {'/'.join(path)}")

@@ -253,7 +253,10 @@ class CopyFiles(GlobusFiles):
                 submission=sending.submission,
             )
         except TransferError as error:
-            raise (yield from self.reader.blamed(error, sending.path)) from error
+            told = yield from self.reader.blamed(error, sending.path)
+            if digest is not None and isinstance(told, Corrupted):
+                told.message += f" ({digest[0]} {digest[1]} expected)"
+            raise told from error
         if required.size not in (None, size):
             text = f"{size} bytes, {required.size} expected"
             raise perhaps(Corrupted(text, url=self.reader.url(sending.path), side="source"), NOTHING_LEFT)
