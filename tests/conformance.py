@@ -9,13 +9,14 @@
         def write(self, path: str, content: bytes) -> None: ...  # parents made on demand
         def stored(self) -> set[str]: ...        # paths of all files in the area, temporary ones too
 
-``BackendSuite`` reads; ``WritableSuite`` adds put, remove and mkdir, ``ListingSuite`` adds list. What a
-protocol does not do at all is a suite that its class does not take, so that nothing is skipped.
+``BackendSuite`` reads; ``WritableSuite`` adds put, remove and mkdir, ``ListingSuite`` adds list,
+``LinkSuite`` symbolic links. What a protocol does not do at all is a suite that its class does not take, so
+that nothing is skipped. ``tests/test_new_backend.py`` proves what the suite notices.
 """
 
 from __future__ import annotations
 
 from tests.conformance_read import BackendSuite, ListingSuite
-from tests.conformance_write import WritableSuite
+from tests.conformance_write import LinkSuite, WritableSuite
 
-__all__ = ["BackendSuite", "ListingSuite", "WritableSuite"]
+__all__ = ["BackendSuite", "LinkSuite", "ListingSuite", "WritableSuite"]

@@ -17,7 +17,9 @@ from tests.material import (
     SIZES,
     Calling,
     Failing,
+    Told,
     content,
+    errors,
     fetch_job,
     in_thread,
     kept,
@@ -64,6 +66,13 @@ class BackendSuite:
         for path, data in made.items():
             self.write(path, data)
         return made
+
+    def test_size_is_announced_before_the_first_byte(self, backend: Backend) -> None:
+        """So a wrong file, or a disk that is too small, costs no download."""
+        made = self.make(3, 2 * BLOCK)
+        jobs = [fetch_job(path, Told()) for path in made]
+        assert errors(backend.get(iter(jobs))) == [None] * 3
+        assert [job.end.told[:1] for job in jobs if isinstance(job.end, Told)] == [[(2 * BLOCK, 0)]] * 3
 
     @pytest.mark.parametrize("size", SIZES)
     def test_get_gives_what_is_stored(self, backend: Backend, size: int) -> None:
@@ -270,3 +279,17 @@ class ListingSuite(BackendSuite):
     def test_list_of_nothing_raises_not_found(self, backend: Backend) -> None:
         with pytest.raises(NotFound):
             list(backend.list(self.path("missing")))
+
+    def test_list_closed_in_the_middle(self, backend: Backend) -> None:
+        made = [{self.path(f"d{n}/file{m}") for m in range(10)} for n in range(2)]
+        for path in made[0] | made[1]:
+            self.write(path, b"x")
+        listing = backend.list(self.path("d0"))
+        assert next(listing).path in made[0]
+        listing.close()  # type: ignore[attr-defined]
+        assert {entry.path for entry in backend.list(self.path("d1"))} == made[1]
+
+    def test_list_of_what_lies_deep(self, backend: Backend) -> None:
+        path = self.path("/".join("d" for _ in range(40)) + "/file")
+        self.write(path, b"x")
+        assert {entry.path for entry in backend.list(self.path("d"))} == {path}

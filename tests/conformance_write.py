@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -28,6 +29,8 @@ from tests.material import (
 
 class WritableSuite(BackendSuite):
     """``put``, ``remove`` and ``mkdir``."""
+
+    refuses_directory: ClassVar[type[TransferError]] = IsDirectory  # of a put where a directory stands
 
     def stored(self) -> set[str]:
         """Paths of all files in the area; override where the storage can be asked directly."""
@@ -183,6 +186,37 @@ class WritableSuite(BackendSuite):
         assert [error for _, error in backend.remove(made)] == [None] * len(made)
         assert self.stored() == set()
 
+    def test_awkward_directories(self, backend: Backend) -> None:
+        """Made on the way, written into, removed with all that is in them."""
+        names = [name for name in AWKWARD if name not in self.cannot_name]
+        made = {self.path(f"d/{name}/file"): content(50, n) for n, name in enumerate(names)}
+        over = list(backend.put(store_job(path, given(data)) for path, data in made.items()))
+        assert {job.path: str(job.error) for job in over if job.error is not None} == {}
+        assert {path: self.read(path) for path in made} == made
+        gone = [self.path(f"d/{name}") for name in names]
+        assert [error for _, error in backend.remove(gone, recursive=True)] == [None] * len(names)
+        assert self.stored() == set()
+
+    def test_deep_directories(self, backend: Backend) -> None:
+        name = "/".join("d" for _ in range(40))
+        self.store(backend, f"{name}/file", b"data")
+        assert self.read(self.path(f"{name}/file")) == b"data"
+        assert [error for _, error in backend.remove([self.path("d")], recursive=True)] == [None]
+        assert self.stored() == set()
+
+    def test_put_over_a_directory_is_refused(self, backend: Backend) -> None:
+        """The name cannot be had: what stands there stays, and nothing stays beside it."""
+        self.write(self.path("d/file"), b"x")
+        jobs = [store_job(self.path(name), given(content(5000))) for name in ("before", "d", "after")]
+        over = list(backend.put(iter(jobs)))
+        refused = [job.path for job in over if job.error is not None]
+        assert refused == ([self.path("d")] if backend.abilities.directories else [])
+        others = {self.path(name) for name in ("before", "after", "d/file")}
+        assert self.stored() - {self.path("d")} == others
+        if refused:
+            assert isinstance(jobs[1].error, self.refuses_directory)
+            assert self.stored() == others
+
     def test_remove(self, backend: Backend) -> None:
         made = self.make(30)
         gone = list(made)[:20]
@@ -223,3 +257,30 @@ class WritableSuite(BackendSuite):
         self.store(backend, "some/where/deep/file", b"x")
         backend.mkdir(self.path("some/where/deep"))
         assert self.stored() == {self.path("some/where/deep/file")}
+
+
+class LinkSuite(WritableSuite):
+    """For storages with symbolic links."""
+
+    def link(self, path: str, target: str) -> None:
+        raise AssertionError(
+            "the subclass makes the link at ``path`` to the path ``target``, without the backend"
+        )
+
+    def test_remove_recursive_leaves_what_links_lead_to(self, backend: Backend) -> None:
+        for name in ("d/sub/file", "other/file", "alone"):
+            self.write(self.path(name), b"x")
+        self.link(self.path("d/sub/directory"), self.path("other"))
+        self.link(self.path("d/link"), self.path("alone"))
+        self.link(self.path("d/dangling"), self.path("missing"))
+        self.link(self.path("d/sub/up"), self.path("d"))
+        assert [error for _, error in backend.remove([self.path("d")], recursive=True)] == [None]
+        assert self.stored() == {self.path("other/file"), self.path("alone")}
+
+    def test_remove_of_a_link_leaves_what_it_leads_to(self, backend: Backend) -> None:
+        self.write(self.path("other/file"), b"x")
+        self.link(self.path("directory"), self.path("other"))
+        self.link(self.path("link"), self.path("other/file"))
+        gone = [self.path("directory"), self.path("link")]
+        assert [error for _, error in backend.remove(gone, recursive=True)] == [None, None]
+        assert self.stored() == {self.path("other/file")}

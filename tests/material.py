@@ -103,6 +103,18 @@ class Failing(SinkLayer):
         super().write(data)
 
 
+class Told(SinkLayer):
+    """Keeps the sizes that were announced, each with how many bytes had come by then."""
+
+    def __init__(self) -> None:
+        super().__init__(kept())
+        self.told: list[tuple[int, int]] = []
+
+    def announce(self, size: int) -> None:
+        self.told.append((size, self.count))
+        super().announce(size)
+
+
 class Calling(SinkLayer):
     """Calls ``hook`` once, when the first bytes have come."""
 

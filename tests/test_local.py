@@ -9,10 +9,10 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
-from tests.conformance import ListingSuite, WritableSuite
+from tests.conformance import LinkSuite, ListingSuite
 
 
-class TestLocal(WritableSuite, ListingSuite):
+class TestLocal(LinkSuite, ListingSuite):
     @pytest.fixture(autouse=True)
     def area(self, tmp_path: Path) -> None:
         self.root = tmp_path
@@ -30,6 +30,9 @@ class TestLocal(WritableSuite, ListingSuite):
     def write(self, path: str, content: bytes) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
+
+    def link(self, path: str, target: str) -> None:
+        Path(path).symlink_to(target)
 
     def stored(self) -> set[str]:
         return {str(path) for path in self.root.rglob("*") if not path.is_dir()}

@@ -12,7 +12,7 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
-from tests.conformance import ListingSuite, WritableSuite
+from tests.conformance import LinkSuite, ListingSuite
 from tests.servers.sshd import Sshd
 
 
@@ -24,7 +24,7 @@ def credentials(directory: Path, server: Sshd, text: str) -> Credentials:
     return Credentials.load({"PEGASUS_CREDENTIALS": str(path)})
 
 
-class Area(WritableSuite, ListingSuite):
+class Area(LinkSuite, ListingSuite):
     """A directory of its own, which the tests see directly."""
 
     scheme = "scp"
@@ -57,6 +57,9 @@ class Area(WritableSuite, ListingSuite):
     def write(self, path: str, content: bytes) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
+
+    def link(self, path: str, target: str) -> None:
+        Path(path).symlink_to(target)
 
     def stored(self) -> set[str]:
         return {str(file) for file in self.root.rglob("*") if file.is_file()}

@@ -198,7 +198,9 @@ class FsspecFiles(PlainFiles):
         yield self._call(path, lambda fs, name: fs.rmdir(name))
 
     def clear(self, path: str) -> Steps[bool]:
-        """The drivers know how."""
+        """The drivers know how; but many take a name with ``*``, ``?`` or ``[`` for a pattern."""
+        if any(mark in self.split(path)[0] for mark in "*?["):
+            return False
         yield self._call(path, lambda fs, name: fs.rm(name, recursive=True))
         return True
 

@@ -166,7 +166,7 @@ class DavFiles(HttpFiles):
             raise IsDirectory("a directory stands there", url=self.url(path), side="destination")
 
     def _move_refused(self, answer: Answer, error: TransferError) -> TransferError:
-        if answer.status in (403, 412):
+        if answer.status in (403, 409, 412):
             perhaps(error, "exists")
         if isinstance(error, Denied):
             error.message = f"the server refused to rename (MOVE) the file once it was whole: {error.message}"
