@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pegasus_toolkit.integrity import digests
 from pegasus_toolkit.transfer.backends.shared.trust import authorities
 from pegasus_toolkit.transfer.clients.curl import urls as http_urls
 from pegasus_toolkit.transfer.clients.curl.headers import Head
@@ -129,6 +130,19 @@ def test_digests_of_a_part_are_told_apart(status: int, algorithms: set[str]) -> 
         f"Repr-Digest: sha-256=:{sha256}:",
     )
     assert set(found.digests()) == algorithms
+
+
+def test_a_digest_that_cannot_be_taken_here_is_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has asked for it: what a server tells unasked must not fail a download."""
+    value = base64.b64encode(bytes(4)).decode()
+    found = head("HTTP/1.1 200 OK", f"x-goog-hash: crc32c={value}")
+    assert set(found.digests()) == {"crc32c"}
+
+    def missing(algorithm: str) -> None:
+        raise digests.UnsupportedAlgorithm(f"{algorithm} is not installed", "")
+
+    monkeypatch.setattr(digests, "new", missing)
+    assert found.digests() == {}
 
 
 P, Q = "http://p:1", "http://q:2"

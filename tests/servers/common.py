@@ -45,9 +45,11 @@ def free_port() -> int:
     the server has it (SeaweedFS's parts connect to each other while the last are still to start). Each
     process of a suite that runs in several has ports of its own.
     """
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     while True:
-        port = random.randrange(20_000, 32_000) // PROCESSES * PROCESSES + worker
+        port = random.randrange(20_000, 32_000)
+        if worker:
+            port = port // PROCESSES * PROCESSES + int(worker) % PROCESSES
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port

@@ -112,6 +112,7 @@ def _digests(text: str) -> Iterator[tuple[str, str]]:
         value = quoted.strip(':"')
         try:
             name = digests.canonical(algorithm)
+            digests.new(name)  # what cannot be taken here is not compared: nobody asked for it
             # In hex as adler32 is, by RFC 3230; four bytes in base64 are as long, and end so.
             in_hex = len(value) == digests.HEX_LENGTH[name] and value[-1] != "="
             yield digests.normalise(name, value if in_hex else base64.b64decode(value, validate=True).hex())
