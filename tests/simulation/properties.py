@@ -107,11 +107,21 @@ def limits(one: Scenario) -> Iterator[str]:
 
 
 def pauses(one: Scenario) -> Iterator[str]:
-    """After a host throttled or refused, nothing begins there for a while, nor before it said."""
+    """After a host throttled or refused, nothing begins there for a while, nor before it said.
+
+    What is cleaned up (no operation's own) may be removed at once.
+    """
     first = one.options.first_delay
     for server in one.servers.values():
         paused_at, until = float("-inf"), float("-inf")
-        begins = sorted((r.begin, i) for i, r in enumerate(server.log) if r.verb != "proof")
+        perhaps_at = float(
+            "-inf"
+        )  # of a pause that others may have caused: what was under way then tells no news
+        begins = sorted(
+            (r.begin, i)
+            for i, r in enumerate(server.log)
+            if r.verb != "proof" and (r.verb, r.operation) != ("remove", -1)
+        )
         ends = sorted(
             (r.end, i)
             for i, r in enumerate(server.log)
@@ -129,12 +139,19 @@ def pauses(one: Scenario) -> Iterator[str]:
             request = server.log[index]
             asks = request.error.retry_after or 0.0 if isinstance(request.error, Throttled) else 0.0
             until = max(until, end + asks)
-            evidence = request.begin >= paused_at and request.verb in (
-                "get",
-                "copy",
-                "copied",
-                "mkdir",
-                "remove",
+            news = request.begin >= perhaps_at
+            perhaps_at = end if news else perhaps_at
+            evidence = (
+                news
+                and request.begin >= paused_at
+                and request.verb
+                in (
+                    "get",
+                    "copy",
+                    "copied",
+                    "mkdir",
+                    "remove",
+                )
             )
             if evidence or request.verb == "list":
                 paused_at, until = end, max(until, end + first)

@@ -14,7 +14,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-STEPS = 100_000  # after so many the run is taken to go round in circles
+STEPS = 400_000  # after so many the run is taken to go round in circles
 DAYS = 2 * 86_400.0  # virtual seconds that no run may take
 PREEMPTED = 0.1  # how often a greenlet gives way although it need not
 

@@ -276,6 +276,8 @@ def pipe(worker: Worker) -> None:
             for job in writer.put(iter([waiting])):
                 finish_put(worker, job)
                 _blame(job.error, "destination")
+                if job.error is not None and job.error.side == "destination":  # known before the reading ends
+                    worker.trouble(job.error, job.task.began)
                 pumps.pop().join()  # while the job counts as under way, and so is watched
                 worker.over(job, sent(job), job.digest)
         except BaseException:

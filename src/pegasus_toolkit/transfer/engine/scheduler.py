@@ -318,8 +318,10 @@ class Scheduler:
         self._again(task, error, verdict)
 
     def _again(self, task: Task, error: TransferError, verdict: Verdict = "counts") -> None:
-        step = task.advance(self._cancelled or error, self._retry.rounds, verdict)
-        if step in {"next", "wait"}:
+        step = task.advance(error, self._retry.rounds, verdict)
+        if step != "never" and self._cancelled is not None:  # there were other ways to go
+            self.settle(task, task.failed(self._cancelled))
+        elif step in {"next", "wait"}:
             self.place(task, first=step == "wait")
             self.intake.wake.set()
         elif step == "later":
