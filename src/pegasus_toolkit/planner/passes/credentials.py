@@ -102,8 +102,8 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
-    known = SCHEMES.get(scheme, Scheme(""))
-    if known.registry or known.federation:
+    known = SCHEMES.get(scheme)
+    if known is not None and (known.registry or known.federation):
         return f"{scheme}://{host(url)}"
     return f"{scheme}://{rest.partition('/')[0]}"
 

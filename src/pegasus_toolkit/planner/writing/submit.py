@@ -78,7 +78,7 @@ def _shared(
     of: dict[str, Submission],
 ) -> None:
     first = members[0][1]
-    differ = [key for key in first if any(commands[key] != first[key] for _, commands, _ in members)]
+    differ = [key for key in first if len({commands[key] for _, commands, _ in members}) > 1]
     macros = {key: "v_" + re.sub(r"\W", "_", key) for key in differ}
     name = f"{stem}.sub"
     for n in range(1, len(files) + 1):
