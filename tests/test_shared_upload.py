@@ -18,6 +18,7 @@ from pegasus_toolkit.transfer.errors import (
     Denied,
     IsDirectory,
     ServerFault,
+    TimedOut,
     TransferError,
 )
 from pegasus_toolkit.transfer.interface import Control, Job, Requirement, Source
@@ -234,6 +235,30 @@ def test_an_error_without_a_hint_is_no_refusal() -> None:
     (error,) = send(files, wire, job())
     assert isinstance(error, ServerFault) and wire.names.count("rename") == 1
     assert tree == {"/d": None, "/d/file": OLD}
+
+
+def test_what_comes_back_after_it_was_removed_is_removed_again() -> None:
+    """A server that makes a file and opens it in two steps has it again after a clean-up in between."""
+    tree: dict[str, bytes | str | None] = {"/d": None}
+    files = MemoryFiles(tree)
+    plainly = files.unlink
+    removed: list[str] = []
+
+    def write(sending: Any, name: str) -> Any:
+        yield Request("write", lambda: tree.update({name: b"begun"}))
+        raise TimedOut("no answer")
+
+    def unlink(path: str) -> Any:
+        yield from plainly(path)
+        if not removed:
+            tree[path] = b"opened"
+        removed.append(path)
+
+    files.write, files.unlink = write, unlink  # type: ignore[method-assign]
+    (error,) = send(files, Wire(), job())
+    assert isinstance(error, TimedOut)
+    assert len(removed) == 2
+    assert tree == {"/d": None}
 
 
 def numbered(count: int, broken: int, refuses: int, begun: list[int]) -> Iterator[Any]:
