@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pegasus_toolkit.worker.shard_progress import MARK
 from tests.command import entry, environment, write
 from tests.material import content
 from tests.servers.nginx import Nginx
@@ -129,3 +131,5 @@ def test_shards_run_on_the_pool(pool: None, tmp_path: Path, nginx: Nginx, nginx_
     assert found == files
     told = json.loads((tmp_path / "sub/records/receipt.json").read_bytes())["receipt"]
     assert (told["shards"], told["transfers"], told["left"]) == ({"done": 2}, 12, 0)
+    events = (tmp_path / "sub/workflow.log").read_text()
+    assert {f"transfer-000{n}" for n in (1, 2)} <= set(re.findall(rf"{MARK} (\S+) [\d,-]+\n", events))

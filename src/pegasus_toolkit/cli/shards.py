@@ -18,6 +18,7 @@ from pegasus_toolkit.cli import plan_settings, plan_worker
 from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Refused
+from pegasus_toolkit.cli.shards_progress import Followed
 from pegasus_toolkit.planner import shards as planning
 from pegasus_toolkit.planner.model import PlanError, Settings, Workflow
 from pegasus_toolkit.planner.shards import Shard
@@ -123,7 +124,15 @@ def _plan(
     worker = os.path.abspath(arguments.worker) if arguments.worker else ""  # noqa: PTH100
     dag, packed = plan_worker.give(dag, worker, planning.CATALOGS, environ)
     specifications = {shard.name: cut.raw(shard.positions) for shard in shards}
-    facts = {"specification": {"file": name, "sha256": digest, "entries": len(operations)}}
+    facts = {
+        "specification": {
+            "file": name,
+            "sha256": digest,
+            "entries": len(operations),
+            "bytes": cut.size,
+            "shards": {shard.name: len(shard.positions) for shard in shards},
+        }
+    }
     directory.write(dag, "transfer", chain(files(dag, "transfer", specifications, facts), packed))
     Path(target, "jobs").chmod(0o700)  # URLs may hold secrets
     _tell(shards, 0 if alone else cut.here, console)
@@ -174,10 +183,18 @@ def _run(target: str, arguments: Arguments, console: Console) -> int:
     from pegasus_toolkit.cli import workflow_run
 
     began = time.time()
-    words = [target, "--wait"]
-    words += ["--engine", arguments.engine] if arguments.engine else []
-    words += ["-q"] if arguments.quiet else []
-    code = workflow_run.main(words)
+    known = _planned(target).get("specification", {})
+    followed = Followed(target, known.get("shards", {}), known.get("bytes"))
+    code = workflow_run.run(
+        workflow_run.Wanted(
+            target,
+            f"{target}/transfer.dag",
+            console,
+            engine=arguments.engine or "auto",
+            wait=True,
+            beside=followed.line,
+        )
+    )
     if code == _INTERRUPTED:  # told already; the run goes on
         return code
     receipt = _receipt(target)

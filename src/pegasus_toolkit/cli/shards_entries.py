@@ -66,6 +66,13 @@ class Cut:
         """How many entries can be done on this machine alone."""
         return sum(self.entries.here)
 
+    @property
+    def size(self) -> int | None:
+        """Bytes of all transfers, ``None`` where one entry does not say its own."""
+        directories, transfers, _ = self.entries.counts
+        sizes = self.entries.sizes[directories : directories + transfers]
+        return None if any(size < 0 for size in sizes) else sum(sizes)
+
     def raw(self, positions: Iterable[int]) -> Iterator[bytes]:
         """A shard's specification, in pieces. What is named here is named as from anywhere."""
         yield b"["

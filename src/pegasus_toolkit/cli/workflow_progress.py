@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from pegasus_toolkit.cli.console import Console
@@ -19,9 +19,11 @@ INTERVAL = 30.0  # seconds between two lines in a log
 class Progress:
     """Tells a person about a run of the local engine."""
 
-    def __init__(self, console: Console, directory: str) -> None:
+    def __init__(self, console: Console, directory: str, beside: Callable[[bool], str] | None = None) -> None:
+        """``beside``: what else is told, given whether it is a live line."""
         self.console = console
         self.directory = directory
+        self.beside = beside
         self.live = console.stream is not None and console.stream.isatty() and not console.quiet
         self.counts: Mapping[str, int] = {}
         self._began = time.monotonic()
@@ -36,10 +38,17 @@ class Progress:
         self.counts = dict(counts)
         seconds = time.monotonic() - self._began
         if self.live:
-            self.console.status(_line(counts, seconds))
+            self.console.status(self._line(counts, seconds))
         elif seconds >= self._next:
             self._next = seconds + INTERVAL
-            self.console.info(_line(counts, seconds))
+            self.console.info(self._line(counts, seconds))
+
+    def _line(self, counts: Mapping[str, int], seconds: float) -> str:
+        """The other things first: they tell more, and narrow terminals cut the rest."""
+        if self.beside is None:
+            return _line(counts, seconds)
+        total = sum(counts.values())
+        return f"{self.beside(self.live)}  ({counts.get('done', 0)}/{total} nodes)"
 
     def summary(self, code: int, as_json: bool) -> None:
         """How it ended, and where to look."""

@@ -86,6 +86,7 @@ def after(dag: str, cluster: int, console: Console) -> int:
     """Waits until DAGMan, job ``cluster``, has left the queue, and submits the run once more, if
     :func:`itself` says so. Gives the exit code."""
     from pegasus_toolkit.cli import workflow_submit
+    from pegasus_toolkit.cli.workflow_progress import Progress
 
     try:
         schedd = find(os.environ)
@@ -101,7 +102,8 @@ def after(dag: str, cluster: int, console: Console) -> int:
     except NoPool as error:
         console.error(str(error))
         return 1
-    return workflow_submit.submit(schedd, dag, console, out="nothing", wait=False)
+    progress = Progress(console, str(Path(dag).parent))
+    return workflow_submit.submit(schedd, dag, progress, out="nothing", wait=False)
 
 
 def _busy(dag: str, schedd: Schedd | None) -> str:

@@ -54,7 +54,8 @@ class Wanted(NamedTuple):
     """What is to be run, and how.
 
     ``dag``: the path of the DAG file; ``jobs``: 0 for the number of cores; ``out``: what is told to standard
-    output; ``wait``: for the end of what was submitted; ``background``: the local engine goes on alone.
+    output; ``wait``: for the end of what was submitted; ``background``: the local engine goes on alone;
+    ``beside``: what else is told of how far it is, given whether that is a live line.
     """
 
     directory: str
@@ -66,6 +67,7 @@ class Wanted(NamedTuple):
     wait: bool = False
     background: bool = False
     again: Why | None = None
+    beside: Callable[[bool], str] | None = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -140,9 +142,11 @@ def run(wanted: Wanted) -> int:
         return _refuse(f"{wanted.directory}: {problem}")
     if choice.schedd is None:
         return _here(wanted)
+    from pegasus_toolkit.cli.workflow_progress import Progress
     from pegasus_toolkit.cli.workflow_submit import submit
 
-    return submit(choice.schedd, wanted.dag, wanted.console, out=wanted.out, wait=wanted.wait)
+    progress = Progress(wanted.console, wanted.directory, wanted.beside)
+    return submit(choice.schedd, wanted.dag, progress, out=wanted.out, wait=wanted.wait)
 
 
 def _unusable(wanted: Wanted) -> str:
@@ -237,7 +241,7 @@ def local(wanted: Wanted, begun: Callable[[], None] = lambda: None) -> int:
     from pegasus_toolkit.engines.local.run import execute
     from pegasus_toolkit.engines.spawner import Gone
 
-    progress = Progress(wanted.console, wanted.directory)
+    progress = Progress(wanted.console, wanted.directory, wanted.beside)
     try:
         with local_runs.listed(wanted.dag, os.environ):
             code = execute(wanted.dag, _settings(wanted), progress, begun)

@@ -24,24 +24,24 @@ _REFUSED = 2
 _INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 
-def submit(schedd: Schedd, dag: str, console: Console, *, out: str, wait: bool) -> int:
+def submit(schedd: Schedd, dag: str, progress: Progress, *, out: str, wait: bool) -> int:
     """Submits it, tells how to watch it, and with ``wait`` waits for its end. Gives the exit code.
 
     ``out``: what is told to standard output: text, json, nothing.
     """
-    directory = str(Path(dag).parent)
+    directory, console = progress.directory, progress.console
     if wait:  # it does what DAGMan's last script has to do where nobody waits
         os.environ[workflow_remake.ATTENDED] = "yes"
     given = _given(schedd, dag, console)
     if given is None:
         return _REFUSED
     announce(directory, out, console.quiet, {"engine": "htcondor", "cluster": given.cluster})
-    code = _wait(schedd, dag, given, console) if wait else 0
+    code = _wait(schedd, dag, given, progress) if wait else 0
     while code == dagman.FAILED and workflow_remake.itself(dag, console):
         given = _given(schedd, dag, console)
         if given is None:
             return code
-        code = _wait(schedd, dag, given, console)
+        code = _wait(schedd, dag, given, progress)
     return code
 
 
@@ -58,9 +58,8 @@ def _given(schedd: Schedd, dag: str, console: Console) -> Given | None:
     return given
 
 
-def _wait(schedd: Schedd, dag: str, given: Given, console: Console) -> int:
-    directory = str(Path(dag).parent)
-    progress = Progress(console, directory)
+def _wait(schedd: Schedd, dag: str, given: Given, progress: Progress) -> int:
+    directory, console = progress.directory, progress.console
     look = _looking(dag, progress)
     try:
         ended = dagman.wait(schedd, dag, given, look)

@@ -161,8 +161,9 @@ def _node(shard: Shard, entries: Entries, threads: int) -> Node:
     profiles: dict[str, Mapping[str, str]] = {
         "pegasus": {"memory": MEMORY},
         "env": {"PEGASUS_TRANSFER_THREADS": str(threads)},
+        "dagman": {"category": "here"} if shard.site == LOCAL else {},
+        "condor": {} if shard.site == LOCAL else {"+WantIOProxy": "true"},  # it tells how far it is
     }
-    profiles["dagman"] = {"category": "here"} if shard.site == LOCAL else {}
     return Node(
         name=shard.name,
         kind="transfer",

@@ -29,6 +29,7 @@ from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.transfer.spec.specification import Specification, load
 from pegasus_toolkit.worker import moves
 from pegasus_toolkit.worker.failure import EXIT_PERMANENT, EXIT_RETRY, Failed
+from pegasus_toolkit.worker.shard_progress import Reports
 from pegasus_toolkit.worker.work import Work
 
 TOLD = 100  # failures that the record describes; it has the indices of all
@@ -155,7 +156,8 @@ def _move(work: Work, operations: Specification, settings: Settings, journal: Jo
         directory=work.start,
         patience=patience(work.environ),
     )
-    engine = Engine(options, settings, [journal, tally])
+    reports = Reports(work.start, work.node.node, work.environ)
+    engine = Engine(options, settings, [journal, tally, reports])
     journal.begin()
     try:
         with work.stop.by(engine.cancel):

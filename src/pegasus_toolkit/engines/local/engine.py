@@ -19,6 +19,7 @@ from pegasus_toolkit.engines.spawner import Gone, Program, Spawner
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
+_LOOK = 1.0  # seconds that the engine waits at most, for whatever comes next
 _NOTICE = 0.1  # seconds between two looks at how far it is
 
 
@@ -199,7 +200,8 @@ class Engine:
         self.observer.progress(counts)
 
     def _wait(self) -> None:
-        timeout = max(self._timers[0][0] - time.monotonic(), 0.0) if self._timers else None
+        # Jobs may be silent for hours: how far they are is looked at all the while.
+        timeout = min(max(self._timers[0][0] - time.monotonic(), 0.0), _LOOK) if self._timers else _LOOK
         ready, _, _ = select.select([self._spawner.fileno(), self._wakeup], [], [], timeout)
         if self._spawner.fileno() in ready:
             for reply in self._spawner.replies():
