@@ -12,7 +12,10 @@ from urllib.parse import quote
 import pytest
 
 from pegasus_toolkit.transfer.url import from_path
+from tests.servers.gcs import Gcs
 from tests.servers.grid_pki import Grid
+from tests.servers.irods import USER as IRODS_USER
+from tests.servers.irods import ZONE
 from tests.servers.nginx import PASSWORD, USER
 from tests.servers.s3_client import Client
 
@@ -85,6 +88,27 @@ class Bucket:
         self.client.close()
 
 
+class GoogleBucket:
+    """A bucket of its own at an emulator, which keeps it in memory."""
+
+    def __init__(self, server: Gcs, name: str) -> None:
+        self.server, self.name = server, name
+        server.make_bucket(name)
+
+    def url(self, name: str) -> str:
+        return f"gs://{self.name}/{name}"
+
+    def write(self, name: str, content: bytes) -> None:
+        self.server.write(self.name, name, content)
+
+    def held(self) -> dict[str, bytes]:
+        found = {key: self.server.read(self.name, key) for key in self.server.list(self.name)}
+        return {key: content for key, content in found.items() if content is not None}
+
+    def clear(self) -> None:
+        """It ends with its server."""
+
+
 Fixture = Callable[[str], Any]
 
 
@@ -154,6 +178,33 @@ def _go(use: Fixture, tmp_path: Path, area: str) -> Way:
     return Way(place, "", (("GLOBUS_CONF_go", str(conf)), *server.environ.items()))
 
 
+def _gs(use: Fixture, tmp_path: Path, area: str) -> Way:
+    server = use("gcs")
+    return Way(GoogleBucket(server, area), "", (("STORAGE_EMULATOR_HOST", server.endpoint),))
+
+
+def _irods(use: Fixture, tmp_path: Path, area: str) -> Way:
+    zone = use("irods")
+    place = Directory(zone.home / area, f"irods://{zone.authority}/{ZONE}/home/{IRODS_USER}/{area}")
+    return Way(place, "", (("IRODS_ENVIRONMENT_FILE_irods", str(zone.environment(tmp_path))),))
+
+
+def _osdf(use: Fixture, tmp_path: Path, area: str) -> Way:
+    osdf = use("osdf_servers")
+    place = Directory(osdf.origin.data / area, f"pelican://{osdf.host}/data/{area}", quote)
+    token = tmp_path / "token"
+    token.touch(mode=0o600)
+    token.write_text("t0ken-of-a-test")
+    section = f"[pelican://{osdf.host}]\nca_file = {osdf.grid.certificates / 'ca.pem'}"
+    return Way(place, section, (("BEARER_TOKEN_FILE_osdf", str(token)),))
+
+
+def _fdt(use: Fixture, tmp_path: Path, area: str) -> Way:
+    server = use("fdt_server")
+    place = Directory(server.root / area, f"fdt://{server.authority}/{area}")
+    return Way(place, server.section())
+
+
 def _proxy(use: Fixture, site: str, name: str = "proxy") -> tuple[tuple[str, str], ...]:
     """One for this site alone."""
     grid: Grid = use("grid")
@@ -171,6 +222,10 @@ MAKERS = {
     "gsiftp": _gsiftp,
     "srm": _srm,
     "go": _go,
+    "gs": _gs,
+    "irods": _irods,
+    "osdf": _osdf,
+    "fdt": _fdt,
 }
 
 
@@ -215,3 +270,4 @@ def _environ(directory: Path, ways: Sequence[Way]) -> dict[str, str]:
 
 _directory: type[Place] = Directory
 _bucket: type[Place] = Bucket
+_google_bucket: type[Place] = GoogleBucket

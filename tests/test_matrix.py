@@ -28,7 +28,8 @@ each_place = pytest.mark.parametrize("place", SOURCES)
 # Where the storage copies by itself: always, or only when no digest is to be proved first. XRootD's servers
 # could, but lend each other no proxy: their copies come through here, and are told so.
 COPIES_CHECKED = {"sftp", "gsiftp", "go"}
-COPIES = COPIES_CHECKED | {"webdav", "s3"}
+COPIES = COPIES_CHECKED | {"webdav", "s3", "gs"}
+WHOLE = {"srm", "fdt"}  # which move local files only
 
 
 class Run(NamedTuple):
@@ -53,7 +54,9 @@ class Run(NamedTuple):
 
 
 def odd(protocol: str) -> str:
-    """Globus' SRM client takes ASCII only; all others take anything here."""
+    """Globus' SRM client takes ASCII only, XRootD's HTTP server less; all others take anything here."""
+    if protocol == "osdf":
+        return "a+b 'single' $HOME"
     return ODD if protocol == "srm" else f"{ODD} Grüße-日本-🚀"
 
 
@@ -156,7 +159,7 @@ def route(source: str, target: str, copies: set[str]) -> str:
         return "direct"
     if source == target and source in copies:
         return "server-side"
-    return "staged" if "srm" in (source, target) else "relay"
+    return "staged" if WHOLE & {source, target} else "relay"
 
 
 @each_pair

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,27 +56,44 @@ class FdtWorld(NamedTuple):
     jar: Path
     log: Path
 
+    @property
+    def authority(self) -> str:
+        """Host and port."""
+        return f"localhost:{self.port}"
+
     def section(self, **instead: str) -> str:
         """For the credentials file."""
         known = {"jar": str(self.jar), "java": str(self.java), **instead}
-        return f"[fdt://localhost:{self.port}]\n" + "".join(f"{k} = {v}\n" for k, v in known.items() if v)
+        return f"[fdt://{self.authority}]\n" + "".join(f"{k} = {v}\n" for k, v in known.items() if v)
 
     def runs(self) -> list[str]:
         """What was run, in order."""
         return self.log.read_text().splitlines() if self.log.exists() else []
 
 
-@pytest.fixture
-def fdt(tmp_path: Path) -> Iterator[FdtWorld]:
+@contextmanager
+def serve(base: Path) -> Iterator[FdtWorld]:
     """Nothing is at the server."""
-    with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
-        base = tmp_path / "fdt"
+    with socket.create_server(("127.0.0.1", 0), backlog=1000) as listener:
         (base / "root").mkdir(parents=True)
-        world = FdtWorld(
-            listener.getsockname()[1], base / "root", base / "java", base / "fdt.jar", base / "log"
-        )
+        port = listener.getsockname()[1]
+        world = FdtWorld(port, base / "root", base / "java", base / "fdt.jar", base / "log")
         text = JAVA.format(python=sys.executable, root=str(world.root), log=str(world.log))
         world.java.write_text(text)
         world.java.chmod(0o755)
         world.jar.write_bytes(b"PK")
+        yield world
+
+
+@pytest.fixture
+def fdt(tmp_path: Path) -> Iterator[FdtWorld]:
+    """One for each test."""
+    with serve(tmp_path / "fdt") as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def fdt_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FdtWorld]:
+    """One for all tests that work in directories of their own."""
+    with serve(tmp_path_factory.mktemp("fdt") / "fdt") as world:
         yield world

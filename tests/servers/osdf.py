@@ -150,12 +150,12 @@ def osdf_servers(grid: Grid) -> Iterator[Federation]:
 
 
 @pytest.fixture
-def osdf(osdf_servers: Federation) -> Federation:
-    """As it is when nothing is changed."""
+def osdf(osdf_servers: Federation) -> Iterator[Federation]:
+    """As it is when nothing is changed; so it is again for the next."""
     osdf_servers.asked.clear()
+    yield osdf_servers
     osdf_servers.sources, osdf_servers.token, osdf_servers.listed = (), False, True
     osdf_servers.issuer = osdf_servers.writer = osdf_servers.within = ""
-    return osdf_servers
 
 
 @pytest.fixture
