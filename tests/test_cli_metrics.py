@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.errors import NotFound
 from tests.command import entry, environment, run, start, write
 from tests.servers.common import free_port
+from tests.servers.odd_http import Answer, Odd, Reply
 from tests.worlds import World, fill, move
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -193,6 +195,22 @@ def test_the_exporter_is_the_one_that_is_named(tmp_path: Path, spec: Path) -> No
     assert sorted(names) == ["pegasus-transfer", *["transfer"] * 7]
     with pytest.raises(Unavailable, match="no exporter for traces is called 'nonesuch'"):
         Traces({"OTEL_TRACES_EXPORTER": "nonesuch"})
+
+
+def test_a_collector_gets_spans_by_otlp(tmp_path: Path, spec: Path, odd: Callable[[Answer], Odd]) -> None:
+    """As it is where nothing but the endpoint is said; its own form of messages reads them back."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    collector = odd(lambda request: Reply(status=200))
+    env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.authority}"}
+    run("-f", spec, "--traces", cwd=tmp_path, env=env)
+    names: list[str] = []
+    for request in collector.requests:
+        assert (request.method, request.target) == ("POST", "/v1/traces")
+        body = gzip.decompress(request.body) if "content-encoding" in request.headers else request.body
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            names += [span.name for scope in resource.scope_spans for span in scope.spans]
+    assert sorted(names) == ["pegasus-transfer", *["transfer"] * 7]
 
 
 def _objects(text: str) -> Iterator[dict[str, object]]:

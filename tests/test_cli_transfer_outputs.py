@@ -170,11 +170,40 @@ def test_a_check_moves_nothing(tmp_path: Path, spec: Path) -> None:
 
 
 def test_a_dry_run_tells_what_cannot_be_done(tmp_path: Path) -> None:
-    write(tmp_path / "s", [entry("gopher://h/a", tmp_path / "b"), entry(tmp_path / "a", tmp_path / "c")])
+    (tmp_path / "a").write_bytes(b"four")
+    (tmp_path / "in the way").mkdir()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/x").write_bytes(b"five.")
+    asks = [
+        entry("gopher://h/a", tmp_path / "b"),
+        entry(tmp_path / "a", tmp_path / "c"),
+        entry(tmp_path / "missing", tmp_path / "d"),
+        entry(tmp_path / "a", tmp_path / "in the way"),
+        entry(tmp_path / "tree", tmp_path / "a"),
+        entry(tmp_path / "tree", tmp_path / "e"),
+        entry(tmp_path / "c", tmp_path / "f"),
+    ]
+    write(tmp_path / "s", asks)
     done = run("-f", "s", "--dry-run", "--report", "r", cwd=tmp_path)
     assert done.returncode == 2
-    assert "cannot be done: no protocol 'gopher' here" in done.stdout
-    assert [line.get("status") for line in lines(tmp_path / "r")] == ["failed", "planned", None]
+    told = lines(tmp_path / "r")
+    assert [line.get("status") for line in told[:-1]] == [
+        "failed", "planned", "failed", "failed", "failed", "planned", "planned"
+    ]  # fmt: skip
+    assert [line["size"] for line in told[:-1]] == [None, 4, None, None, None, 5, None]
+    assert told[-1]["bytes"] == 9
+    for text in (
+        "cannot be done: no protocol 'gopher' here",
+        "cannot be done: No such file",
+        "cannot be done: a directory stands where the file is to be",
+        "cannot be done: a file stands where the directory is to be",
+    ):
+        assert text in done.stdout
+    assert "3 of 7 operations, 9 B and 1 of unknown size" in done.stderr
+    check = run("-f", "s", "--check", cwd=tmp_path)
+    assert check.returncode == 2
+    assert check.stdout.count("FAILED") == 4, "the gopher endpoint, and three that have no way"
+    assert "1 endpoint not ready, 3 operations cannot be done" in check.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path, spec: Path) -> None:

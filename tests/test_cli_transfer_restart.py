@@ -289,6 +289,26 @@ def test_what_was_not_begun_is_left_too(start: Start, many: Area) -> None:
     assert told[-1]["done"] == len(done)
 
 
+def test_of_a_directory_that_was_cancelled_its_files_are_left(start: Start, tmp_path: Path) -> None:
+    source, out = tmp_path / "t", tmp_path / "out"
+    source.mkdir()
+    names = {f"f{n:03d}" for n in range(200)}
+    for name in names:
+        (source / name).write_bytes(bytes(10_000))
+    write(tmp_path / "s", [entry(source, out)])
+    process = start("-f", "s", "--bandwidth", "200k", "--failed", "left", cwd=tmp_path)
+    assert until(process, lambda: out.exists() and any(one.name in names for one in out.iterdir()))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=5) == 1
+    ended(process)
+    done = {one.name for one in out.iterdir()}
+    assert 0 < len(done) < len(names)
+    left = json.loads((tmp_path / "left").read_text())
+    assert {Path(one["dest_urls"][0]["url"]).name for one in left} == names - done
+    assert run("-f", "left", cwd=tmp_path).returncode == 0
+    assert {one.name for one in out.iterdir()} == names
+
+
 @pytest.fixture
 def silent() -> Iterator[int]:
     """The port of a server that accepts connections and never says a word."""

@@ -17,6 +17,7 @@ from pegasus_toolkit.transfer.errors import NoSpace
 from pegasus_toolkit.transfer.interface import Backend, Control, Job, Requirement, Source
 from pegasus_toolkit.transfer.streams.checked import BLOCK
 from pegasus_toolkit.transfer.streams.files import FileSink
+from tests.command import entry, run, write
 from tests.material import content, given
 
 pytestmark = pytest.mark.skipif(
@@ -186,3 +187,18 @@ def test_limit_of_file_size(tmp_path: Path) -> None:
     )
     assert told.stdout == "NoSpace\n"
     assert {path.name for path in tmp_path.iterdir()} == {"file"}
+
+
+def test_previews_say_no_to_what_does_not_fit(disk: Path, tmp_path: Path) -> None:
+    """Each file would fit, but not both."""
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(bytes(ROOM * 3 // 4))
+    both = [entry(tmp_path / name, disk / name) for name in ("a", "b")]
+    spec = write(tmp_path / "s", both)
+    for preview in ("--dry-run", "--check"):
+        for words in (("-f", spec), (tmp_path / "a", tmp_path / "b", disk)):
+            done = run(preview, *words, cwd=tmp_path)
+            assert done.returncode == 1, done.stderr
+            assert f"{ROOM * 3 // 2} bytes to be written" in done.stdout + done.stderr
+        assert run(preview, tmp_path / "a", disk, cwd=tmp_path).returncode == 0
+    assert only_the_old(disk)

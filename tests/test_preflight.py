@@ -14,6 +14,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.memory import Memory
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.preflight import Finding, Use, check, examine
+from pegasus_toolkit.transfer.engine.survey import Survey
 from pegasus_toolkit.transfer.errors import Denied, NoSpace, Unreachable, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identity, Settings
 from tests import command
@@ -52,20 +53,16 @@ def test_each_endpoint_is_asked_once_and_what_is_wrong_is_told() -> None:
     world.opening["down"] = closed
     found = ask(
         world,
-        move(1, "remote://a/f", "remote://b/g", size=10),
+        move(1, "remote://a/f", "remote://b/g"),
         move(2, "remote://a/f", "remote://down/g"),
-        move(3, "gopher://c/f", "remote://b/h", size=5),
+        move(3, "gopher://c/f", "remote://b/h"),
         mkdir(4, "remote://b/d"),
     )
     assert found["a"].error is None and found["a"].warnings == ()
-    assert (found["b"].use.writes, found["b"].use.bytes, found["b"].error) == (3, 15, None)
+    assert (found["b"].use.writes, found["b"].error) == (3, None)
     assert isinstance(found["down"].error, Unreachable)
     assert isinstance(found["c"].error, Unsupported)
     assert world.store("b") == {}
-
-
-def test_a_source_that_is_not_there_is_a_warning() -> None:
-    assert ask(World(), move(1, "remote://a/f", "remote://b/g"))["a"].warnings == ("not there: /f",)
 
 
 @pytest.fixture
@@ -81,16 +78,42 @@ def pool() -> Iterator[Pool]:
 
 
 def test_lifetimes_and_room(pool: Pool) -> None:
-    dead, dying, fresh = check(
-        [
-            move(1, "memory://dead/f", "memory://dying/g", size=900),
-            move(2, "memory://dead/f", "memory://fresh/g", size=1001),
-        ],
-        pool,
-    )
+    asked = [
+        move(1, "memory://dead/f", "memory://dying/g", size=900),
+        move(2, "memory://dead/f", "memory://fresh/g", size=600),
+        move(3, "memory://dead/f", "memory://fresh/h", size=401),
+    ]
+    dead, dying, fresh = check(asked, pool)
     assert isinstance(dead.error, Denied) and "expired" in str(dead.error)
     assert dying.warnings == ("the X.509 proxy lives only 10 minutes more",) and dying.error is None
-    assert isinstance(fresh.error, NoSpace) and fresh.free == 1000
+    assert fresh.error is None and fresh.free == 1000
+    survey = Survey(asked, pool)
+    assert [one.size for one in survey.look(lambda _: True)] == [900, 600, 401] and survey.bytes == 1901
+    (lacking,) = survey.room()
+    assert isinstance(lacking, NoSpace) and "1001 bytes to be written, 1000 free" in str(lacking)
+
+
+def test_another_source_may_be_there_and_one_that_is_silent_is_asked_once() -> None:
+    world = World()
+    world.store("a")["/f"] = b"xyz"
+    asked: list[str] = []
+
+    def closed(authority: str) -> None:
+        asked.append(authority)
+        raise Unreachable("refused", host=authority)
+
+    world.opening["down"] = closed
+    operations = [
+        move(1, "remote://down/f", "remote://a/f", "remote://b/g"),
+        move(2, "remote://down/h", "remote://b/h"),
+        move(3, "remote://a/none", "remote://down/h", "remote://b/i"),
+    ]
+    survey = Survey(operations, Pool(world.settings, world.open))
+    found = list(survey.look(lambda _: False))
+    assert [one.size for one in found] == [3, None, None]
+    assert found[0].error is None
+    assert isinstance(found[1].error, Unreachable) and isinstance(found[2].error, Unreachable)
+    assert asked == ["down"] and world.store("b") == {}
 
 
 def test_the_command_tells_a_line_an_endpoint(tmp_path: Path) -> None:
@@ -161,7 +184,7 @@ def test_scopes_of_a_token(scope: str | list[str], reads: int, writes: int, lack
     assert token is not None
     settings = Settings(Credentials(environ, "", ""), environ, connect_timeout=5)
     use = Use(
-        Endpoint("davs", "localhost:1", "x"), reads, writes, 0, "/f" if reads else "", "/g" if writes else ""
+        Endpoint("davs", "localhost:1", "x"), reads, writes, "/f" if reads else "", "/g" if writes else ""
     )
     found = examine(use, Pool(settings, open_backend))
     assert found.error is not None and bool(lacking) == isinstance(found.error, Denied)
@@ -184,7 +207,7 @@ def test_audience_of_a_token(audience: object, told: bool) -> None:
     """Servers may call themselves as they like, so that it is a warning."""
     environ = {"BEARER_TOKEN": jwt(**({"aud": audience} if audience else {}))}
     settings = Settings(Credentials(environ, "", ""), environ, connect_timeout=5)
-    found = examine(Use(Endpoint("davs", "localhost:1", "x"), 1, 0, 0, "/f"), Pool(settings, open_backend))
+    found = examine(Use(Endpoint("davs", "localhost:1", "x"), 1, 0, "/f"), Pool(settings, open_backend))
     assert isinstance(found.error, Unreachable)
     assert any("the token is for" in warning for warning in found.warnings) == told
 

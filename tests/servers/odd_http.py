@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(self.server.answer(request))
 
     do_GET = do_HEAD = do_CONNECT = do_PUT = do_DELETE = do_OPTIONS = handle_one
-    do_PROPFIND = do_MKCOL = do_MOVE = do_COPY = handle_one
+    do_POST = do_PROPFIND = do_MKCOL = do_MOVE = do_COPY = handle_one
 
     def handle_expect_100(self) -> bool:
         return super().handle_expect_100() if self.server.continues and not self.server.hasty else True

@@ -1,4 +1,5 @@
-"""``--check``: what each endpoint of a specification answers, on standard output; nothing is moved."""
+"""``--check``: what each endpoint of a specification answers, and what cannot be done, on standard output;
+nothing is moved."""
 
 from __future__ import annotations
 
@@ -12,23 +13,47 @@ from pegasus_toolkit.transfer import redact, units
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.preflight import Finding, check
-from pegasus_toolkit.transfer.interface import Identity, Settings
+from pegasus_toolkit.transfer.engine.survey import Survey
+from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 from pegasus_toolkit.transfer.model import Operation
 
+TOLD = 10  # things that cannot be done have a line each, up to so many
 
-def check_all(operations: Sequence[Operation], settings: Settings, console: Console) -> int:
-    """0 when every endpoint is ready; else as the run would exit."""
-    code, count = 0, 0
-    for finding in check(operations, Pool(settings, open_backend)):
-        count += finding.error is not None
+
+def check_all(
+    operations: Sequence[Operation], settings: Settings, console: Console, known: bool = False
+) -> int:
+    """0 when every endpoint is ready and every source there; else as the run would exit. ``known``: the
+    sources were looked at already."""
+    pool = Pool(settings, open_backend)
+    failed: dict[Endpoint, TransferError] = {}
+    for finding in check(operations, pool):
         if finding.error is not None:
-            code = max(code, finding.error.exit_code)
+            failed[finding.use.endpoint] = finding.error
         for line in lines(finding):
             _print(settings.credentials.mask(line))
-    bad = f"{count} {units.plural(count, 'endpoint')} not ready"
-    verdict = bad if count else "every endpoint is ready"
+    survey = Survey(operations, pool, failed)
+    wrong = [one.error for one in survey.look(lambda _: known) if one.error is not None]
+    wrong = [error for error in wrong if error not in failed.values()] + list(survey.room())
+    pool.close()
+    for error in wrong[:TOLD]:
+        _print(settings.credentials.mask(f"FAILED  {redact.message(str(error))}"))
+    if len(wrong) > TOLD:
+        _print(f"FAILED  {len(wrong) - TOLD} more")
+    bad = f"{len(failed)} {units.plural(len(failed), 'endpoint')} not ready" if failed else ""
+    undone = f"{len(wrong)} {units.plural(len(wrong), 'operation')} cannot be done" if wrong else ""
+    verdict = (
+        ", ".join(filter(None, (bad, undone))) or f"every endpoint is ready, {sizes(survey)} to be moved"
+    )
     console.info(f"{verdict}; nothing was moved")
-    return code
+    return max((error.exit_code for error in (*failed.values(), *wrong)), default=0)
+
+
+def sizes(survey: Survey) -> str:
+    """The bytes of all files, for people."""
+    unknown = f" and {survey.unsized} of unknown size" if survey.unsized else ""
+    return f"{units.size(survey.bytes)}{unknown}"
 
 
 def _print(text: str) -> None:

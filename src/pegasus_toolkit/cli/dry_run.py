@@ -7,18 +7,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pegasus_toolkit.cli import progress
+from pegasus_toolkit.cli.check import sizes
 from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.engine.engine import Engine, Plan
+from pegasus_toolkit.transfer.engine.survey import Survey
 from pegasus_toolkit.transfer.model import Operation, Transfer
 from pegasus_toolkit.transfer.records.report import Report, ends
 from pegasus_toolkit.transfer.units import plural
 
 
 def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
-    """2 when some operation cannot be done at all, else 0. Raises ``Refused``."""
+    """0 where all can be done, as far as can be known; else as the run would exit. Raises ``Refused``."""
     report = None
     if arguments.report:
         try:
@@ -28,29 +30,37 @@ def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Argumen
     done = _done(arguments.journal)
     counts = {"planned": 0, "failed": 0}
     code = 0
-    for operation in operations:
+    survey = Survey(operations, engine.pool)
+    known = bool(arguments.sources)  # who names them in plain words had them looked at
+    for found in survey.look(lambda one: known or done(one)):
+        operation = found.operation
         plan = _skipped(operation) if done(operation) else engine.plan(operation)
+        if plan.error is None and found.error is not None:
+            plan = plan._replace(error=found.error)
         if plan.error is not None:
             code = max(code, plan.error.exit_code)
         counts["failed" if plan.error is not None else "planned"] += 1
         if report is not None:
-            report.planned(operation, plan)
+            report.planned(operation, plan, found.size)
         _print(line(operation, plan))
+    for lacking in survey.room():
+        code = max(code, lacking.exit_code)
+        console.error(redact.message(str(lacking)))
     engine.close()
     if report is not None:
-        report.end({**counts, "exit_code": code})
+        report.end({**counts, "bytes": survey.bytes, "exit_code": code})
         if text := report.file.complaint("the report"):
             console.error(text)
             code = code or 1
-    console.info(summary(counts["planned"], counts["failed"]))
+    console.info(summary(counts["planned"], counts["failed"], sizes(survey)))
     return code
 
 
-def summary(planned: int, failed: int) -> str:
-    """The last line: "Found a route for 3 of 4 operations"."""
+def summary(planned: int, failed: int, size: str) -> str:
+    """The last line: "Found a route for 3 of 4 operations, 2.0 GiB; nothing was moved"."""
     total = planned + failed
     of = f"all {total}" if not failed and total > 1 else f"{planned} of {total}" if failed else f"the {total}"
-    return f"Found a route for {of} {plural(total, 'operation')}; nothing was moved"
+    return f"Found a route for {of} {plural(total, 'operation')}, {size}; nothing was moved"
 
 
 def _done(journal: str) -> Callable[[Operation], bool]:

@@ -51,7 +51,7 @@ class Remaining:
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            if outcome.status == "failed" and (outcome.member or outcome.route == "directory"):
+            if outcome.status in ("failed", "cancelled") and (outcome.member or outcome.route == "directory"):
                 self._failed(outcome)
             if outcome.status in ("done", "skipped") and not outcome.member:
                 place = outcome.operation.id

@@ -24,8 +24,6 @@ def operations(arguments: Arguments, settings: Settings, console: Console) -> tu
     pool = Pool(settings, open_backend)
     try:
         plan = _plan(arguments, pool)
-        if arguments.dry_run:
-            copying.room(plan, pool)
     except TransferError as error:
         pool.close()
         raise Refused(settings.credentials.mask(str(error)), error.exit_code) from error

@@ -114,9 +114,12 @@ def _ns(seconds: float) -> int:
 
 
 def _exporter(environ: Mapping[str, str]) -> Any:
-    """The SDK's own way: an entry point of that name, which some package brings."""
+    """The SDK's own way: an entry point of that name, which some package brings; of OTLP's there is one for
+    each protocol."""
     name = environ.get("OTEL_TRACES_EXPORTER") or "otlp"
-    found = list(entry_points(group="opentelemetry_traces_exporter", name=name))
+    exact = "otlp_proto_grpc" if environ.get("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc" else "otlp_proto_http"
+    known = entry_points(group="opentelemetry_traces_exporter")
+    found = list(known.select(name=exact if name == "otlp" else name))
     if not found:
         text = f"no exporter for traces is called {name!r}: pip install 'pegasus-toolkit[traces]', or set"
         raise Unavailable(f"{text} OTEL_TRACES_EXPORTER")

@@ -27,7 +27,6 @@ from pegasus_toolkit.files.places import (
     ends_in_slash,
     expanded,
     inside,
-    lent,
     moved,
     place,
     spelled,
@@ -37,8 +36,6 @@ from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.pool import Pool
-from pegasus_toolkit.transfer.errors import NoSpace
-from pegasus_toolkit.transfer.interface import ReportsFreeSpace
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Remove, Transfer
 
 
@@ -202,17 +199,6 @@ def _distinct(found: Sequence[Found], copies: Sequence[Copy]) -> None:
             if target in seen:
                 raise Wrong(f"2 of the sources would become {target}: {seen[target]} and {source}")
             seen[target] = source
-
-
-def room(plan: Plan, pool: Pool) -> None:
-    """Raises ``NoSpace`` where a destination tells that the files do not fit."""
-    if not plan.targets:
-        return
-    where = plan.targets[0]
-    with lent(pool, where) as backend:
-        free = backend.free(where.path) if isinstance(backend, ReportsFreeSpace) else None
-    if free is not None and free < plan.size:
-        raise NoSpace(f"{plan.size} bytes to be written, {free} free", url=where.url, side="destination")
 
 
 def make_links(links: Sequence[Link]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Before anything moves: which endpoints answer, with which credential, and whether there is room."""
+"""Before anything moves: which endpoints answer, with which credential, and how much room they have."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from pegasus_toolkit.credentials import tokens
 from pegasus_toolkit.transfer.engine.pool import Pool
-from pegasus_toolkit.transfer.errors import Denied, NoSpace, NotFound, TransferError, from_oserror
+from pegasus_toolkit.transfer.errors import Denied, NotFound, TransferError, from_oserror
 from pegasus_toolkit.transfer.interface import (
     Backend,
     Endpoint,
@@ -27,12 +27,11 @@ SOON = 3600.0  # seconds: a credential that ends so soon may not last for the ru
 
 
 class Use(Struct):
-    """What a specification wants of one endpoint. ``bytes``: to be written, as far as sizes are told."""
+    """What a specification wants of one endpoint."""
 
     endpoint: Endpoint
     reads: int = 0
     writes: int = 0
-    bytes: int = 0
     source: str = ""  # path of one file to read
     target: str = ""  # path of one file to write or remove
 
@@ -62,15 +61,14 @@ def uses(operations: Iterable[Operation]) -> dict[Endpoint, Use]:
                 place.reads += 1
                 place.source = place.source or source.path
             for destination in operation.destinations:
-                _written(use(destination), destination.path, operation.size or 0)
+                _written(use(destination), destination.path)
         elif isinstance(operation, (Mkdir, Remove)):
-            _written(use(operation.target), operation.target.path, 0)
+            _written(use(operation.target), operation.target.path)
     return found
 
 
-def _written(place: Use, path: str, size: int) -> None:
+def _written(place: Use, path: str) -> None:
     place.writes += 1
-    place.bytes += size
     place.target = place.target or path
 
 
@@ -93,15 +91,13 @@ def examine(use: Use, pool: Pool) -> Finding:
         identity = backend.identity() if isinstance(backend, Identified) else None
         warnings += _lifetime(identity)
         warnings += _rights(identity, use)
-        warnings += _answers(backend, use)
+        _answers(backend, use)
         if isinstance(backend, TellsRights) and (lacking := backend.lacks(use.reads > 0, use.writes > 0)):
             origin = identity.origin if identity is not None else ""
             raise Denied(
                 f"not allowed: {lacking}", host=use.endpoint.host, hint=f"have it granted to {origin}"
             )
         free = backend.free(use.target) if use.target and isinstance(backend, ReportsFreeSpace) else None
-        if free is not None and free < use.bytes:
-            raise NoSpace(f"{use.bytes} bytes to be written, {free} free", url=use.target)
     except TransferError as raised:
         error = raised
     except OSError as raised:
@@ -114,16 +110,10 @@ def examine(use: Use, pool: Pool) -> Finding:
     )
 
 
-def _answers(backend: Backend, use: Use) -> Iterator[str]:
+def _answers(backend: Backend, use: Use) -> None:
     """Looks at one file of each sort. Raises when the endpoint does not answer, or refuses."""
-    if use.source:
-        try:
-            backend.stat(use.source)
-        except NotFound:
-            yield f"not there: {use.source}"
-    elif use.target:
-        with suppress(NotFound):  # it is to be made
-            backend.stat(use.target)
+    with suppress(NotFound):  # a source that is missing is told with all others; a destination is to be made
+        backend.stat(use.source or use.target)
 
 
 def _lifetime(identity: Identity | None) -> Iterator[str]:

@@ -19,8 +19,7 @@ _ASIDE = re.compile(
 
 def finish(outcome: Outcome, credentials: Credentials) -> None:
     """Changes the outcome's errors in place; other outcomes may share them."""
-    hidden = [secret for place in _places(outcome.operation) for secret in redact.hidden(place.url)]
-    hidden += [unquote(secret) for secret in hidden if "%" in secret]
+    hidden = _hidden(outcome.operation)
     for attempt in outcome.attempts:
         if attempt.error is not None:
             _hint(attempt.error, attempt.source)
@@ -30,6 +29,12 @@ def finish(outcome: Outcome, credentials: Credentials) -> None:
         mask(outcome.error, credentials, hidden)
 
 
+def tellable(error: TransferError, operation: Operation, credentials: Credentials) -> TransferError:
+    """The same error, changed in place: without what the operation's URLs and the credentials keep secret."""
+    mask(error, credentials, _hidden(operation))
+    return error
+
+
 def mask(error: TransferError, credentials: Credentials, more: Iterable[str] = ()) -> None:
     """Takes out every secret that is known, whoever has repeated it."""
     for name in ("message", "url", "host", "hint"):
@@ -37,6 +42,11 @@ def mask(error: TransferError, credentials: Credentials, more: Iterable[str] = (
         if text:
             setattr(error, name, credentials.mask(text, more))
     error.args = (error.message,)
+
+
+def _hidden(operation: Operation) -> list[str]:
+    hidden = [secret for place in _places(operation) for secret in redact.hidden(place.url)]
+    return hidden + [unquote(secret) for secret in hidden if "%" in secret]
 
 
 def _hint(error: TransferError, source: Location | None) -> None:

@@ -32,9 +32,9 @@ class Report:
     def tick(self, progress: Progress) -> None:
         """Nothing: only what has settled is reported."""
 
-    def planned(self, operation: Operation, plan: Plan) -> None:
-        """One line of a dry run."""
-        self.file.write(encode(plan_fields(operation, plan)))
+    def planned(self, operation: Operation, plan: Plan, size: int | None) -> None:
+        """One line of a dry run. ``size``: bytes, ``None`` where nobody can tell."""
+        self.file.write(encode({**plan_fields(operation, plan), "size": size}))
 
     def finish(self, summary: Summary, exit_code: int, verified: Mapping[str, int]) -> None:
         """The last line. ``exit_code`` is the command's, which may be worse than the engine's."""
