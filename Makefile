@@ -18,6 +18,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
 UPSTREAM_VENV ?= .venv-upstream
+RUCIO_VENV ?= .venv-rucio
 PYTEST_ARGS ?=
 # Processes that run the tests, each file in one of them: most of the time goes into waiting for servers.
 WORKERS ?= 3
@@ -33,7 +34,7 @@ endif
 
 # What the tests talk to: command=Debian package. SeaweedFS comes with the Python packages.
 SERVERS := openssl=openssl groff=groff-base nginx=nginx-light apache2=apache2-bin \
-  dot=graphviz docker-registry=docker-registry skopeo=skopeo podman=podman runc=runc busybox=busybox-static vsftpd=vsftpd ssh=openssh-client sshd=openssh-server \
+  /usr/lib/postgresql/*/bin/postgres=postgresql setpriv=util-linux dot=graphviz docker-registry=docker-registry skopeo=skopeo podman=podman runc=runc busybox=busybox-static vsftpd=vsftpd ssh=openssh-client sshd=openssh-server \
   xrootd=xrootd-server /usr/lib*/*/libXrdAccSciTokens-5.so=xrootd-scitokens-plugins xrdcp=xrootd-client globus-gridftp-server=globus-gridftp-server-progs \
   globus-url-copy=globus-gass-copy-progs gfal-copy=gfal2-util-scripts gfal-copy=python3-gfal2 \
   sbatch=slurm-wlm munged=munge gfal-copy=gfal2-plugin-srm gfal-copy=gfal2-plugin-gridftp gfal-copy=gfal2-plugin-file
@@ -45,7 +46,9 @@ SEEDS ?= 20000
 demo: $(VENV)/.for-demo
 	$(BIN)/python -m examples.demo
 
-test: lint servers pytest
+test: servers $(VENV)/.for-test
+	$(MAKE) --no-print-directory -j2 lint $(RUCIO_VENV)/.ready
+	$(MAKE) --no-print-directory pytest
 
 lint: $(VENV)/.for-test
 	$(BIN)/ruff check $(CODE)
@@ -54,8 +57,13 @@ lint: $(VENV)/.for-test
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/limits.py $(CODE)
 
-pytest: $(VENV)/.for-test
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10 $(PYTEST_ARGS)
+pytest: $(VENV)/.for-test $(RUCIO_VENV)/.ready
+	PATH="$(abspath $(BIN)):$$PATH" PEGASUS_TOOLKIT_RUCIO="$(abspath $(RUCIO_VENV))" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10 $(PYTEST_ARGS)
+
+# The Rucio server that tests talk to: apart, as its package has the name of the client's.
+$(RUCIO_VENV)/.ready: tests/servers/rucio-requirements.txt .ci/venv
+	PYTHON="$(PYTHON)" .ci/venv "$(RUCIO_VENV)" -r tests/servers/rucio-requirements.txt
+	touch $@
 
 docs: $(VENV)/.for-test
 	$(BIN)/mkdocs build --strict --quiet
@@ -100,6 +108,6 @@ $(UPSTREAM_VENV)/.ready: benchmarks/requirements-upstream.txt benchmarks/upstrea
 	touch $@
 
 clean:
-	rm -rf "$(VENV)" "$(BENCH_VENV)" "$(UPSTREAM_VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	rm -rf "$(VENV)" "$(BENCH_VENV)" "$(UPSTREAM_VENV)" "$(RUCIO_VENV)" build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	  .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,7 @@ pytest_plugins: list[str] = [
     "tests.servers.globus",
     "tests.servers.irods",
     "tests.servers.grid_pki",
+    "tests.servers.rucio",
     "tests.servers.webdav",
     "tests.servers.ftp",
     "tests.servers.xrootd",

@@ -142,6 +142,9 @@ class SinkLayer:
     def expect(self, algorithm: str, digest: str) -> None:
         self.inner.expect(algorithm, digest)
 
+    def disputed(self) -> str:
+        return self.inner.disputed()
+
     def resume(self, validator: str) -> int:
         return self.inner.resume(validator)
 

@@ -9,7 +9,18 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Kind = Literal[
-    "config", "proxy", "ssh", "token", "google", "boto", "pkcs12", "irods", "hpss", "registry", "globus"
+    "config",
+    "proxy",
+    "ssh",
+    "token",
+    "google",
+    "boto",
+    "pkcs12",
+    "irods",
+    "hpss",
+    "registry",
+    "globus",
+    "rucio",
 ]
 
 
@@ -35,6 +46,7 @@ CREDENTIALS: dict[Kind, Credential] = {
     "pkcs12": Credential("GOOGLE_PKCS12"),
     "irods": Credential("IRODS_ENVIRONMENT_FILE", "$HOME/.irods/irods_environment.json", needed=True),
     "globus": Credential("GLOBUS_CONF", "$HOME/.pegasus/globus.conf", needed=True),
+    "rucio": Credential("RUCIO_CONFIG", "/opt/rucio/etc/rucio.cfg"),
     "hpss": Credential("HPSS_CREDENTIAL", "$HOME/.netrc"),
     "registry": Credential("REGISTRY_AUTH_FILE", "$HOME/.docker/config.json"),
 }
@@ -54,7 +66,8 @@ class Scheme(NamedTuple):
     ``programs``: commands, one of which is used where it is there; ``requires``: whether one must be
     there ("program"), or either one of them or the extra ("either"), or the extra alone ("extra");
     ``registry``: of container images, and this is the one that names without a host mean;
-    ``federation``: of Pelican, whose name is not in the URL.
+    ``federation``: of Pelican, whose name is not in the URL; ``catalog``: of files by scope and name, where
+    a URL names no storage element.
     """
 
     module: str
@@ -76,6 +89,7 @@ class Scheme(NamedTuple):
     requires: Literal["extra", "program", "either"] = "extra"
     registry: str = ""
     federation: str = ""
+    catalog: str = ""
 
 
 _LOCAL = Scheme("local.backend", remote=False, plugin=False)
@@ -189,6 +203,14 @@ SCHEMES: dict[str, Scheme] = {
     "shub": _IMAGE._replace(registry="singularity-hub.org"),
     "osdf": _OSDF,
     "stash": _OSDF,
+    "rucio": Scheme(
+        "rucio.backend",
+        "rucio",
+        port=443,
+        credentials=("config", "rucio", "proxy", "token"),
+        optional=("config", "rucio", "proxy", "token"),
+        catalog="rucio",
+    ),
     "pelican": _OSDF._replace(federation="", web=True),
 }
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pegasus_toolkit.credentials.irods import IrodsCredential
     from pegasus_toolkit.credentials.mask import Mask
     from pegasus_toolkit.credentials.registry import RegistryCredential
+    from pegasus_toolkit.credentials.rucio import RucioCredential
+    from pegasus_toolkit.credentials.section import Section
 
 NOTHING = Secret("")
 
@@ -163,25 +165,49 @@ class Credentials:
     def irods(self, authority: str, site: str = "") -> IrodsCredential:
         """What opens ``irods://authority``: the file that ``IRODS_ENVIRONMENT_FILE`` names (``_site`` first),
         else ``~/.irods/irods_environment.json``; and what section ``[irods://host]`` says."""
-        from pathlib import Path
-
-        from pegasus_toolkit.credentials import http, irods
-        from pegasus_toolkit.credentials.section import Section
+        from pegasus_toolkit.credentials import irods
 
         file = next(self._named("IRODS_ENVIRONMENT_FILE", site), None)
         if file is None and self._home:
             file = self._usual(irods.USUAL)
-        own = Section({}, "", Path(), self._home)
-        host = authority.rpartition("@")[2]
-        for named in self._credential_files(site):
-            sections = self._sections(named)
-            name = http.find(sections, "irods", host, named)
-            if name is not None:
-                own = Section(sections[name], name, named.path, self._home)
-                break
+        own = self._own("irods", authority.rpartition("@")[2], site)
         found = irods.build(authority, file, own)
         self._met += [one.reveal() for one in (found.password, found.ticket) if one is not None]
         return found
+
+    def rucio(self, site: str = "") -> RucioCredential:
+        """Who logs in at the site's Rucio: ``rucio.cfg``, which ``RUCIO_CONFIG`` names (``_site`` first), or
+        at the places where Rucio's client looks; ``RUCIO_ACCOUNT`` and its like; section ``[rucio]``."""
+        from pegasus_toolkit.credentials import rucio, tokens
+
+        file = next(self._named("RUCIO_CONFIG", site), None)
+        if file is None:
+            there = (path for path in rucio.usual(self._environ) if path.is_file())
+            file = next((NamedFile(path, "at the usual place") for path in there), None)
+        found = rucio.build(
+            file,
+            self._own(rucio.NAME, rucio.NAME, site),
+            lambda variable: str(next((one.path for one in self._named(variable, site)), "")),
+            lambda: self.proxy(site),
+            lambda: self._kept(tokens.discover(self._environ, site, self._shared, needed=True)),
+        )
+        self._met += [found.password.reveal()] if found.password is not None else []
+        self._met += [found.token.secret.reveal()] if found.token is not None else []
+        return found
+
+    def _own(self, scheme: str, host: str, site: str) -> Section:
+        """The section of the credentials file for a host; empty where there is none."""
+        from pathlib import Path
+
+        from pegasus_toolkit.credentials import http
+        from pegasus_toolkit.credentials.section import Section
+
+        for file in self._credential_files(site):
+            sections = self._sections(file)
+            name = http.find(sections, scheme, host, file)
+            if name is not None:
+                return Section(sections[name], name, file.path, self._home)
+        return Section({}, "", Path(), self._home)
 
     def _usual(self, name: str) -> NamedFile | None:
         """A file below the home, where it is there."""

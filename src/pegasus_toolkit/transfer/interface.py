@@ -131,6 +131,10 @@ class Sink(Protocol):
     def expect(self, algorithm: str, digest: str) -> None:
         """A further digest (lower-case hex) that the whole must have; call before the first byte."""
 
+    def disputed(self) -> str:
+        """After the last byte, what of the further digests does not hold; "" for nothing, or where that is
+        seen at ``commit`` only."""
+
     def resume(self, validator: str) -> int:
         """Bytes kept of an earlier attempt at the same content; call before the first ``write``.
 

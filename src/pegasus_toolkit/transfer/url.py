@@ -188,6 +188,8 @@ def _remote(scheme: str, rest: str, url: str) -> tuple[str, str]:
         return _image(known.registry, rest)
     if known is not None and known.federation:
         return known.federation, _folded(f"/{rest}")  # what follows "//" is the path already
+    if known is not None and known.catalog:
+        return _cataloged(known.catalog, rest)
     authority = rest.partition("/")[0].partition("?")[0]
     user, _, host = authority.rpartition("@")
     if ":" in user:
@@ -216,6 +218,13 @@ def _image(usual: str, rest: str) -> tuple[str, str]:
     if slash and (first == "localhost" or "." in first or ":" in first):
         return first.lower(), f"/{more}"
     return usual, f"/{name}"
+
+
+def _cataloged(usual: str, rest: str) -> tuple[str, str]:
+    """Storage element and DID (``scope:name``, a name may hold "/"): the former has no colon in it."""
+    name = rest.lstrip("/")
+    first, slash, more = name.partition("/")
+    return (usual, f"/{name}") if ":" in first or not slash else (first, f"/{more}")
 
 
 def _bad(message: str, url: str, hint: str = "") -> BadSpecification:

@@ -86,10 +86,21 @@ class StreamVerifier:
                 raise mismatch(self.name, algorithm, expected, hasher.hexdigest())
         return digest
 
+    def disputed(self) -> str:
+        """Which of the further digests does not hold; "" for none."""
+        for hasher, algorithm, expected in self.extra:
+            if hasher.hexdigest() != expected:
+                return _differs(algorithm, expected, hasher.hexdigest())
+        return ""
+
 
 def mismatch(name: str, algorithm: str, expected: str, found: str) -> Corrupted:
     """The error for a digest that is not the expected one."""
-    return Corrupted(f"{algorithm} is {found or 'unknown'}, expected {expected}", url=name)
+    return Corrupted(_differs(algorithm, expected, found), url=name)
+
+
+def _differs(algorithm: str, expected: str, found: str) -> str:
+    return f"{algorithm} is {found or 'unknown'}, expected {expected}"
 
 
 class NullSink:
@@ -115,6 +126,9 @@ class NullSink:
 
     def expect(self, algorithm: str, digest: str) -> None:
         self.check.expect(algorithm, digest)
+
+    def disputed(self) -> str:
+        return self.check.disputed()
 
     def resume(self, validator: str) -> int:
         return 0

@@ -99,6 +99,9 @@ class FileSink:
     def expect(self, algorithm: str, digest: str) -> None:
         self.check.expect(algorithm, digest)
 
+    def disputed(self) -> str:
+        return "" if self._lent else self.check.disputed()  # a tool's file is read at ``commit``
+
     def resume(self, validator: str) -> int:
         try:
             if self._stand() is None:

@@ -81,6 +81,9 @@ class _PipeSink:
     def expect(self, algorithm: str, digest: str) -> None:
         self.pipe.check.expect(algorithm, digest)
 
+    def disputed(self) -> str:
+        return self.pipe.check.disputed()
+
     def resume(self, validator: str) -> int:
         return 0
 

@@ -1,0 +1,1 @@
+"""Rucio: files by their data identifiers, wherever there are replicas of them."""
