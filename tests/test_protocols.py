@@ -43,7 +43,7 @@ def test_what_is_missing_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyP
     installed = metadata.version
 
     def version(name: str) -> str:
-        if name in {"pycurl", "paramiko", "globus-sdk"}:
+        if name in {"pycurl", "paramiko", "globus-sdk", "cryptography"}:
             raise metadata.PackageNotFoundError(name)
         return installed(name)
 
@@ -54,8 +54,9 @@ def test_what_is_missing_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyP
     assert found["go"].missing == ("globus-sdk",)
     assert not found["scp"].works
     assert found["scp"].bring == ("pip install 'pegasus-toolkit[ssh]'", BRINGS["ssh"])
-    assert found["gsiftp"].works, "the program is for a special case only"
-    assert found["gsiftp"].missing == ("globus-url-copy",)
+    assert not found["gsiftp"].works, "who is at a data connection is not known without"
+    assert found["gsiftp"].bring == ("pip install 'pegasus-toolkit[gridftp]'",)
+    assert found["sshftp"].missing == ("ssh",)
     program(tmp_path, "ssh", "OpenSSH_9.9p1 Debian, OpenSSL 3.0.1")
     found = {one.schemes[0]: one for one in look({"PATH": str(tmp_path)})}
     assert found["scp"].works, "either of both will do"
@@ -66,7 +67,8 @@ def test_what_is_missing_is_told_with_what_brings_it(monkeypatch: pytest.MonkeyP
 def test_nothing_heavy_is_imported() -> None:
     code = (
         "import sys; from pegasus_toolkit.cli.transfer import main; code = main(['--protocols']);"
-        "heavy = {'pycurl', 'globus_sdk', 'paramiko', 'fsspec', 'google', 'XRootD', 'tenacity'};"
+        "heavy = {'pycurl', 'globus_sdk', 'paramiko', 'fsspec', 'google', 'XRootD', 'tenacity',"
+        " 'cryptography'};"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

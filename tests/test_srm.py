@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,8 +36,11 @@ from pegasus_toolkit.transfer.interface import (
 )
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from tests.material import content, sha256
-from tests.servers.common import free_port
-from tests.servers.srm_stub import SrmStub
+from tests.servers.common import free_port, public_directory
+from tests.servers.grid_pki import Grid
+from tests.servers.gridftp import serving as gridftp_serving
+from tests.servers.srm_stub import SrmStub, gfal2
+from tests.servers.srm_stub import serving as srm_serving
 
 PREFIX = "/srm/managerv2?SFN="
 
@@ -169,6 +174,32 @@ def test_httpg_is_the_same(srm: SrmStub, top: Path) -> None:
     backend = opened(srm, scheme="httpg")
     assert backend.stat(f"{PREFIX}{top}/file").size == 3
     backend.close()
+
+
+@pytest.mark.parametrize(("said", "asked"), [("", []), ("data_channel_authentication = none", ["DCAU N"])])
+def test_who_is_at_the_data_connections(grid: Grid, tmp_path: Path, said: str, asked: list[str]) -> None:
+    """As the server hears it: a login begins with DCAU A, which gfal2 by itself changes to N."""
+    gfal2()
+    with (
+        public_directory("gridftp-") as home,
+        gridftp_serving(home, grid, ["-log-level", "ALL"]) as server,
+        srm_serving(server) as storage,
+    ):
+        conf = tmp_path / "credentials.conf"
+        conf.touch(0o600)
+        conf.write_text(f"[srm://{storage.authority}]\n{said}\n")
+        (server.data / "file").write_bytes(b"old")
+        backend = opened(storage, server.settings(PEGASUS_CREDENTIALS=str(conf)))
+        (job,) = backend.get(iter([get_job(server.data / "file", tmp_path / "file")]))
+        backend.close()
+        assert job.error is None
+        job.end.abort()
+        deadline = time.monotonic() + 30
+        while "RETR" not in (log := server.log.read_text()):  # told once the session has ended
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        heard = set(re.findall(r"DCAU \w", log))
+    assert heard == set(asked)
 
 
 @pytest.mark.parametrize("proxy", ["expired", "future"])

@@ -112,9 +112,7 @@ _SSH = Scheme(
     programs=("ssh",),
     requires="either",
 )
-_GRIDFTP = Scheme(
-    "gridftp.backend", folded=True, port=2811, credentials=("proxy",), programs=("globus-url-copy",)
-)
+_GRIDFTP = Scheme("gridftp.backend", "gridftp", folded=True, port=2811, credentials=("proxy",))
 _SRM = Scheme("srm.backend", quoted=True, port=8443, credentials=("proxy",), tool="gfal2")
 _S3 = Scheme("s3.backend", "s3", credentials=("config",))
 _XROOTD = Scheme(
@@ -166,7 +164,9 @@ SCHEMES: dict[str, Scheme] = {
     "sftp": _SSH,
     "gsiftp": _GRIDFTP,
     "gsiscp": _GRIDFTP._replace(module=""),
-    "sshftp": _GRIDFTP._replace(port=22, credentials=("ssh",)),
+    "sshftp": _GRIDFTP._replace(
+        extra="", port=22, credentials=("ssh",), programs=("ssh",), requires="program"
+    ),
     "srm": _SRM,
     "httpg": _SRM._replace(credentials=()),
     "s3": _S3,
@@ -217,7 +217,6 @@ SCHEMES: dict[str, Scheme] = {
 BRINGS: dict[str, str] = {
     "apptainer": "apt install apptainer",
     "gfal2": "apt install python3-gfal2 gfal2-plugin-srm gfal2-plugin-gridftp",
-    "globus-url-copy": "apt install globus-gass-copy-progs",
     "java": "apt install default-jre-headless",
     "pelican": "see https://docs.pelicanplatform.org/install",
     "skopeo": "apt install skopeo",

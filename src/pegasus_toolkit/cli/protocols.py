@@ -23,7 +23,7 @@ PATIENCE = 5.0  # seconds that a program may take to tell its version
 _PACKAGE = re.compile(r"[A-Za-z0-9._-]+")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 _VERSION = re.compile(r"\d+(?:[._]\d+)+\w*")
-_ASKED = {"java": "-version", "ssh": "-V", "globus-url-copy": "-version"}  # others take --version
+_ASKED = {"java": "-version", "ssh": "-V"}  # others take --version
 
 
 class Part(NamedTuple):

@@ -1,1 +1,1 @@
-"""GridFTP: a client of our own, and globus-url-copy where it is asked for."""
+"""GridFTP: a client of our own."""

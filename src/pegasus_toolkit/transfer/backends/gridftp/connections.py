@@ -34,11 +34,11 @@ class Connections:
         self._lock = threading.Lock()
         self._active = 0  # verbs under way
 
-    def connect(self) -> Session:
-        """One more connection."""
+    def connect(self, data: bool = False) -> Session:
+        """One more connection; ``data``: that data connections belong to."""
         if self.closed:
             raise Cancelled("closed", url=self.connector.url)
-        return self.connector.connect(self.settings.stall_timeout)
+        return self.connector.connect(self.settings.stall_timeout, data)
 
     def names(self) -> Session:
         """The connection for commands."""
@@ -59,19 +59,21 @@ class Connections:
     def sender(self) -> Sender:
         """The connection for files that go there."""
         if self._sender is None:
-            self._sender = Sender(self.connect(), self.settings.stall_timeout)
+            self._sender = Sender(self.connect(data=True), self.settings.stall_timeout)
         return self._sender
 
     def receiver(self) -> Receiver | Streamer:
         """The connection for files that come from there."""
         if self._receiver is None:
-            self._receiver = receiver(self.connect(), self.settings.stall_timeout, self.connector.near)
+            self._receiver = receiver(
+                self.connect(data=True), self.settings.stall_timeout, self.connector.near
+            )
         return self._receiver
 
     def lister(self) -> Streamer:
         """The connection for listings."""
         if self._lister is None or self._lister.session.broken:
-            self._lister = Streamer(self.connect(), self.settings.stall_timeout)
+            self._lister = Streamer(self.connect(data=True), self.settings.stall_timeout)
         return self._lister
 
     def broken(self) -> bool:

@@ -2,8 +2,7 @@
 
 Each server is logged in to with its own credential. What arrived is checked by the servers' own
 digests (and the size), before it gets its name; where the receiving server has no such algorithm, it
-is read back. Data go between the servers without authentication, as two credentials know nothing of
-each other; the digests come over the authenticated connections.
+is read back. Each server is told whose proxy the other shows it on the data connection.
 """
 
 from __future__ import annotations
@@ -118,11 +117,11 @@ class Copy:
         """Tells each server of the other; the connection between them serves all files."""
         patience = self.writer.settings.stall_timeout
         self._hang_up()
-        self.storing = Channel(self.writer.connect(), patience)
-        self.storing.plain("E")
+        self.storing = Channel(self.writer.connect(data=True), patience)
+        self.sending = Channel(self.reader.connect(data=True), patience)
+        self.storing.agree("E", _expected(self.storing, self.sending))
         host, port = spot(self.storing.session.ask(passive(self.storing.session)), self.storing.session)
-        self.sending = Channel(self.reader.connect(), patience)
-        self.sending.plain("E")
+        self.sending.agree("E", _expected(self.sending, self.storing))
         self.sending.must(f"PORT {host.replace('.', ',')},{port >> 8},{port & 255}")
 
     def _hang_up(self) -> None:
@@ -165,6 +164,14 @@ class Copy:
             if back.error is not None:
                 raise back.error
         return sink.commit()
+
+
+def _expected(at: Channel, other: Channel) -> str:
+    """Who that server must find at the other end, as ``DCAU`` says it."""
+    ours, theirs = at.session.guard, other.session.guard
+    if ours is None or theirs is None or ours.theirs.subject == theirs.theirs.subject:
+        return "A"
+    return f"S {theirs.theirs.subject}"
 
 
 def rename(session: Session, old: str, new: str) -> None:

@@ -4,28 +4,31 @@ Files are sent, and taken where the server can connect to us, in extended block 
 serves many files, each block says where it belongs. Elsewhere (address translation, firewalls) a
 file is taken in stream mode, a connection for each, which we make.
 
-Data connections are not authenticated and not encrypted, as is usual; only the control connection is.
+Where the session has a guard, each data connection begins with both sides showing who they are. A server
+sends its first word on a file before, after, or instead of that, so that both are awaited at once.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import select
 import socket
 import struct
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from io import BufferedReader
 
-from pegasus_toolkit.transfer.backends.gridftp.errors import failure, hint
+from pegasus_toolkit.transfer.backends.gridftp.errors import failure
+from pegasus_toolkit.transfer.backends.gridftp.errors import hint as way_out
 from pegasus_toolkit.transfer.backends.gridftp.wire import Reply, Session, connect
-from pegasus_toolkit.transfer.errors import ServerFault, TimedOut, Unsupported
+from pegasus_toolkit.transfer.errors import ServerFault, TimedOut, TransferError, Unsupported
 
 BLOCK = 1 << 20  # bytes of one block that is sent, and of the buffer for what comes
 SMALL = 1 << 16  # bytes: below this a copy is cheaper than a second call
 AHEAD = 64 << 20  # bytes that may come before their turn
 HEADER = struct.Struct(">BQQ")  # descriptor, length, offset
+WORD = 2.0  # seconds for the server to say why there is no data connection
 LAST, ENDED, CLOSING = 64, 8, 4  # bits of the descriptor: end of file, of data, of the connection
 
 Write = Callable[[memoryview], None]
@@ -38,7 +41,7 @@ class Channel:
         self.session = session
         self.patience = patience
         self.sock: socket.socket | None = None
-        self.first: deque[Reply] = deque()
+        self.meeting: Generator[socket.socket, None, None] | None = None
         try:
             self._prepare()
         except BaseException:
@@ -53,13 +56,79 @@ class Channel:
         reply = self.session.ask(command)
         if not reply.good:
             what = f"the server refuses {command}: {reply.code} {reply.text}"
-            raise Unsupported(what, host=self.session.host, hint=hint(reply))
+            raise Unsupported(what, host=self.session.host, hint=way_out(reply))
         return reply
 
-    def plain(self, mode: str) -> None:
-        """Data without authentication, in that mode."""
+    def agree(self, mode: str, who: str = "A") -> None:
+        """How data go: that mode, and ``who`` must be at the other end, as ``DCAU`` says it."""
         self.must(f"MODE {mode}")
-        self.session.send("DCAU N", _ignored)  # through ssh it is unknown; who insists says so later
+        guard = self.session.guard
+        if guard is None:
+            self.session.send("DCAU N", _ignored)  # through ssh it is unknown; who insists says so later
+            return
+        reply = self.session.ask(f"DCAU {who}")
+        if not reply.good:
+            what = f"the server does not authenticate data connections: {reply.code} {reply.text}"
+            hint = "data_channel_authentication = none in its section does without"
+            raise Unsupported(what, host=self.session.host, hint=hint)
+        if guard.private:
+            self.must("PBSZ 1048576")
+            self.must("PROT P")
+
+    def met(self, sock: socket.socket, accepted: bool) -> Generator[socket.socket, None, None]:
+        """Greets who is at the other end of a new connection."""
+        self.sock = sock
+        guard = self.session.guard
+        if guard is not None:
+            tls = guard.wrap(sock, accepted)
+            self.sock = tls
+            self.sock = yield from guard.greet(tls)
+        self.sock.settimeout(self.patience)
+
+    def begin(self) -> Reply:
+        """The server's first word on the file asked for next: 125, 150 once bytes can go, or its refusal."""
+        reply = self._word()
+        while reply.preliminary and reply.code not in (125, 150):
+            reply = self._word()
+        if reply.preliminary:
+            self._meet(False)
+        return reply
+
+    def _word(self) -> Reply:
+        self.session.flush()
+        self._meet(True)
+        return self.session.reply()
+
+    def _meet(self, listening: bool) -> None:
+        """Goes on meeting the other side, until the server says something where that is listened to."""
+        heard = listening and self.session.heard
+        while self.meeting is not None and not heard:
+            try:
+                awaited = next(self.meeting, None)
+            except TransferError:
+                self.session.broken = True
+                raise
+            except OSError as error:
+                self.meeting = None
+                if listening and self._wait(None, WORD):
+                    return  # the server says why
+                raise self.lost(error, "no data connection") from None
+            if awaited is None:
+                self.meeting = None
+                return
+            if listening:
+                heard = self._wait(awaited, self.patience)
+            elif not select.select([awaited], [], [], self.patience)[0]:
+                raise self.lost(TimeoutError(), "")
+
+    def _wait(self, awaited: socket.socket | None, seconds: float) -> bool:
+        """Until the server says something, or the socket has something to read; whether it was the server."""
+        control = self.session.link.sock
+        socks = [control] if awaited is None else [control, awaited]
+        ready = select.select(socks, [], [], seconds)[0]
+        if awaited is not None and not ready:
+            raise self.lost(TimeoutError(), "")
+        return control in ready
 
     def passive(self) -> tuple[str, int]:
         """Where the server waits for our connection."""
@@ -91,12 +160,14 @@ class Sender(Channel):
     """Files to the server, one after the other over one connection that we make."""
 
     def _prepare(self) -> None:
-        self.plain("E")
+        self.agree("E")
         for reports in ("PERF", "RESTART"):  # several lines a file, which nobody reads
             self.session.send(f"TREV {reports} 0", _ignored)
         host, port = self.passive()
-        self.sock = connect(host, port, self.patience, self.session.url)
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        sock = connect(host, port, self.patience, self.session.url)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        self.sock = sock
+        self.meeting = self.met(sock, False)
 
     def ask(self, path: str) -> None:
         """Says which file comes next; several may be asked for before the first is sent."""
@@ -131,15 +202,17 @@ class Receiver(Channel):
         self.listener = socket.create_server((here, 0), family=family, backlog=1)
         self.listener.settimeout(patience)
         self._buffer = memoryview(bytearray(BLOCK))
+        self.file: BufferedReader | None = None
         super().__init__(session, patience)
 
     def _prepare(self) -> None:
-        self.plain("E")
+        self.agree("E")
         here, port, *_ = self.listener.getsockname()
         if self.listener.family == socket.AF_INET6:
             self.must(f"EPRT |2|{here}|{port}|")
         else:
             self.must(f"PORT {here.replace('.', ',')},{port >> 8},{port & 255}")
+        self.meeting = self._accepted()
 
     def ask(self, path: str) -> None:
         """Says which file is wanted next."""
@@ -147,9 +220,7 @@ class Receiver(Channel):
 
     def receive(self, write: Write) -> Reply:
         """Takes the next file that was asked for; the server's last word on it."""
-        reply = self.session.reply()
-        while reply.preliminary and reply.code not in (125, 150):
-            reply = self.session.reply()
+        reply = self.begin()
         if not reply.preliminary:
             return reply
         self._blocks(write)
@@ -157,28 +228,27 @@ class Receiver(Channel):
             pass
         return reply
 
-    def _accept(self) -> None:
-        try:
-            sock, (peer, *_) = self.listener.accept()
-        except OSError as error:
-            raise self.lost(error, "the server did not connect to us") from None
+    def _accepted(self) -> Generator[socket.socket, None, None]:
+        """The server's connection to us."""
+        yield self.listener
+        sock, (peer, *_) = self.listener.accept()
         if peer != self.session.link.sock.getpeername()[0]:
             sock.close()
             raise self.lost(None, f"{peer} connected to us instead of the server")
-        sock.settimeout(self.patience)
-        file = sock.makefile("rb", 1 << 16)
+        yield from self.met(sock, True)
+        assert self.sock is not None
+        file = self.sock.makefile("rb", 1 << 16)
         assert isinstance(file, BufferedReader)
-        self.sock, self.file = sock, file
+        self.file = file
 
     def _header(self, first: bool) -> tuple[int, int, int]:
-        if self.sock is None:
-            self._accept()
         try:
-            head = self.file.read(HEADER.size)
+            head = self._file.read(HEADER.size)
             if not head and first:  # it makes a new connection for each file
                 self._forget()
-                self._accept()
-                head = self.file.read(HEADER.size)
+                self.meeting = self._accepted()
+                self._meet(False)
+                head = self._file.read(HEADER.size)
         except OSError as error:
             raise self.lost(error, "the data connection broke") from None
         if len(head) != HEADER.size:
@@ -206,7 +276,7 @@ class Receiver(Channel):
                 held += length
                 if held > AHEAD or offset < at:
                     raise self.lost(None, "blocks come in disorder")
-                early[offset] = bytes(self.file.read(length))
+                early[offset] = bytes(self._file.read(length))
             if descriptor & ENDED:
                 break
         if early:
@@ -215,7 +285,7 @@ class Receiver(Channel):
     def _payload(self, length: int, write: Write) -> None:
         while length:
             try:
-                n = self.file.readinto(self._buffer[: min(length, BLOCK)])
+                n = self._file.readinto(self._buffer[: min(length, BLOCK)])
             except OSError as error:
                 raise self.lost(error, "the data connection broke") from None
             if not n:
@@ -223,9 +293,16 @@ class Receiver(Channel):
             write(self._buffer[:n])
             length -= n
 
+    @property
+    def _file(self) -> BufferedReader:
+        assert self.file is not None
+        return self.file
+
     def _forget(self) -> None:
-        if self.sock is not None:
+        if self.file is not None:
             self.file.close()
+            self.file = None
+        if self.sock is not None:
             self.sock.close()
             self.sock = None
 
@@ -246,7 +323,7 @@ class Streamer(Channel):
     """Files (and listings) from the server in stream mode, one connection each, which we make."""
 
     def _prepare(self) -> None:
-        self.plain("S")
+        self.agree("S")
         while self.session.waiting:  # from here on replies are read one by one
             self.session.pump()
         self._buffer = memoryview(bytearray(BLOCK))
@@ -260,10 +337,10 @@ class Streamer(Channel):
         """Takes the next file that was asked for; the server's last word on it."""
         host, port = spot(self.session.reply(), self.session)
         self.sock = connect(host, port, self.patience, self.session.url)
-        reply = self.session.reply()
-        while reply.preliminary and reply.code not in (125, 150):
-            reply = self.session.reply()
+        self.meeting = self.met(self.sock, False)
+        reply = self.begin()
         if not reply.preliminary:
+            self.meeting = None
             self.sock.close()
             return reply
         try:

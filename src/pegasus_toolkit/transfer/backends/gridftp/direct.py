@@ -47,8 +47,8 @@ class GridFtp(Connections):
             yield from Puts(self).run(jobs)
 
     def copies(self, other: Backend, required: Requirement) -> bool:
-        """From server to server, where both speak GridFTP and can connect to each other."""
-        return isinstance(other, GridFtp)
+        """From server to server, where both speak GridFTP and treat data connections alike."""
+        return isinstance(other, GridFtp) and self.connector.data == other.connector.data
 
     def copy(self, jobs: Iterator[Job[None]], other: Backend, control: Control) -> Iterator[Job[None]]:
         """Third party: each end with its own credential, digests told by the servers."""

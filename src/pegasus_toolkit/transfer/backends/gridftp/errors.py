@@ -63,7 +63,7 @@ def failure(
 
 
 def hint(reply: Reply) -> str:
-    """The way out, where the server insists on data connections that only the tool can make."""
+    """The way out, where the server wants data connections protected otherwise."""
     if reply.code not in PROTECTION:
         return ""
-    return "with PEGASUS_FORCE_GUC=1 globus-url-copy moves the bytes, over authenticated data connections"
+    return "in the server's section: data_channel_protection = private encrypts what data connections carry"

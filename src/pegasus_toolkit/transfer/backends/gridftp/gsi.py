@@ -1,7 +1,7 @@
 """GSI on a GridFTP control connection (RFC 2228 with GSSAPI): TLS in tokens of base64.
 
-Only the control connection is protected so; nothing is delegated to the server. Commands and replies
-are encrypted, and a reply that is not is refused.
+Commands and replies are encrypted, and a reply that is not is refused. A server that is to authenticate
+itself on data connections is given a proxy for that; others are given nothing.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import ssl
 
 from pegasus_toolkit.credentials import X509Credential
 from pegasus_toolkit.transfer.backends.gridftp.wire import LINE, Link
+from pegasus_toolkit.transfer.clients.gridftp.guard import NOTHING, Guard, tls
 from pegasus_toolkit.transfer.errors import Denied, ServerFault
 
-NO_DELEGATION = b"0"
+DELEGATION = b"D"
 ROUNDS = 32  # tokens until both sides must agree
 
 
@@ -31,22 +32,27 @@ class Gsi:
         self.sock = sock
         self.host = host
         self.url = url
+        self.credential = credential
+        self.authorities = authorities
+        self.guard: Guard | None = None
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        context = _context(credential, authorities, url)
+        context = tls(credential, authorities, url)
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
-        self._line(220)
-        sock.sendall(b"AUTH GSSAPI\r\n")
-        self._line(334)
-        self._handshake()
 
-    def _handshake(self) -> None:
+    def log_in(self, data: bool = False, private: bool = False) -> None:
+        """Shows who we are. ``data``: data connections are authenticated, ``private``: and encrypted."""
+        self._line(220)
+        self.sock.sendall(b"AUTH GSSAPI\r\n")
+        self._line(334)
         agreed = False
         for _ in range(ROUNDS):
-            if not agreed:
-                agreed = self._step()
+            if not agreed and (agreed := self._step()):
+                self._tls.write(DELEGATION if data else NOTHING)
+            elif data and agreed:
+                self._delegate(private)
             self.sock.sendall(b"ADAT " + base64.b64encode(self._outgoing.read()) + b"\r\n")
             code, text = self._line(335, 235)
-            if code == 235 and agreed:
+            if code == 235 and agreed and (self.guard is not None or not data):
                 return
             self._feed(text.partition(b"ADAT=")[2])
         raise self._denied("the handshake does not end")
@@ -61,8 +67,15 @@ class Gsi:
             raise self._denied(f"its certificate is not trusted: {error.verify_message}", hint) from None
         except ssl.SSLError as error:
             raise self._denied(f"no secure connection: {error.reason or 'TLS failed'}") from None
-        self._tls.write(NO_DELEGATION)
         return True
+
+    def _delegate(self, private: bool) -> None:
+        """Answers the server's request for a proxy."""
+        from pegasus_toolkit.transfer.clients.gridftp.proxies import sign
+
+        delegated = sign(self.credential, self._content(), self.url)
+        self._tls.write(delegated.certificate)  # the rest of its chain it has seen
+        self.guard = Guard(self.credential, self.authorities, delegated, private, self.url)
 
     def _line(self, *expected: int) -> tuple[int, bytes]:
         """The next reply of the unprotected beginning. Byte by byte, to take nothing of what follows."""
@@ -99,6 +112,9 @@ class Gsi:
         if line[:3] not in (b"631", b"632", b"633"):
             raise ServerFault("a reply without protection", url=self.url, host=self.host)
         self._feed(line[4:])
+        return self._content()
+
+    def _content(self) -> bytes:
         content = b""
         try:
             while block := self._tls.read(1 << 16):
@@ -123,18 +139,6 @@ class Gsi:
     def close(self) -> None:
         """Idempotent."""
         self.sock.close()
-
-
-def _context(credential: X509Credential, authorities: str, url: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the certificate and the name
-    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_2  # GSI has no 1.3
-    context.load_verify_locations(capath=authorities)
-    try:
-        context.load_cert_chain(credential.certificate, credential.key)
-    except ssl.SSLError as error:
-        name = credential.certificate
-        raise Denied(f"cannot use the proxy {name}: {error.reason or 'not PEM'}", url=url) from None
-    return context
 
 
 _: type[Link] = Gsi

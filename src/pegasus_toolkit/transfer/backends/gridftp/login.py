@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from typing import Protocol
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
 
 from pegasus_toolkit.credentials import CredentialError, SshCredential, X509Credential
 from pegasus_toolkit.transfer.backends.gridftp.errors import failure
@@ -13,6 +14,8 @@ from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFaul
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 PORT = 2811
+AUTHENTICATION = "data_channel_authentication"
+PROTECTION = "data_channel_protection"
 PROXY_HINT = "make one with voms-proxy-init or grid-proxy-init, or name it in X509_USER_PROXY_<site>"
 # What gridftp-ssh, the tool of Globus, runs at the other end; GLOBUS_REMOTE_SSHFTP replaces it there too.
 REMOTE = (
@@ -22,15 +25,23 @@ REMOTE = (
 )
 
 
+class Data(NamedTuple):
+    """Of a server's data connections: both sides show who they are, and what passes is encrypted."""
+
+    authenticated: bool = True
+    private: bool = False
+
+
 class Connector(Protocol):
     """One account at one server."""
 
     url: str
     host: str
     near: bool  # whether the server may be able to connect to us
+    data: Data  # how data connections are protected
 
-    def connect(self, patience: float) -> Session:
-        """A new session, logged in, binary. Raises what is wrong."""
+    def connect(self, patience: float, data: bool = False) -> Session:
+        """A new session, logged in, binary; ``data``: for data connections. Raises what is wrong."""
 
     def identity(self) -> Identity:
         """Which credential opens it."""
@@ -42,8 +53,14 @@ class GsiConnector:
     near = True
 
     def __init__(
-        self, endpoint: Endpoint, settings: Settings, credential: X509Credential, authorities: str
+        self,
+        endpoint: Endpoint,
+        settings: Settings,
+        credential: X509Credential,
+        authorities: str,
+        data: Data,
     ) -> None:
+        self.data = data
         self.url = f"{endpoint.scheme}://{endpoint.authority}"
         self.host, self.port = address(endpoint)
         self.user = endpoint.authority.rpartition("@")[0] or ":globus-mapping:"
@@ -55,15 +72,18 @@ class GsiConnector:
         """The proxy."""
         return Identity("X.509 proxy", self.credential.path, self.credential.expires)
 
-    def connect(self, patience: float) -> Session:
+    def connect(self, patience: float, data: bool = False) -> Session:
         """Connects, checks the server's certificate, shows ours."""
         from pegasus_toolkit.transfer.backends.gridftp.gsi import Gsi
 
         if self.credential.left() <= 0:
             raise Denied(f"the proxy {self.credential.path} has expired", url=self.url, hint=PROXY_HINT)
         sock = connect(self.host, self.port, self.settings.connect_timeout, self.url)
+        if data:  # a busy server takes its time to make a key
+            sock.settimeout(max(patience, self.settings.connect_timeout))
         try:
             link = Gsi(sock, self.host, self.url, self.credential, self.authorities)
+            link.log_in(data and self.data.authenticated, self.data.private)
         except TimeoutError:
             sock.close()
             raise TimedOut("the server does not answer", url=self.url, host=self.host) from None
@@ -83,6 +103,7 @@ class SshConnector:
     """Runs the server at the other end of an ssh connection and speaks to it through that."""
 
     near = False
+    data = Data(authenticated=False)  # there is nothing to show who one is
 
     def __init__(self, endpoint: Endpoint, settings: Settings, credential: SshCredential) -> None:
         import shutil
@@ -107,7 +128,7 @@ class SshConnector:
         """The key that is named, or what ssh finds by itself."""
         return Identity("SSH key", self.program.credential.private_key or "agent or usual key")
 
-    def connect(self, patience: float) -> Session:
+    def connect(self, patience: float, data: bool = False) -> Session:
         """Starts ssh; what it says on its way out tells why it could not."""
         from pegasus_toolkit.transfer.clients.sftp.program import Child
 
@@ -190,7 +211,28 @@ def connector(endpoint: Endpoint, settings: Settings) -> Connector:
     if not authorities:
         hint = "install them in /etc/grid-security/certificates, or name a directory in X509_CERT_DIR"
         raise CredentialError("no certificates of grid authorities are installed", hint)
-    return GsiConnector(endpoint, settings, credential, authorities)
+    data = data_channels(endpoint, settings)
+    if data.authenticated and find_spec("cryptography") is None:
+        hint = f"pip install 'pegasus-toolkit[gridftp]', or {AUTHENTICATION} = none in the server's section"
+        raise Unsupported("authenticated data connections need the Python package 'cryptography'", hint=hint)
+    return GsiConnector(endpoint, settings, credential, authorities, data)
+
+
+def data_channels(endpoint: Endpoint, settings: Settings) -> Data:
+    """What the server's section says of data connections. Raises ``BadSpecification``."""
+    options = settings.credentials.options(endpoint.scheme, endpoint.authority, endpoint.site)
+    said = []
+    for name, no, yes in ((AUTHENTICATION, "none", "self"), (PROTECTION, "clear", "private")):
+        told = options.get(name)
+        value = told.reveal().strip().lower() if told is not None else ""
+        if value not in ("", no, yes):
+            url = f"{endpoint.scheme}://{endpoint.authority}"
+            raise BadSpecification(f"{name} is neither {yes!r} nor {no!r}", url=url)
+        said.append(value)
+    data = Data(said[0] != "none", said[1] == "private")
+    if data.private and not data.authenticated:
+        raise BadSpecification(f"{PROTECTION} = private needs {AUTHENTICATION} = self")
+    return data
 
 
 def log_out(session: Session | None) -> None:

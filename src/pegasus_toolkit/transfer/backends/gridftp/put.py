@@ -86,9 +86,7 @@ class Puts:
 
     def _store(self, item: Item) -> None:
         channel = self.grid.sender()
-        reply = channel.session.reply()
-        while reply.preliminary and reply.code not in (125, 150):
-            reply = channel.session.reply()
+        reply = channel.begin()
         if not reply.preliminary:  # nothing was sent, so the connection is still in step
             self.asked.popleft()
             self._failed(item, self._refused(item, reply))

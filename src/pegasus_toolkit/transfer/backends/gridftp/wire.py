@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple, Protocol
 
+from pegasus_toolkit.transfer.clients.gridftp.guard import Guard
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     ServerFault,
@@ -50,6 +51,7 @@ class Link(Protocol):
     """What carries the lines: a connection, and how they are protected on it."""
 
     sock: socket.socket
+    guard: Guard | None  # of data connections, where these are authenticated
 
     def seal(self, line: bytes) -> bytes:
         """A command as it goes out."""
@@ -68,10 +70,11 @@ class Session:
         self.link = link
         self.host = host
         self.url = url  # scheme and authority, for errors
+        self.guard = link.guard
         self.waiting: deque[Then] = deque()  # one for each reply to come
         self.broken = False
         self.algorithms: frozenset[str] = frozenset()  # of CKSM, as FEAT tells
-        self._file = link.sock.makefile("rb", 1 << 16)
+        self._raw = bytearray()
         self._inner = b""
         self._out = b""
 
@@ -132,15 +135,28 @@ class Session:
     def _line(self) -> str:
         while b"\n" not in self._inner:
             self.flush()
-            try:
-                line = self._file.readline(LINE)
-            except (OSError, ValueError) as error:
-                raise self.lost(error) from None
-            if not line.endswith(b"\n"):
-                raise self.lost(None)
-            self._inner += self.link.unseal(line)
+            self._inner += self.link.unseal(self._whole_line())
         line, _, self._inner = self._inner.partition(b"\n")
         return line.rstrip(b"\r").decode("utf-8", "surrogateescape")
+
+    def _whole_line(self) -> bytes:
+        """As it comes."""
+        while (end := self._raw.find(b"\n")) < 0:
+            try:
+                more = self.link.sock.recv(1 << 16)
+            except OSError as error:
+                raise self.lost(error) from None
+            if not more or len(self._raw) > LINE:
+                raise self.lost(None)
+            self._raw += more
+        line = bytes(self._raw[: end + 1])
+        del self._raw[: end + 1]
+        return line
+
+    @property
+    def heard(self) -> bool:
+        """Whether something came that no reply was made of yet."""
+        return b"\n" in self._inner or b"\n" in self._raw
 
     def lost(self, error: Exception | None, why: str = "") -> TransferError:
         """The error for a connection that cannot be used any more."""
@@ -164,13 +180,13 @@ class Session:
     def close(self) -> None:
         """Idempotent."""
         self.broken = True
-        with suppress(OSError, ValueError):
-            self._file.close()
         self.link.close()
 
 
 class Plain:
     """Lines as they are: for what is protected already, such as a connection through ssh."""
+
+    guard: Guard | None = None
 
     def __init__(self, sock: socket.socket, ended: Callable[[], None] = lambda: None) -> None:
         self.sock = sock

@@ -6,6 +6,7 @@ import re
 from functools import partial
 
 from pegasus_toolkit.credentials import CredentialError, X509Credential
+from pegasus_toolkit.transfer.backends.gridftp.login import data_channels
 from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
 from pegasus_toolkit.transfer.backends.shared.files import Found, temporary_names
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
@@ -95,6 +96,8 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Srm:
         environ = {"X509_USER_CERT": credential.certificate, "X509_USER_KEY": credential.key}
     if authorities := settings.credentials.ca_directory():
         environ["X509_CERT_DIR"] = authorities
+    if not data_channels(endpoint, settings).authenticated:
+        environ["DATA_CHANNEL_AUTHENTICATION"] = "none"
     gfal = Gfal(settings.environ, environ, max(QUIET, settings.stall_timeout))
     return Srm(endpoint, settings, gfal, credential)
 

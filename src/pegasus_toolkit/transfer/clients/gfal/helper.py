@@ -25,6 +25,8 @@ class Verbs:
 
     def __init__(self, gfal2, tell):
         self.context = gfal2.creat_context()
+        authenticated = os.environ.get("DATA_CHANNEL_AUTHENTICATION") != "none"
+        self.context.set_opt_boolean("GRIDFTP PLUGIN", "DCAU", authenticated)
         self.gfal2 = gfal2
         self.tell = tell
 

@@ -1,0 +1,1 @@
+"""GridFTP's wire: no policy, no knowledge of jobs."""
