@@ -13,7 +13,7 @@ from typing import Any
 from pegasus_toolkit.transfer.url import from_path
 
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "pegasus-transfer")
-CLEAN = ("PEGASUS", "KICKSTART", "OSG_", "AWS_", "X509_", "SSH_", "TMPDIR")
+CLEAN = ("PEGASUS", "KICKSTART", "OSG_", "AWS_", "X509_", "SSH_", "RUCIO_", "TMPDIR")
 
 
 def environment(**more: str) -> dict[str, str]:

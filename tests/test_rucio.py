@@ -5,14 +5,20 @@ from __future__ import annotations
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
-from tests.conformance import ListingSuite
-from tests.material import AWKWARD, content
+from pegasus_toolkit.transfer.errors import Corrupted, Denied, TransferError, Unreachable
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings, Source
+from pegasus_toolkit.transfer.streams.checked import BLOCK
+from tests.command import entry, lines, run, write
+from tests.conformance import ListingSuite, WritableSuite
+from tests.faults import Unsized
+from tests.material import AWKWARD, content, errors, fetch_job, given, settle, store_job
+from tests.servers.common import free_port
 from tests.servers.nginx import PASSWORD, USER
 from tests.servers.pki import Pki
 from tests.servers.rucio import SCOPE, Rucio, place
@@ -70,7 +76,7 @@ def opened(directory: Path, element: Element, authority: str = "rucio", **more: 
     return open_backend(Endpoint("rucio", authority, "here"), told)
 
 
-class TestRucio(ListingSuite):
+class TestRucio(WritableSuite, ListingSuite):
     # Rucio's usual schema takes few letters, and 250 of them in all.
     cannot_name = frozenset(name for name in AWKWARD if not set(name) <= NAME or len(name) > 100)
 
@@ -81,7 +87,7 @@ class TestRucio(ListingSuite):
         self.top = f"/{SCOPE}:n{os.getpid()}-{next(NUMBERS)}"
 
     def open(self) -> Backend:
-        return opened(self.directory, self.element)
+        return opened(self.directory, self.element, self.element.name)
 
     def path(self, name: str) -> str:
         return f"{self.top}/{name}" if name else self.top
@@ -93,10 +99,59 @@ class TestRucio(ListingSuite):
     def write(self, path: str, content: bytes) -> None:
         self.element.write({path[1:]: content})
 
+    def stored(self) -> set[str]:
+        """What the catalog has; and what is at the storage and in no catalog."""
+        prefix = self.top.partition(":")[2]
+        known = self.element.rucio.known(prefix)
+        files = self.element.root.glob(f"*/*/*/*/{prefix}/**/*")
+        there = {
+            f"{SCOPE}:{prefix}/{str(file).partition(f'/{prefix}/')[2]}" for file in files if file.is_file()
+        }
+        assert {did for did in known.living if did not in there} == set()
+        return {f"/{did}" for did in known.living | (there - known.erased)}
+
     def make(self, count: int, size: int = 100) -> dict[str, bytes]:
-        made = {self.path(f"file{n}"): content(size, n) for n in range(count)}
+        """No more than is needed: Rucio takes 10 ms a file, and more."""
+        made = {self.path(f"file{n}"): content(size, n) for n in range(min(count, 50))}
         self.element.write({path[1:]: data for path, data in made.items()})
         return made
+
+    def bad_sources(self, size: int) -> dict[str, Source]:
+        return {
+            name.replace(" ", "-").replace(",", ""): end for name, end in super().bad_sources(size).items()
+        }
+
+    def test_put_replaces(self, backend: Backend) -> None:
+        """Never in Rucio: the same content is written again, another one is refused."""
+        self.write(self.path("file"), content(3 * BLOCK))
+        self.store(backend, "file", content(3 * BLOCK))
+        for data in (content(BLOCK), b"", content(3 * BLOCK, 1)):
+            with pytest.raises(Denied, match="never replaced"):
+                self.store(backend, "file", data)
+        end = Unsized(given(content(3 * BLOCK, 1)))
+        (job,) = backend.put(iter([store_job(self.path("file"), end)]))
+        assert isinstance(job.error, Denied)
+        assert self.read(self.path("file")) == content(3 * BLOCK)
+        assert self.stored() == {self.path("file")}
+
+    def test_put_of_many_in_one_batch(self, backend: Backend) -> None:
+        made = {self.path(f"d{n % 7}/file{n}"): content(100, n) for n in range(50)}
+        over = list(backend.put(store_job(path, given(data)) for path, data in made.items()))
+        assert errors(over) == [None] * 50
+        assert {path: self.read(path) for path in made} == made
+        assert self.stored() == set(made)
+
+    def test_put_closed_in_mid_batch(self, backend: Backend) -> None:
+        made = {self.path(f"file{n}"): content(2 * BLOCK, n) for n in range(20)}
+        batch = backend.put(store_job(path, given(data)) for path, data in made.items())
+        first = next(batch)
+        assert first.error is None
+        batch.close()  # type: ignore[attr-defined]
+        assert {path: self.read(path) for path in self.stored()} == {
+            path: made[path] for path in self.stored()
+        }
+        assert first.path in self.stored()
+        self.store(backend, "file20", b"still works")
 
     def test_list_finds_all_at_any_depth(self, backend: Backend) -> None:
         made = {
@@ -110,6 +165,114 @@ class TestRucio(ListingSuite):
         }
 
     def test_list_of_many(self, backend: Backend) -> None:
-        made = {self.path(f"d/file{n:04}") for n in range(1100)}
+        made = {self.path(f"d/file{n:04}") for n in range(300)}
         self.element.write({path[1:]: b"" for path in made})
         assert {entry.path for entry in backend.list(self.path("d"))} == made
+
+
+# --- replicas -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def did(tmp_path: Path) -> str:
+    return f"{SCOPE}:r{os.getpid()}-{next(NUMBERS)}"
+
+
+@pytest.fixture(scope="module")
+def second(rucio: Rucio, apache_dav: Dav, pki: Pki) -> Element:
+    return Element(rucio, apache_dav, pki)
+
+
+@pytest.fixture(scope="module")
+def dead(rucio: Rucio) -> str:
+    """An RSE that cannot be reached, and which Rucio names before all others."""
+    return rucio.rse(f"A{os.getpid()}_SCRATCHDISK", ("davs", "localhost", free_port(), "/d/"))
+
+
+def fetched(backend: Backend, *paths: str) -> dict[str, bytes | TransferError | None]:
+    found: dict[str, bytes | TransferError | None] = {}
+    for job in backend.get(map(fetch_job, paths)):
+        try:
+            data = settle(job)
+        except TransferError as error:
+            job.error = error
+        found[job.path] = job.error or data
+    backend.close()
+    return found
+
+
+def test_what_cannot_be_reached_is_passed_over_and_remembered(
+    element: Element, dead: str, did: str, tmp_path: Path
+) -> None:
+    files = {f"{did}.{n}": content(1000, n) for n in range(6)}
+    element.write(files)
+    element.rucio.register(dead, files)
+    backend = opened(tmp_path, element)
+    assert fetched(backend, *(f"/{one}" for one in files)) == {f"/{one}": data for one, data in files.items()}
+    again = open_backend(Endpoint("rucio", "rucio", "here"), backend.storages.settings)  # type: ignore[attr-defined]
+    (found,) = again._locate([f"/{did}.0"]).values()  # type: ignore[attr-defined]
+    assert [replica.rse for replica in found.replicas] == [element.name, dead]
+
+
+def test_no_replica_can_be_reached(element: Element, dead: str, did: str, tmp_path: Path) -> None:
+    element.rucio.register(dead, {did: b"x"})
+    (error,) = fetched(opened(tmp_path, element), f"/{did}").values()
+    assert isinstance(error, Unreachable), error
+
+
+def test_each_replica_is_told_where_none_is_good(
+    element: Element, second: Element, dead: str, did: str, tmp_path: Path
+) -> None:
+    for one in (element, second):
+        one.write({did: b"x"})
+    element.rucio.register(dead, {did: b"x"})
+    element.file(did).unlink()
+    second.file(did).unlink()
+    (error,) = fetched(opened(tmp_path, element), f"/{did}").values()
+    assert isinstance(error, Unreachable)
+    assert "none of 3 replicas" in str(error)
+    assert all(name in str(error) for name in (element.name, second.name, dead))
+
+
+@pytest.mark.parametrize("damage", ["content", "length", "gone"])
+def test_a_damaged_replica_is_never_published(
+    damage: str, element: Element, second: Element, did: str, tmp_path: Path
+) -> None:
+    """By the command, whichever replica Rucio names first."""
+    data = content(300_000)
+    bad, good = element, second
+    for one in (bad, good):
+        one.write({did: data})
+    spoilt = {"content": data[:-1] + bytes([data[-1] ^ 1]), "length": data[:-1]}
+    if damage == "gone":
+        bad.file(did).unlink()
+    else:
+        bad.file(did).write_bytes(spoilt[damage])
+    done, report = command(tmp_path, element, entry(f"rucio://{did}", tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == data
+    assert len(report[0]["attempts"]) <= (2 if damage == "content" else 1)
+    good.file(did).write_bytes(spoilt.get(damage, b""))
+    (tmp_path / "out").unlink()
+    done, report = command(tmp_path, element, entry(f"rucio://{did}", tmp_path / "out"), "-m", "1")
+    assert done.returncode != 0 and not (tmp_path / "out").exists()
+
+
+def test_a_disputed_replica_is_told(element: Element, did: str, tmp_path: Path) -> None:
+    element.write({did: b"content"})
+    element.file(did).write_bytes(b"CONTENT")
+    (error,) = fetched(opened(tmp_path, element), f"/{did}").values()
+    assert isinstance(error, Corrupted)
+    assert "by Rucio's catalog" in str(error) and element.name in str(error)
+    assert place(did) in str(error)
+
+
+def command(
+    directory: Path, element: Element, one: dict[str, Any], *words: str, **more: str
+) -> tuple[Any, list[dict[str, Any]]]:
+    """What ``pegasus-transfer`` did."""
+    told = settings(directory, element.rucio.section(**more), element.section)
+    spec = write(directory / "spec.json", [one])
+    argv = ["-f", spec, "--report", directory / "report", *words]
+    done = run(*argv, cwd=directory, env={**told.environ, "HOME": str(directory)})
+    return done, lines(directory / "report") if (directory / "report").exists() else []

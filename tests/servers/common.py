@@ -82,6 +82,7 @@ def running(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     end: signal.Signals = signal.SIGTERM,
+    limit: float = START_LIMIT,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Starts a server in the foreground, waits until ``ready()``, ends it (by its pid) on leaving.
 
@@ -99,14 +100,14 @@ def running(
             start_new_session=True,  # Ctrl-C is for pytest, which then ends it in order
         )
     try:
-        _wait_until(ready, process, log)
+        _wait_until(ready, process, log, limit)
         yield process
     finally:
         _end(process, end)
 
 
-def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_LIMIT
+def _wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, limit: float) -> None:
+    deadline = time.monotonic() + limit
     while not ready():
         code = process.poll()
         if code is not None or time.monotonic() > deadline:

@@ -85,9 +85,20 @@ class Rucio(NamedTuple):
         found = list(self.admin.list_replicas([{"scope": scope, "name": name}]))
         return [pfn for one in found for pfn in one["pfns"]]
 
-    def known(self, prefix: str) -> set[str]:
+    def known(self, prefix: str) -> Known:
         """DIDs of files whose name begins so, in the scope of the tests."""
-        return {f"{SCOPE}:{name}" for name in self.admin.list_dids(SCOPE, {"name": f"{prefix}*"}, "file")}
+        names = list(self.admin.list_dids(SCOPE, [{"name": f"{prefix}*"}], did_type="file"))
+        asked = [{"scope": SCOPE, "name": name} for name in names]
+        told = list(self.admin.get_metadata_bulk(asked)) if asked else []
+        erased = {f"{SCOPE}:{one['name']}" for one in told if one["expired_at"] is not None}
+        return Known({f"{SCOPE}:{name}" for name in names} - erased, erased)
+
+
+class Known(NamedTuple):
+    """DIDs that are there, and those that were erased, which Rucio would remove now."""
+
+    living: set[str]
+    erased: set[str]
 
 
 def checksums(content: bytes) -> dict[str, Any]:
@@ -136,7 +147,7 @@ def serve_postgres(home: Path) -> Iterator[str]:
         home.parent / "postgres.log",
         lambda: listens(port),
         cwd=Path("/"),
-        end=signal.SIGINT,
+        end=signal.SIGQUIT,
     ):
         yield f"postgresql+psycopg://rucio@127.0.0.1:{port}/postgres"
 
@@ -178,5 +189,5 @@ def rucio(grid: Grid) -> Iterator[Rucio]:
             program.write_bytes(Path(__file__).with_name("rucio_serve.py").read_bytes())
             argv = [python, "-W", "ignore", str(program), str(home), str(port)]
             argv += [database, str(grid.host_cert), str(grid.host_key), str(grid.certificates / "ca.pem")]
-            with running(argv, home / "output.log", lambda: listens(port)):
+            with running(argv, home / "output.log", lambda: listens(port), limit=100):
                 yield Rucio(port, home, grid, _admin(f"https://localhost:{port}", grid))

@@ -9,11 +9,14 @@ and the certificate of the test grid's user) with its scope ``user.tester``.
 from __future__ import annotations
 
 import os
+import ssl
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 CONFIG = """\
 [common]
@@ -61,16 +64,6 @@ keys =
 level = WARN
 handlers =
 """
-GUNICORN = """\
-import ssl
-
-
-def ssl_context(config, default):
-    context = default()
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.verify_flags |= ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
-    return context
-"""
 
 
 def bootstrap() -> None:
@@ -104,7 +97,7 @@ def application(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
     """Rucio's, which is told whose certificate was shown as Apache would tell it."""
     from rucio.web.rest.main import application as inner
 
-    shown = environ["gunicorn.socket"].getpeercert()
+    shown = environ["werkzeug.socket"].getpeercert()
     if shown:
         names = {"organizationName": "O", "commonName": "CN"}
         parts = [f"/{names[key]}={value}" for name in shown["subject"] for key, value in name]
@@ -112,31 +105,38 @@ def application(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
     return inner(environ, start)
 
 
+class Handler(WSGIRequestHandler):
+    """Connections are kept; requests are not told."""
+
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # else each line of an answer would be a packet
+
+    def log(self, *_: Any) -> None:
+        """Nothing."""
+
+
+def serve(port: str, certificate: str, key: str, authority: str) -> None:
+    """Does not return."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
+    context.load_cert_chain(certificate, key)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_ALLOW_PROXY_CERTS
+    server = make_server(
+        "127.0.0.1", int(port), application, threaded=True, request_handler=Handler, ssl_context=context
+    )
+    server.serve_forever()
+
+
 def main(home: Path, port: str, database: str, *files: str) -> None:
     """Writes the configuration; becomes the server."""
-    certificate, key, authority = files
     found = find_spec("rucio")
     assert found is not None and found.origin is not None
     told = {"home": home, "port": port, "database": database, "package": Path(found.origin).parent}
     (home / "rucio-server.cfg").write_text(CONFIG.format(**told))
     (home / "alembic.ini").write_text(ALEMBIC.format(**told))
-    (home / "gunicorn.conf.py").write_text(GUNICORN)
     os.environ["RUCIO_CONFIG"] = str(home / "rucio-server.cfg")
     bootstrap()
-    argv = ["-b", f"127.0.0.1:{port}", "-w", "1", "--threads", "8", "-t", "120", "-c", "gunicorn.conf.py"]
-    argv += [
-        "--access-logfile",
-        "access.log",
-        "--certfile",
-        certificate,
-        "--keyfile",
-        key,
-        "--ca-certs",
-        authority,
-    ]
-    argv += ["--worker-tmp-dir", "/dev/shm", "--no-control-socket", "rucio_serve:application"]
-    os.chdir(home)
-    os.execv(sys.executable, [sys.executable, "-W", "ignore", "-m", "gunicorn", *argv])
+    serve(port, *files)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pegasus_toolkit.transfer.backends.rucio.get import Reading, Trial
 from pegasus_toolkit.transfer.backends.rucio.names import Names
+from pegasus_toolkit.transfer.backends.rucio.put import Writing
 from pegasus_toolkit.transfer.backends.rucio.site import Catalog, Did, did_of
 from pegasus_toolkit.transfer.backends.rucio.storage import READ, Replica, Storages
 from pegasus_toolkit.transfer.errors import (
@@ -18,7 +19,6 @@ from pegasus_toolkit.transfer.errors import (
     IsDirectory,
     NotFound,
     TransferError,
-    Unsupported,
 )
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -28,6 +28,7 @@ from pegasus_toolkit.transfer.interface import (
     Identified,
     Identity,
     Job,
+    ReportsFreeSpace,
     Settings,
     Sink,
     Source,
@@ -55,8 +56,8 @@ class Rucio:
         self.catalog = Catalog(endpoint, settings)
         self.storages = Storages(endpoint.site, settings)
         self.names = Names(self.catalog)
+        self.writing = Writing(self.catalog, self.storages)
         self.notes = settings.notes
-        self._closed = False
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -108,8 +109,8 @@ class Rucio:
 
     def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
         """To the RSE, and into the catalog once it is whole there."""
-        for job in jobs:
-            yield _failed(job, Unsupported("uploads are not there yet", url=self.catalog.url(job.path)))
+        while batch := list(islice(jobs, LOOKUP)):
+            yield from self.writing.run(batch)
 
     def remove(
         self, paths: Iterable[str], recursive: bool = False
@@ -138,13 +139,16 @@ class Rucio:
         """Files of a dataset or container; else those whose names begin so. Raises ``NotFound``."""
         yield from self.names.list(prefix)
 
+    def free(self, path: str) -> int | None:
+        """What is left of the account's quota at the RSE; ``None``: not told."""
+        return None if self.endpoint.authority == "rucio" else self.catalog.room(self.endpoint.authority)
+
     def identity(self) -> Identity:
         """The account."""
         return self.catalog.identity()
 
     def close(self) -> None:
         """From any thread; unblocks what is under way."""
-        self._closed = True
         self.catalog.calls.close()
         self.storages.close()
 
@@ -172,3 +176,4 @@ def open_backend(endpoint: Endpoint, settings: Settings) -> Backend:
 
 _backend: type[Backend] = Rucio
 _identified: type[Identified] = Rucio
+_spacious: type[ReportsFreeSpace] = Rucio

@@ -24,6 +24,7 @@ from pegasus_toolkit.transfer.interface import Endpoint, Job, Sink
 from pegasus_toolkit.transfer.notes import Notes
 
 SICK = (Unreachable, TimedOut, ServerFault, Throttled)  # what tells of a storage, not of a file
+IN_A_ROW = 3  # such errors, and a storage is given up for the batch
 
 
 class Trial(NamedTuple):
@@ -42,6 +43,7 @@ class Reading:
         self.storages = storages
         self.notes = notes
         self.sick: dict[Endpoint, TransferError] = {}
+        self._in_a_row: dict[Endpoint, int] = {}
 
     def rank(self, replica: Replica) -> int:
         """Those that were found bad come last."""
@@ -94,11 +96,11 @@ class Reading:
             error = Corrupted(f"{text} by Rucio's catalog", url=replica.url, hint=hint, side="source")
         if error is None:
             trial.left.clear()
+            self._in_a_row.pop(replica.endpoint, None)
             yield job
             return
         if isinstance(error, SICK) and not job.end.size:
-            self.sick[replica.endpoint] = error
-            self.notes.mark("rucio", "bad", str(replica.endpoint))
+            self._suspect(replica.endpoint, error)
         trial.errors.append((replica, error))
         if job.end.size:  # what came is not mixed with another replica's: the next attempt goes there
             self.notes.mark("rucio", "bad", replica.pfn)
@@ -107,6 +109,13 @@ class Reading:
         if not trial.left:
             job.error = _all_of(trial.errors, trial.url)
             yield job
+
+    def _suspect(self, endpoint: Endpoint, error: TransferError) -> None:
+        """One file may fail for a reason of its own."""
+        self._in_a_row[endpoint] = self._in_a_row.get(endpoint, 0) + 1
+        if isinstance(error, Unreachable) or self._in_a_row[endpoint] >= IN_A_ROW:
+            self.sick[endpoint] = error
+            self.notes.mark("rucio", "bad", str(endpoint))
 
 
 def _all_of(errors: list[tuple[Replica, TransferError]], url: str) -> TransferError:

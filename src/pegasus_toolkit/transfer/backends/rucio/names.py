@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from pegasus_toolkit.transfer.backends.rucio.site import Catalog, Did, did_of
@@ -49,10 +49,9 @@ class Names:
     def alive(self, dids: Iterable[Did]) -> dict[Did, dict[str, Any]]:
         """Those that the catalog knows, and that nobody has erased."""
         asked, found = list(dict.fromkeys(dids)), {}
-        now = datetime.utcnow()
         for at in range(0, len(asked), BULK):
             for did, told in self.catalog.known(asked[at : at + BULK]).items():
-                if told["expired_at"] is None or told["expired_at"] > now:
+                if alive(told):
                     found[did] = told
         return found
 
@@ -129,7 +128,13 @@ class Names:
         elif told["did_type"] != "FILE" and not recursive:
             raise IsDirectory(f"a {told['did_type'].lower()}", url=self.catalog.url(path))
         for one in dids if told is not None or recursive else ():
-            self.catalog.ask(lambda client: client.set_metadata(*one, "lifetime", 0), path)  # noqa: B023
+            self.catalog.erase(one)
+
+
+def alive(told: dict[str, Any] | None) -> bool:
+    """Whether nobody has erased a DID, nor its time is over."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None)  # as Rucio tells times
+    return told is not None and (told["expired_at"] is None or told["expired_at"] > now)
 
 
 def _above(did: Did) -> Iterator[tuple[Did, str]]:

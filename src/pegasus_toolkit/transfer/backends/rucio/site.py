@@ -135,6 +135,10 @@ class Catalog:
         self.calls = Calls(1)
         self._client: _Client | None = None
 
+    def again(self) -> Catalog:
+        """Another login, for clean-up."""
+        return Catalog(self.endpoint, self.settings)
+
     def _find(self) -> RucioCredential:
         try:
             return self.settings.credentials.rucio(self.endpoint.site)
@@ -172,7 +176,11 @@ class Catalog:
     def replicas(self, dids: Iterable[Did], schemes: Sequence[str]) -> dict[Did, list[tuple[str, str]]]:
         """PFN and RSE of each available replica, in Rucio's order."""
         asked = [did.told for did in dids]
-        options: dict[str, Any] = {"schemes": list(schemes), "ignore_availability": False}
+        options: dict[str, Any] = {
+            "schemes": list(schemes),
+            "ignore_availability": False,
+            "resolve_archives": False,
+        }
         if self.endpoint.authority != "rucio":
             options["rse_expression"] = self.endpoint.authority
         if site := self.settings.environ.get("SITE_NAME"):
@@ -182,10 +190,38 @@ class Catalog:
             Did(one["scope"], one["name"]): [
                 (pfn, told["rse"])
                 for pfn, told in sorted(one["pfns"].items(), key=lambda pair: pair[1]["priority"])
-                if not told.get("client_extract")
             ]
             for one in found
         }
+
+    def pfns(self, rse: str, dids: Iterable[Did], scheme: str) -> dict[Did, str]:
+        """Where a storage element is to have them."""
+        asked = list(dict.fromkeys(dids))
+
+        def translate(client: _Client) -> dict[str, str]:
+            found: dict[str, str] = {}
+            for at in range(0, len(asked), LFNS):
+                some = [str(did) for did in asked[at : at + LFNS]]
+                found |= client.lfns2pfns(rse, some, "wan", "write", scheme)
+            return found
+
+        found = self.ask(translate)
+        return {did: found[str(did)] for did in asked}
+
+    def room(self, rse: str) -> int | None:
+        """Bytes that the account may still have there; ``None``: not told."""
+
+        def look(client: _Client) -> int | None:
+            account = client.account or client.whoami()["account"]
+            client.account = account
+            limits = [one for one in client.get_local_account_usage(account, rse) if one["rse"] == rse]
+            return limits[0]["bytes_remaining"] if limits and limits[0].get("bytes_limit") else None
+
+        return self.ask(look)
+
+    def erase(self, did: Did) -> None:
+        """Its time is over: Rucio removes its replicas, but for those that a rule still holds."""
+        self.ask(lambda client: client.set_metadata(*did, "lifetime", 0), f"/{did}")
 
     def identity(self) -> Identity:
         """Whose login it is."""
