@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -216,11 +217,15 @@ def test_secrets_go_by_the_library(tmp_path: Path) -> None:
     assert isinstance(backend.client.connector, Library)  # type: ignore[attr-defined]
 
 
-def test_nothing_is_left_in_the_temporary_directory(sshd: Sshd, tmp_path: Path) -> None:
+def test_nothing_is_left_in_the_temporary_directory(
+    sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A pinned key goes by a file, which is public, and gone afterwards."""
-    before = set(Path("/tmp").glob("pegasus-transfer-known-host-*"))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     reach(tmp_path, sshd, login(sshd) + f"host_key = {sshd.host_key}", os.environ["PATH"])
-    assert set(Path("/tmp").glob("pegasus-transfer-known-host-*")) <= before
+    assert list(temporary.iterdir()) == []
 
 
 def test_an_old_ssh_that_knows_no_preferred_ciphers_serves_all_the_same(sshd: Sshd, tmp_path: Path) -> None:

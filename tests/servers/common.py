@@ -17,7 +17,9 @@ from typing import NoReturn
 
 import pytest
 
-PROCESSES = 8  # of one suite, at most
+_claims: list[
+    socket.socket
+] = []  # what keeps ports from other processes, also of other suites, until the end
 START_LIMIT = 30.0  # seconds until a server must answer
 REQUIRE = "PEGASUS_TOOLKIT_REQUIRE_SERVERS"
 
@@ -39,20 +41,22 @@ def program(name: str, *elsewhere: str) -> str:
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on just now.
+    """A TCP port of 127.0.0.1 that nobody listens on, and that is given to no other test of this machine.
 
     Below 32768: above, the system takes ports for outgoing connections, perhaps this one before
-    the server has it (SeaweedFS's parts connect to each other while the last are still to start). Each
-    process of a suite that runs in several has ports of its own.
+    the server has it (SeaweedFS's parts connect to each other while the last are still to start).
     """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")
     while True:
         port = random.randrange(20_000, 32_000)
-        if worker:
-            port = port // PROCESSES * PROCESSES + int(worker) % PROCESSES
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0pegasus-toolkit-test-port-{port}")  # an abstract name: gone with this process
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        if not listens(port):
+            return port
 
 
 def listens(port: int) -> bool:
