@@ -6,6 +6,8 @@
 #   make docs         the documentation as a site, in build/site
 #   make share        man pages and completions for bash and zsh, in build/share
 #   make simulate     the engine above simulated servers: tens of thousands of seeds, then rules switched off
+#   make mutants      a sample of small mistakes in the code, each of which must make a test fail (an hour)
+#   make test-3.10    every test on another Python than 3.11 or later, which the checks need; test-3.14 likewise
 #   make bench        our command beside cp, rclone, s5cmd, curl and pegasus-wms (20 minutes, quiet machine)
 #   make bench-quick  the same with small files (two minutes); writes nothing into benchmarks/
 #   make clean        removes what these made
@@ -40,8 +42,15 @@ SERVERS := openssl=openssl groff=groff-base nginx=nginx-light apache2=apache2-bi
   sbatch=slurm-wlm munged=munge gfal-copy=gfal2-plugin-srm gfal-copy=gfal2-plugin-gridftp gfal-copy=gfal2-plugin-file
 
 SEEDS ?= 20000
+SEED ?= 7
+COUNT ?= 200
+ONLY ?=
 
-.PHONY: demo test lint pytest docs share simulate servers bench bench-quick bench-tools clean
+# Runs all tests in the virtual environment whose bin is given.
+suite = PATH="$(abspath $(1)):$$PATH" PEGASUS_TOOLKIT_RUCIO="$(abspath $(RUCIO_VENV))" \
+  $(1)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10 $(PYTEST_ARGS)
+
+.PHONY: demo test lint pytest docs share simulate mutants servers bench bench-quick bench-tools clean
 
 demo: $(VENV)/.for-demo
 	$(BIN)/python -m examples.demo
@@ -58,11 +67,20 @@ lint: $(VENV)/.for-test
 	$(BIN)/python .ci/limits.py $(CODE)
 
 pytest: $(VENV)/.for-test $(RUCIO_VENV)/.ready
-	PATH="$(abspath $(BIN)):$$PATH" PEGASUS_TOOLKIT_RUCIO="$(abspath $(RUCIO_VENV))" $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --durations=10 $(PYTEST_ARGS)
+	$(call suite,$(BIN))
 
 # The Rucio server that tests talk to: apart, as its package has the name of the client's.
 $(RUCIO_VENV)/.ready: tests/servers/rucio-requirements.txt .ci/venv
 	PYTHON="$(PYTHON)" .ci/venv "$(RUCIO_VENV)" -r tests/servers/rucio-requirements.txt
+	touch $@
+
+# Another interpreter than the one by that name: make test-3.10 PYTHON=/opt/python3.10/bin/python3
+test-3.%: servers .venv-3.%/.for-test $(RUCIO_VENV)/.ready
+	$(call suite,.venv-3.$*/bin)
+
+.PRECIOUS: .venv-3.%/.for-test
+.venv-3.%/.for-test: pyproject.toml .ci/venv
+	PYTHON="$(if $(filter file,$(origin PYTHON)),python3.$*,$(PYTHON))" .ci/venv ".venv-3.$*" -e '.[test]'
 	touch $@
 
 docs: $(VENV)/.for-test
@@ -75,6 +93,11 @@ share: $(VENV)/.for-test
 simulate: $(VENV)/.for-test
 	$(BIN)/python -m tests.simulation 0 $(SEEDS)
 	$(BIN)/python -m tests.simulation.mutants
+
+# Other samples: make mutants SEED=2 COUNT=400 ONLY=scheduler.py
+mutants: $(VENV)/.for-test
+	$(BIN)/pip install --quiet coverage
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python .ci/mutants.py --seed $(SEED) --count $(COUNT) --only "$(ONLY)"
 
 servers:
 	.ci/need $(SERVERS)
