@@ -13,7 +13,16 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.errors import Corrupted, Denied, NoSpace, NotFound, TransferError, Unreachable
+from pegasus_toolkit.transfer.backends.irods import files, lanes
+from pegasus_toolkit.transfer.errors import (
+    BadSpecification,
+    Corrupted,
+    Denied,
+    NoSpace,
+    NotFound,
+    TransferError,
+    Unreachable,
+)
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identified, Requirement, Settings
 from tests.command import lines, run
 from tests.conformance import ListingSuite, WritableSuite
@@ -60,6 +69,10 @@ class TestIrods(WritableSuite, ListingSuite):
         return {str(file)[len(str(self.zone.top)) :] for file in self.real.rglob("*") if file.is_file()}
 
 
+def authenticated(irods: Zone, directory: Path) -> Backend:
+    return connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(directory))
+
+
 @pytest.fixture
 def area(irods: Zone, tmp_path: Path) -> Iterator[str]:
     (irods.home / tmp_path.name).mkdir()
@@ -74,7 +87,7 @@ def store(backend: Backend, path: str, data: bytes, required: Requirement | None
 
 
 def test_the_servers_checksum_is_registered_and_compared(irods: Zone, area: str, tmp_path: Path) -> None:
-    backend = connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path))
+    backend = authenticated(irods, tmp_path)
     job = store(backend, f"{area}/file", b"content")
     assert (job.error, job.proven, set(job.stored)) == (None, True, {"size", "digest"})
     assert backend.stat(f"{area}/file").digest == ("sha256", sha256(b"content").hexdigest())
@@ -85,7 +98,7 @@ def test_the_servers_checksum_is_registered_and_compared(irods: Zone, area: str,
 
 
 def test_what_is_read_must_have_the_registered_checksum(irods: Zone, area: str, tmp_path: Path) -> None:
-    backend = connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path))
+    backend = authenticated(irods, tmp_path)
     store(backend, f"{area}/file", b"content")
     (irods.top / area[1:] / "file").write_bytes(b"spoiled")
     job = fetch_job(f"{area}/file")
@@ -95,7 +108,7 @@ def test_what_is_read_must_have_the_registered_checksum(irods: Zone, area: str, 
 
 
 def test_a_quota_is_told_as_no_room(irods: Zone, area: str, tmp_path: Path) -> None:
-    backend = connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path))
+    backend = authenticated(irods, tmp_path)
     (irods.top / "full").touch()
     job = store(backend, f"{area}/file", content(3 << 20))
     assert isinstance(job.error, NoSpace)
@@ -237,7 +250,82 @@ def test_there_and_back_by_the_command(irods: Zone, area: str, tmp_path: Path) -
 
 
 def test_what_is_not_there(irods: Zone, area: str, tmp_path: Path) -> None:
-    backend = connect(irods.authority, IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path))
+    backend = authenticated(irods, tmp_path)
     for look in (backend.stat, lambda path: list(backend.list(path))):
         with pytest.raises(NotFound):
             look(f"{area}/nothing")
+
+
+@pytest.mark.parametrize("size", [200_000, 1_000_003])
+def test_a_large_one_goes_over_several_connections(
+    irods: Zone, area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    for name, value in (("LARGE", 300_000), ("PART", 30_000)):
+        monkeypatch.setattr(lanes, name, value)
+    monkeypatch.setattr(files, "PART", 30_000)
+    monkeypatch.setattr(files, "SMALL", 100_000)
+    backend, counts, real = authenticated(irods, tmp_path), [], lanes.opened
+
+    def counted(*told: Any) -> Any:
+        found = real(*told)
+        counts.append(len(found))
+        return found
+
+    monkeypatch.setattr(lanes, "opened", counted)
+    data = content(size)
+    job = store(backend, f"{area}/file", data)
+    assert (job.error, job.proven) == (None, True)
+    assert (irods.top / area[1:] / "file").read_bytes() == data
+    (job,) = backend.get(iter([fetch_job(f"{area}/file")]))
+    assert (job.error, settle(job)) == (None, data)
+    assert counts == [lanes.LANES if size > 300_000 else 1] * 2
+    backend.close()
+
+
+@pytest.mark.parametrize("cut", [0, 500_000])
+def test_a_large_one_that_shrinks_is_not_taken(
+    irods: Zone, area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    for module, name, value in ((lanes, "LARGE", 300_000), (files, "PART", 30_000), (files, "SMALL", 100)):
+        monkeypatch.setattr(module, name, value)
+    (irods.top / area[1:] / "file").write_bytes(content(1_000_003))
+    real = lanes.opened
+
+    def shrunk(*told: Any) -> Any:
+        os.truncate(irods.top / area[1:] / "file", cut)
+        return real(*told)
+
+    monkeypatch.setattr(lanes, "opened", shrunk)
+    backend = authenticated(irods, tmp_path)
+    (job,) = backend.get(iter([fetch_job(f"{area}/file")]))
+    assert isinstance(job.error, TransferError)
+    assert f"ended after {cut} bytes of 1000003" in str(job.error)
+    backend.close()
+
+
+@pytest.mark.parametrize("size", [10, 1_000_003])
+def test_what_stands_there_stays_until_the_new_one_is_proven(
+    irods: Zone, area: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    for module, name, value in ((lanes, "LARGE", 300_000), (files, "PART", 30_000), (files, "SMALL", 100)):
+        monkeypatch.setattr(module, name, value)
+    backend = authenticated(irods, tmp_path)
+    assert store(backend, f"{area}/file", b"old").error is None
+    (irods.top / "checksum").touch()
+    assert isinstance(store(backend, f"{area}/file", content(size)).error, Corrupted)
+    assert os.listdir(irods.top / area[1:]) == ["file"]
+    assert (irods.top / area[1:] / "file").read_bytes() == b"old"
+    (irods.top / "checksum").unlink()
+    assert store(backend, f"{area}/file", content(size)).error is None
+    assert (irods.top / area[1:] / "file").read_bytes() == content(size)
+    assert os.listdir(irods.top / area[1:]) == ["file"]
+    backend.close()
+
+
+def test_the_environment_file_says_where_the_server_is(irods: Zone, area: str, tmp_path: Path) -> None:
+    there = irods.environment(tmp_path, irods_host="localhost", irods_port=irods.port)
+    backend = connect("", IRODS_ENVIRONMENT_FILE=there)
+    assert backend.stat(area).directory
+    backend.close()
+    with pytest.raises(BadSpecification, match="names no host"):
+        connect("", IRODS_ENVIRONMENT_FILE=irods.environment(tmp_path))

@@ -383,6 +383,38 @@ def test_globus_gets_the_login_of_its_site(tmp_path: Path) -> None:
     }
 
 
+def test_irods_gets_the_environment_file_of_its_site_or_a_section(tmp_path: Path) -> None:
+    zone = site("pool", "irods://data.example.org/zone/home/joe")
+    found = [replica("x", "irods://other:1247/zone/x", site="far-1")]
+    world(tmp_path, [job("a", ["x"], ["y!"])], sites=[LOCAL, zone], replicas=found)
+    environ = {"IRODS_ENVIRONMENT_FILE_far_1": "/c/far.json", "IRODS_ENVIRONMENT_FILE": "/c/all.json"}
+    environ["PEGASUS_CREDENTIALS"] = "/c/credentials.conf"
+    dag = planned(tmp_path, "nonsharedfs", environ=environ, section=lambda pfn: False)
+    assert {c for n in dag.nodes for c in n.credentials} == {
+        Credential("IRODS_ENVIRONMENT_FILE_far_1", "/c/far.json"),
+        Credential("IRODS_ENVIRONMENT_FILE_pool", "/c/all.json"),
+    }
+    del environ["IRODS_ENVIRONMENT_FILE"]
+    (line,) = wrong(tmp_path, environ=environ, section=lambda pfn: False)
+    assert "irods:// at 'pool': there is none" in line and "IRODS_ENVIRONMENT_FILE_pool" in line
+    dag = planned(tmp_path, "nonsharedfs", environ=environ, section=lambda pfn: pfn.site == "pool")
+    assert {c for n in dag.nodes for c in n.credentials} == {
+        Credential("IRODS_ENVIRONMENT_FILE_far_1", "/c/far.json"),
+        Credential("PEGASUS_CREDENTIALS_pool", "/c/credentials.conf"),
+    }
+
+
+def test_fdt_gets_the_file_that_names_its_jar(tmp_path: Path) -> None:
+    dtn = site("pool", "fdt://dtn.example.org:54321/data")
+    world(tmp_path, [job("a", ["x"], ["y!"])], sites=[LOCAL, dtn], replicas=[replica("x", "/x")])
+    dag = planned(tmp_path, environ={"PEGASUS_CREDENTIALS": "/c/credentials.conf"})
+    node = {one.name: one for one in dag.nodes}
+    jar = (Credential("PEGASUS_CREDENTIALS_pool", "/c/credentials.conf"),)
+    assert node["stage_in_0_pool"].credentials == node["keg_a"].credentials == jar
+    (line,) = wrong(tmp_path, environ={})
+    assert "fdt:// at 'pool': there is none" in line
+
+
 def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
     world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/x")])
     environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}

@@ -179,7 +179,15 @@ SCHEMES: dict[str, Scheme] = {
         "gs.backend", "gs", credentials=("google", "boto", "pkcs12", "config"), optional=("config",)
     ),
     "go": Scheme("globus.backend", "globus", port=443, certificate=False, credentials=("globus",)),
-    "irods": Scheme("irods", "irods", folded=True, port=1247, certificate=False, credentials=("irods",)),
+    "irods": Scheme(
+        "irods.backend",
+        "irods",
+        folded=True,
+        port=1247,
+        certificate=False,
+        credentials=("irods", "config"),
+        optional=("config",),
+    ),
     "fdt": Scheme(
         "fdt",
         port=54321,

@@ -38,7 +38,8 @@ class Zone(NamedTuple):
         told = {"irods_user_name": USER, "irods_zone_name": ZONE, "irodsPassword": PASSWORD, **more}
         path = directory / "irods_environment.json"
         path.touch(0o600)
-        path.write_text(json.dumps({key: value for key, value in told.items() if value is not None}))
+        kept = {key: value for key, value in told.items() if value is not None}
+        path.write_text(json.dumps(kept, indent=1))  # upstream reads it line by line
         return path
 
 

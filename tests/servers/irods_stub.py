@@ -20,8 +20,10 @@ import ssl
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ from irods.message import (
 from irods.models import ModelBase
 
 NO_FILE, NO_ROWS, NO_COLLECTION, EXISTS, NOT_EMPTY = -310000, -808000, -814000, -809000, -821000
+OVERWRITE, MISMATCH, LOCKED = -312000, -314000, -406000
 BAD_LOGIN, BAD_USER, NO_ACCESS, UNKNOWN, IS_COLLECTION, QUOTA = (
     -826000,
     -827000,
@@ -55,6 +58,12 @@ BAD_LOGIN, BAD_USER, NO_ACCESS, UNKNOWN, IS_COLLECTION, QUOTA = (
     -317000,
     -110000,
 )
+COLLECTION, PARENT, NAME = 501, 502, 403  # columns of the catalog
+HEADER = re.compile(
+    rb"<type>(\w+)</type>\s*<msgLen>(\d+)</msgLen>\s*<errorLen>(\d+)</errorLen>\s*"
+    rb"<bsLen>(\d+)</bsLen>\s*<intInfo>(-?\d+)</intInfo>"
+)
+TOKEN = "token"  # of a replica that is written to
 BEHAVIOUR = ("full", "checksum")  # files in DIRECTORY that spoil things: no room; a wrong checksum
 
 Row = dict[int, Any]
@@ -72,6 +81,7 @@ class Store:
         self.top, self.zone, self.user = top, zone, user
         self.sums: dict[str, str] = {}
         self.ids: dict[str, int] = {}
+        self.writers: Counter[str] = Counter()
         self.lock = threading.Lock()
         (top / zone / "home" / user).mkdir(parents=True, exist_ok=True)
 
@@ -85,15 +95,11 @@ class Store:
         with self.lock:
             return self.ids.setdefault(path, 10000 + len(self.ids))
 
-    def checksum(self, path: str) -> str:
-        with open(self.real(path), "rb") as file:
-            digest = (
-                hashlib.file_digest(file, "sha256").digest()
-                if sys.version_info >= (3, 11)
-                else (hashlib.sha256(file.read()).digest())
-            )
-        if (self.top / "checksum").exists():
-            digest = bytes(32)
+    def checksum(self, path: str, content: bytes | None = None) -> str:
+        """Of ``content``, else of what is stored."""
+        if content is None:
+            content = Path(self.real(path)).read_bytes()
+        digest = bytes(32) if (self.top / "checksum").exists() else hashlib.sha256(content).digest()
         self.sums[path] = "sha2:" + base64.b64encode(digest).decode()
         return self.sums[path]
 
@@ -124,20 +130,31 @@ class Store:
         row |= {417: 0, 418: "", 419: stamp(found.st_ctime), 420: stamp(found.st_mtime), 422: "demoResc"}
         return row | {423: "9002", 424: stamp(found.st_atime), 301: 9002, 302: "demoResc"}
 
-    def rows(self, objects: bool, only: str | None) -> Iterator[Row]:
-        """All collections, or all data objects; of one collection where a query names it."""
-        tops = [self.real(only)] if only is not None else [str(self.top)]
-        for top in tops:
-            for folder, folders, files in os.walk(top):
-                path = folder[len(str(self.top)) :]
-                collection = self._collection(path) if path else {**self._collection("/"), 502: ""}
+    def rows(self, objects: bool, named: dict[int, str]) -> Iterator[Row]:
+        """All collections, or all data objects; of what a query names only that, as an index would."""
+        if COLLECTION in named:
+            folders: Iterable[str] = [named[COLLECTION]]
+        elif PARENT in named:
+            here = named[PARENT]
+            folders = [f"{here.rstrip('/')}/{name}" for name in self._names(here)]
+        else:
+            folders = (place[len(str(self.top)) :] or "/" for place, _, _ in os.walk(self.top))
+        for path in folders:
+            plain = path.rstrip("/")
+            with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or a data object
+                if not os.path.isdir(self.real(path)):
+                    continue
+                collection = self._collection(plain) if plain else {**self._collection("/"), PARENT: ""}
                 if not objects:
                     yield collection
-                for name in sorted(files) if objects and path else ():
-                    with suppress(FileNotFoundError):  # renamed or removed meanwhile
-                        yield self._object(collection, f"{path}/{name}")
-                if only is not None:
-                    folders.clear()
+                    continue
+                for name in [named[NAME]] if NAME in named else sorted(self._names(path)):
+                    with suppress(FileNotFoundError):
+                        if os.path.isfile(self.real(f"{plain}/{name}")):
+                            yield self._object(collection, f"{plain}/{name}")
+
+    def _names(self, path: str) -> list[str]:
+        return os.listdir(self.real(path)) if os.path.isdir(self.real(path)) else []
 
 
 def stamp(seconds: float) -> str:
@@ -190,12 +207,10 @@ class Queries:
         columns = list(query.InxIvalPair_PI.inx or [])
         wanted = list(zip(query.InxValPair_PI.inx or [], query.InxValPair_PI.svalue or [], strict=True))
         objects = any(column // 100 == 4 for column in (*columns, *(column for column, _ in wanted)))
-        named = [re.match(r"\s*=\s*'(.*)'\s*$", text, re.DOTALL) for column, text in wanted if column == 501]
-        only = named[0][1].replace("''", "'") if named and named[0] else None
-        if only is not None and not os.path.isdir(self.store.real(only)):
-            return [], columns
+        said = ((column, re.match(r"\s*=\s*'(.*)'\s*$", text, re.DOTALL)) for column, text in wanted)
+        named = {column: match[1].replace("''", "'") for column, match in said if match}
         found: dict[tuple[str, ...], None] = {}
-        for row in self.store.rows(objects, only):
+        for row in self.store.rows(objects, named):
             if all(holds(row.get(column, ""), text) for column, text in wanted):
                 found[tuple(shown(row, column) for column in columns)] = None
         return [list(row) for row in found], columns
@@ -205,6 +220,25 @@ def shown(row: Row, column: int) -> str:
     known = ModelBase.columns()
     kind = known[column].column_type if column in known else None
     return str(row.get(column, "0" if kind is Integer else stamp(0) if kind is DateTime else ""))
+
+
+def received(sock: Any) -> iRODSMessage:
+    """As the library's own, in less time: half of a small file's is spent here."""
+    head = HEADER.search(exactly(sock, struct.unpack(">i", exactly(sock, 4))[0]))
+    assert head, "not a header"
+    kind, sizes, info = head[1].decode(), [int(head[n]) for n in (2, 3, 4)], int(head[5])
+    text, error, content = (exactly(sock, size) if size else b"" for size in sizes)
+    return iRODSMessage(kind, text, error, content, info)
+
+
+def exactly(sock: Any, size: int) -> bytes:
+    data: bytes = sock.recv(size)
+    while len(data) < size:
+        more = sock.recv(size - len(data))
+        if not more:
+            raise OSError("closed")
+        data += more
+    return data
 
 
 def options(message: Any) -> dict[str, str]:
@@ -224,6 +258,16 @@ def json_of(message: iRODSMessage) -> Any:
     return json.loads(base64.b64decode(text).rstrip(b"\0"))
 
 
+@dataclass
+class Text:
+    """A message that is written out."""
+
+    text: str
+
+    def pack(self) -> bytes:
+        return self.text.encode()
+
+
 class Handler(socketserver.BaseRequestHandler):
     """One connection."""
 
@@ -240,16 +284,17 @@ class Handler(socketserver.BaseRequestHandler):
         except (OSError, AttributeError, RuntimeError):
             return  # the client is gone
         finally:
-            for descriptor, _, _, _ in self.files.values():
+            for descriptor, path, _, writes in self.files.values():
                 os.close(descriptor)
+                self.server.store.writers[path] -= writes
 
     def _greet(self) -> bool:
-        message = iRODSMessage.recv(self.request)
+        message = received(self.request)
         asked, tls = ET().fromstring(message.msg).findtext("option") or "", False
         if "request_server_negotiation" in asked:
             policy = "CS_NEG_REQUIRE" if self.server.tls else "CS_NEG_REFUSE"
             self._send("RODS_CS_NEG_T", ClientServerNegotiation(status=1, result=policy))
-            chosen = parsed(iRODSMessage.recv(self.request), ClientServerNegotiation).result or ""
+            chosen = parsed(received(self.request), ClientServerNegotiation).result or ""
             if "FAILURE" in chosen:
                 return False
             tls = "CS_NEG_USE_SSL" in chosen
@@ -260,26 +305,19 @@ class Handler(socketserver.BaseRequestHandler):
         if tls and self.server.tls is not None:
             self.request = self.server.tls.wrap_socket(self.request, server_side=True)
             self._header()  # how both encrypt what goes beside the connection
-            self._take(int(ET().fromstring(self._header()).findtext("msgLen")))  # and with which key
+            exactly(
+                self.request, int(ET().fromstring(self._header()).findtext("msgLen"))
+            )  # and with which key
         return True
 
     def _header(self) -> bytes:
-        return self._take(struct.unpack(">i", self._take(4))[0])
-
-    def _take(self, size: int) -> bytes:
-        data = b""
-        while len(data) < size:
-            more = self.request.recv(size - len(data))
-            if not more:
-                raise OSError("closed")
-            data += more
-        return data
+        return exactly(self.request, struct.unpack(">i", exactly(self.request, 4))[0])
 
     def _send(self, kind: str, message: Any = None, data: bytes = b"", info: int = 0) -> None:
         self.request.sendall(iRODSMessage(kind, message, b"", data, info).pack())
 
     def _one(self) -> bool:
-        message = iRODSMessage.recv(self.request)
+        message = received(self.request)
         if message.msg_type == "RODS_DISCONNECT":
             if isinstance(self.request, ssl.SSLSocket):
                 self.request.unwrap()  # the client waits for it
@@ -288,7 +326,7 @@ class Handler(socketserver.BaseRequestHandler):
             answer = self._api(message.int_info, message)
         except Refused as error:
             answer = None, b"", error.args[0]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             answer = None, b"", NO_FILE
         except OSError as error:
             answer = None, b"", -510000 - (error.errno or 0)
@@ -301,6 +339,7 @@ class Handler(socketserver.BaseRequestHandler):
             702: self._query, 601: self._create, 602: self._open, 673: self._close, 674: self._seek,
             675: self._read, 676: self._write, 615: self._unlink, 629: self._checksum, 681: self._make,
             679: self._remove, 627: self._rename, 20000: self._replica, 20004: self._close_replica,
+            606: self._put, 608: self._get, 633: self._stat,
         }  # fmt: skip
         if number not in entry:
             raise Refused(UNKNOWN)
@@ -363,6 +402,9 @@ class Handler(socketserver.BaseRequestHandler):
         if not os.path.isdir(os.path.dirname(path)):
             raise Refused(NO_COLLECTION if flags & os.O_CREAT else NO_FILE)
         writes = flags & 3 != os.O_RDONLY
+        if writes and store.writers[asked.objPath] and options(asked).get("replicaToken") != TOKEN:
+            raise Refused(LOCKED)
+        store.writers[asked.objPath] += writes
         flags = (os.O_RDWR if writes else 0) | flags & (os.O_CREAT | os.O_TRUNC)
         descriptor = os.open(path, flags, 0o644)
         number = next(n for n in range(3, 10_000) if n not in self.files)
@@ -381,6 +423,7 @@ class Handler(socketserver.BaseRequestHandler):
         asked, descriptor = self._file(message)
         _, path, wanted, writes = self.files.pop(asked.l1descInx)
         os.close(descriptor)
+        self.server.store.writers[path] -= writes
         if writes and "regChksum" in {**wanted, **options(asked)}:
             self.server.store.checksum(path)
 
@@ -400,11 +443,50 @@ class Handler(socketserver.BaseRequestHandler):
         return None, b"", os.write(descriptor, message.bs or b"")
 
     def _replica(self, message: iRODSMessage) -> Any:
-        told = {"data_object_info": {"resource_hierarchy": "demoResc"}, "replica_token": "token"}
+        told = {"data_object_info": {"resource_hierarchy": "demoResc"}, "replica_token": TOKEN}
         return JSON_Binary_Request(told)
 
     def _close_replica(self, message: iRODSMessage) -> None:
-        os.close(self.files.pop(json_of(message)["fd"])[0])
+        descriptor, path, _, writes = self.files.pop(json_of(message)["fd"])
+        os.close(descriptor)
+        self.server.store.writers[path] -= writes
+
+    def _put(self, message: iRODSMessage) -> None:
+        """All of a small one. One whose checksum is wrong stays, as a stale replica does."""
+        asked, store, data = parsed(message, FileOpenRequest), self.server.store, message.bs or b""
+        path, told = store.real(asked.objPath), options(asked)
+        if os.path.lexists(path) and "forceFlag" not in told:
+            raise Refused(OVERWRITE)
+        if not os.path.isdir(os.path.dirname(path)):
+            raise Refused(NO_COLLECTION)
+        if (store.top / "full").exists():
+            raise Refused(QUOTA)
+        if "dataIncluded" not in told or asked.dataSize != len(data):
+            raise Refused(UNKNOWN)
+        Path(path).write_bytes(data)
+        if "verifyChksum" in told and store.checksum(asked.objPath, data) != told["verifyChksum"]:
+            raise Refused(MISMATCH)
+        if "regChksum" in told:
+            store.checksum(asked.objPath, data)
+
+    def _stat(self, message: iRODSMessage) -> Any:
+        """As XML: the library has no class for it."""
+        path, store = parsed(message, FileOpenRequest).objPath, self.server.store
+        found = os.stat(store.real(path))
+        kind, size = (2, 0) if os.path.isdir(store.real(path)) else (1, found.st_size)
+        fields = {"objSize": size, "objType": kind, "dataMode": 0, "dataId": "1"}
+        fields |= {"chksum": store.sums.get(path, ""), "ownerName": store.user, "ownerZone": store.zone}
+        fields |= {"createTime": stamp(found.st_ctime), "modifyTime": stamp(found.st_mtime)}
+        return Text(
+            f"<RodsObjStat_PI>{''.join(f'<{k}>{v}</{k}>' for k, v in fields.items())}</RodsObjStat_PI>"
+        )
+
+    def _get(self, message: iRODSMessage) -> Answer:
+        """All of a small one."""
+        data = Path(self.server.store.real(parsed(message, FileOpenRequest).objPath)).read_bytes()
+        if len(data) > 32 << 20:
+            raise Refused(UNKNOWN)  # it would be offered over further connections
+        return None, data, 0
 
     def _unlink(self, message: iRODSMessage) -> None:
         path = self.server.store.real(parsed(message, FileOpenRequest).objPath)

@@ -42,13 +42,15 @@ class IrodsCredential(NamedTuple):
 
 def build(authority: str, file: NamedFile | None, own: Section) -> IrodsCredential:
     """``file``: the environment file; ``own``: the credentials file's section, which is stronger; user, host
-    and port of the URL are stronger still. Raises :class:`CredentialError`."""
+    and port of the URL are stronger still; a URL without a host means that of the environment file ("":
+    there is none). Raises :class:`CredentialError`."""
     environment = _read(file) if file is not None else {}
     own.only(KNOWN)
     user, _, server = authority.rpartition("@")
     host, _, port = server.rpartition(":") if server.rpartition(":")[2].isdecimal() else (server, "", "")
     password, by_iinit = own.secret("password"), False
-    theirs = environment.get("irods_host", host)
+    theirs = str(environment.get("irods_host", host))
+    host = host or theirs
     if file is not None and password is None and host != theirs:
         hint = f"name the site's own file in IRODS_ENVIRONMENT_FILE_<site>, or use irods://{theirs}/"
         raise CredentialError(f"{file.path} ({file.origin}) is for {theirs}, not for {host}", hint)

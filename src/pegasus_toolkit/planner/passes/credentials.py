@@ -61,13 +61,14 @@ class _Given:
     def _look_up(self, base: str, site: str, remote: bool) -> Iterator[Credential]:
         scheme = base.partition(":")[0]
         known = SCHEMES.get(scheme, Scheme(""))
+        may_do = "config" in known.optional  # a section may say all that the other files would
+        apart = known.web or known.registry or known.federation or may_do
+        section = apart and self._plan.settings.section(Pfn(site, base))
         for name in known.credentials:
             kind = CREDENTIALS[name]
-            apart = known.web or known.registry or known.federation or name in known.optional
-            by_host = name == "config" and apart
-            if by_host and not self._plan.settings.section(Pfn(site, base)):
+            if name == "config" and apart and not section:
                 continue  # nothing in the file is for that server
-            needed = kind.needed and name not in known.optional
+            needed = kind.needed and name not in known.optional and not (may_do and section)
             path, named = self._path(kind, site)
             wrong = self._plan.settings.secret(path) if path else "there is none"
             if not wrong:

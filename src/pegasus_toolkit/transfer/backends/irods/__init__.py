@@ -1,0 +1,1 @@
+"""iRODS: data objects are files, collections directories."""
