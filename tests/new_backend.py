@@ -7,25 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
-from pegasus_toolkit.transfer.backends.shared.files import (
-    Found,
-    Page,
-    PlainFiles,
-    Sending,
-    Stored,
-    Traits,
-    perhaps,
-)
-from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
-from pegasus_toolkit.transfer.errors import TransferError, from_oserror
-from pegasus_toolkit.transfer.interface import Abilities, Backend, Job, Sink
+from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.transfer.backends.shared.blocking import BlockingBackend, BlockingFiles
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page, Sending, Stored, Traits
+from pegasus_toolkit.transfer.backends.shared.runner import Steps
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Endpoint, Job, Settings, Sink
 
 BLOCK = 1 << 16
 PAGE = 1000  # entries of one page of a listing
@@ -50,27 +42,13 @@ DEFECTS: dict[str, tuple[str, tuple[Any, ...]]] = {
 }
 
 
-class DirectoryFiles(PlainFiles):
+class DirectoryFiles(BlockingFiles):
     """Files by their absolute paths."""
 
     def __init__(self, defect: str) -> None:
-        super().__init__(Traits())
+        super().__init__(Endpoint("new", "", ""), Settings(Credentials.none()), Traits())
         self.defect = defect
         self.follows = defect == "a removal follows links"
-
-    def url(self, path: str) -> str:
-        return f"new:{path}"
-
-    def _call(self, path: str, action: Callable[[], Any], *why: str) -> Callable[[], Any]:
-        def call() -> Any:
-            try:
-                return action()
-            except OSError as error:
-                if self.defect == "one error ends the batch":
-                    raise
-                raise perhaps(from_oserror(error, url=self.url(path)), *why) from error
-
-        return call
 
     def _name(self, path: str) -> str:
         return unquote(path) if self.defect == "names are decoded" else path
@@ -78,11 +56,11 @@ class DirectoryFiles(PlainFiles):
     def write(self, sending: Sending, name: str) -> Steps[Stored]:
         if self.defect == "written under its own name at once":
             name = sending.job.path
-        file = yield self._call(name, partial(Path(self._name(name)).open, "wb"), "parent", "name")
+        file = yield self.call(name, partial(Path(self._name(name)).open, "wb"), "parent", "name")
         with file:
             while block := (yield lambda: sending.source.read(BLOCK)):
                 sending.sent += len(block)
-                yield self._call(name, partial(file.write, block))
+                yield self.call(name, partial(file.write, block))
         if self.defect != "a source that ends early is published":
             sending.require_whole(self.url(sending.job.path))
         return Stored((yield from self.stat(name)).size)
@@ -90,18 +68,18 @@ class DirectoryFiles(PlainFiles):
     def read(self, path: str, sink: Sink) -> Steps[None]:
         if self.defect == "missing counts as empty" and not Path(path).exists():
             return
-        file = yield self._call(path, partial(Path(self._name(path)).open, "rb"))
+        file = yield self.call(path, partial(Path(self._name(path)).open, "rb"))
         with file:
             if self.defect != "no size is announced":
                 sink.announce(os.fstat(file.fileno()).st_size)
-            while block := (yield self._call(path, partial(file.read, BLOCK))):
+            while block := (yield self.call(path, partial(file.read, BLOCK))):
                 sink.write(block)
 
     def stat(self, path: str) -> Steps[Found]:
-        return (yield self._call(path, lambda: _found(Path(self._name(path)), follow=True)))
+        return (yield self.call(path, lambda: _found(Path(self._name(path)), follow=True)))
 
     def lstat(self, path: str) -> Steps[Found]:
-        return (yield self._call(path, lambda: _found(Path(self._name(path)), self.follows)))
+        return (yield self.call(path, lambda: _found(Path(self._name(path)), self.follows)))
 
     def real(self, path: str) -> Steps[str]:
         return (yield lambda: os.path.realpath(path))
@@ -111,11 +89,11 @@ class DirectoryFiles(PlainFiles):
             return
         if self.defect == "what stands in the way of a rename goes first":
             yield lambda: shutil.rmtree(new, ignore_errors=True)
-        yield self._call(new, lambda: Path(self._name(old)).replace(self._name(new)), "exists")
+        yield self.call(new, lambda: Path(self._name(old)).replace(self._name(new)), "exists")
 
     def unlink(self, path: str) -> Steps[None]:
         if self.defect != "what stands aside is not removed" or not path.endswith(".part"):
-            yield self._call(path, Path(self._name(path)).unlink, "directory")
+            yield self.call(path, Path(self._name(path)).unlink, "directory")
 
     def make(self, path: str) -> Steps[bool]:
         def make() -> bool:
@@ -127,10 +105,10 @@ class DirectoryFiles(PlainFiles):
 
         if self.defect == "parents are not made":
             return True
-        return (yield self._call(path, make))
+        return (yield self.call(path, make))
 
     def rmdir(self, path: str) -> Steps[None]:
-        yield self._call(path, Path(path).rmdir)
+        yield self.call(path, Path(path).rmdir)
 
     def clear(self, path: str) -> Steps[bool]:
         if self.defect != "a removal takes what begins alike":
@@ -142,7 +120,7 @@ class DirectoryFiles(PlainFiles):
     def scan(self, path: str, more: Any) -> Steps[Page]:
         if self.defect == "a directory that is not there counts as empty" and not Path(path).exists():
             return Page([])
-        names = yield self._call(path, lambda: sorted(os.listdir(path)))
+        names = yield self.call(path, lambda: sorted(os.listdir(path)))
         first = more or 0
         page = names[first : first + PAGE]
         found = [_found(Path(path, name), self.follows)._replace(name=name) for name in page]
@@ -157,26 +135,26 @@ def _found(path: Path, follow: bool) -> Found:
     return Found("", path.is_dir(), told.st_size)
 
 
-class NewBackend(FilesBackend):
+class NewBackend(BlockingBackend):
     """A directory, through a thread that blocks."""
 
     abilities = Abilities(in_flight=2)
 
     def __init__(self, defect: str = "") -> None:
-        self.files = DirectoryFiles(defect)
-        self.calls = Calls(2)
-
-    def runner(self, side: bool = False) -> Runner:
-        return Runner(self.calls, lambda: Calls(1, once=True))
+        self.defect = defect
+        super().__init__(DirectoryFiles(defect), calls=2)
 
     def get(self, jobs: Iterator[Job[Sink]]) -> Iterator[Job[Sink]]:
-        if self.files.defect == "the batch is taken before it begins":
+        if self.defect == "the batch is taken before it begins":
             jobs = iter(list(jobs))
-        return super().get(jobs)
+        for job in super().get(jobs):
+            if self.defect == "one error ends the batch" and job.error is not None:
+                raise job.error
+            yield job
 
     def close(self) -> None:
-        if self.files.defect != "a close is not heeded":
-            self.calls.close()
+        if self.defect != "a close is not heeded":
+            super().close()
 
 
-_: tuple[type[Backend], type[TransferError]] = (NewBackend, TransferError)
+_: type[Backend] = NewBackend

@@ -24,6 +24,7 @@ scheduler; a backend knows only its protocol.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -31,7 +32,8 @@ from msgspec import Struct, field
 
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.integrity.tree import LinkRule
-from pegasus_toolkit.transfer.errors import TransferError
+from pegasus_toolkit.schemes import SCHEMES
+from pegasus_toolkit.transfer.errors import BadSpecification, TransferError
 from pegasus_toolkit.transfer.notes import Notes
 
 Data = bytes | bytearray | memoryview
@@ -479,6 +481,9 @@ class Limiter(Protocol):
         """Waits until n bytes may pass; returns early once ``control.stop`` is set."""
 
 
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::(\d{1,5}))?")
+
+
 class Endpoint(NamedTuple):
     """One storage service as one user of one site: what a connection is made to.
 
@@ -493,6 +498,18 @@ class Endpoint(NamedTuple):
     def host(self) -> str:
         """The name that limits and errors go by."""
         return self.authority.rpartition("@")[2] or "localhost"
+
+    def address(self) -> tuple[str, int]:
+        """Host, without brackets, and port (the scheme's own where none is written), for a connection.
+
+        Raises ``BadSpecification``.
+        """
+        found = _ADDRESS.fullmatch(self.host)
+        known = SCHEMES[self.scheme].port if self.scheme in SCHEMES else None
+        port = int(found[2] or known or 0) if found is not None else 0
+        if found is None or not 0 < port < 1 << 16:
+            raise BadSpecification("not a host or host:port", url=f"{self.scheme}://{self.host}/")
+        return found[1].strip("[]"), port
 
 
 def _silent(text: str) -> None:

@@ -40,7 +40,6 @@ from pegasus_toolkit.transfer.interface import (
 )
 from pegasus_toolkit.transfer.streams.checked import StreamVerifier
 
-PORT = "54321"
 BATCH = 256  # files of one run
 AGAIN = 6  # further runs after one that failed, to find out which file it was
 MAIN = "lia.util.net.copy.FDTMain"
@@ -53,8 +52,7 @@ class Fdt:
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         self.settings = settings
-        self.host, _, port = endpoint.host.partition(":")
-        self.port = port or PORT
+        self.host, self.port = endpoint.address()
         self.url = f"fdt://{endpoint.host}"
         told = settings.credentials.options("fdt", endpoint.host, endpoint.site)
         known = {key: value.reveal() for key, value in told.items()}
@@ -84,8 +82,8 @@ class Fdt:
     def _run(self, words: Sequence[str], passed: Callable[[int], None], moved: Callable[[], int]) -> None:
         """One run. Raises ``Unreachable`` where nobody listens, ``ServerFault`` where it failed."""
         try:
-            socket.create_connection((self.host, int(self.port)), self.settings.connect_timeout).close()
-        except (OSError, ValueError) as error:
+            socket.create_connection((self.host, self.port), self.settings.connect_timeout).close()
+        except OSError as error:
             raise Unreachable(f"no FDT server: {error}", url=self.url, host=self.host) from None
         streams = ["-P", str(self.settings.streams)]
         argv = [
@@ -93,7 +91,7 @@ class Fdt:
             "-c",
             self.host,
             "-p",
-            self.port,
+            str(self.port),
             "-noupdates",
             "-silent",
             *streams,

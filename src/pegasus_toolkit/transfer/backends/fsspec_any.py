@@ -8,8 +8,8 @@ content is verified before its first byte goes there. The path of a chain
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -17,17 +17,9 @@ from typing import Any
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.schemes import known
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
-from pegasus_toolkit.transfer.backends.shared.files import (
-    Found,
-    Page,
-    PlainFiles,
-    Sending,
-    Stored,
-    Traits,
-    perhaps,
-)
-from pegasus_toolkit.transfer.backends.shared.runner import Last, Runner, Steps
+from pegasus_toolkit.transfer.backends.shared.blocking import BlockingBackend, BlockingFiles
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page, Sending, Stored, Traits
+from pegasus_toolkit.transfer.backends.shared.runner import Last, Steps
 from pegasus_toolkit.transfer.errors import (
     Denied,
     IsDirectory,
@@ -66,20 +58,14 @@ BY_TYPE: tuple[tuple[type[OSError], type[TransferError], str], ...] = (
 IN_MEMORY = 8 << 20  # bytes of a file that is not kept on disk before it goes to an object store
 
 
-class FsspecFiles(PlainFiles):
+class FsspecFiles(BlockingFiles):
     """The primitives; each is a few calls."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, can_rename: bool) -> None:
-        super().__init__(Traits(renames=can_rename))
-        self.endpoint = endpoint
-        self.noted = partial(settings.notes.aside, endpoint)
+        super().__init__(endpoint, settings, Traits(renames=can_rename))
         self._credentials = settings.credentials
         self._filesystems: dict[str, Any] = {}  # by what follows "::"
         self._last: tuple[str, tuple[Any, str]] = ("\0", (None, ""))  # what was found for the last path
-
-    def url(self, path: str) -> str:
-        """Without secrets."""
-        return redact.url(f"{self.endpoint.scheme}://{self.endpoint.authority}{path}")
 
     def split(self, path: str) -> tuple[str, str]:
         """The rest of a chain is no part of the name."""
@@ -227,16 +213,7 @@ class FsspecFiles(PlainFiles):
     # -- fsspec ------------------------------------------------------------------------------------
 
     def _call(self, path: str, action: Action, *why: str) -> Callable[[], Any]:
-        """A request. ``why``: what may be behind an error (see ``perhaps``)."""
-
-        def call() -> Any:
-            try:
-                with self._translated(path):
-                    return action(*self._find(path))
-            except TransferError as error:
-                raise perhaps(error, *why) from error.__cause__
-
-        return call
+        return self.call(path, lambda: action(*self._find(path)), *why)
 
     def _find(self, path: str) -> tuple[Any, str]:
         """The filesystem of a path, and its name there."""
@@ -254,21 +231,16 @@ class FsspecFiles(PlainFiles):
         self._last = path, (fs, fs._strip_protocol(url.partition("::")[0]))
         return self._last[1]
 
-    @contextmanager
-    def _translated(self, path: str) -> Iterator[None]:
-        """Errors of any library as ours: its own say little by their type, so most may pass."""
-        try:
-            yield
-        except TransferError:
-            raise
-        except OSError as error:
-            raise self._from_oserror(error, path) from error
-        except (NotImplementedError, ImportError) as error:
-            message = f"fsspec's {self.endpoint.scheme} cannot do that: {redact.message(str(error))}"
-            raise Unsupported(message, url=self.url(path)) from error
-        except Exception as error:
-            text = f"{type(error).__name__}: {redact.message(str(error))}"
-            raise ServerFault(text, url=self.url(path), host=self.endpoint.host) from error
+    def translated(self, error: Exception, path: str) -> TransferError:
+        """Errors of any library: its own say little by their type, so most may pass."""
+        if isinstance(error, OSError):
+            return self._from_oserror(error, path)
+        told = redact.message(str(error))
+        if isinstance(error, (NotImplementedError, ImportError)):
+            text = f"fsspec's {self.endpoint.scheme} cannot do that: {told}"
+            return Unsupported(text, url=self.url(path))
+        text = f"{type(error).__name__}: {told}"
+        return ServerFault(text, url=self.url(path), host=self.endpoint.host)
 
     def _from_oserror(self, error: OSError, path: str) -> TransferError:
         """Many libraries raise the right type without its number."""
@@ -280,7 +252,7 @@ class FsspecFiles(PlainFiles):
         return found
 
 
-class FsspecAny(FilesBackend):
+class FsspecAny(BlockingBackend):
     """One authority of one protocol, through fsspec, one request at a time."""
 
     abilities = Abilities()
@@ -288,20 +260,11 @@ class FsspecAny(FilesBackend):
 
     def __init__(self, endpoint: Endpoint, settings: Settings) -> None:
         kind = registry.get_filesystem_class(endpoint.scheme)
-        self.files: FsspecFiles = FsspecFiles(endpoint, settings, renames(kind))
-        self.calls = Calls(0)
-
-    def runner(self, side: bool = False) -> Runner:
-        """One request after the other."""
-        return Runner(self.calls, lambda: Calls(0, once=True))
+        super().__init__(FsspecFiles(endpoint, settings, renames(kind)), calls=0)
 
     def mkdir(self, path: str) -> None:
         """Makes the directory and its parents; an object store may show nothing of it."""
         self.runner().one(self.files.make(path))
-
-    def close(self) -> None:
-        """From any thread; what is under way ends when its call does."""
-        self.calls.close()
 
 
 def _found(info: dict[str, Any]) -> Found:

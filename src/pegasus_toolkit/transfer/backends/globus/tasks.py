@@ -13,7 +13,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_exponenti
 
 from pegasus_toolkit.transfer.backends.globus.errors import NOTHING_LEFT, hopeless, of_task
 from pegasus_toolkit.transfer.backends.globus.site import Place, Service
-from pegasus_toolkit.transfer.backends.shared.backend import Calls
+from pegasus_toolkit.transfer.backends.shared.blocking import Calls
 from pegasus_toolkit.transfer.backends.shared.files import perhaps
 from pegasus_toolkit.transfer.backends.shared.runner import Task
 from pegasus_toolkit.transfer.errors import (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
@@ -13,7 +12,6 @@ from pegasus_toolkit.transfer.backends.gridftp.wire import Link, Plain, Session,
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TimedOut, Unsupported
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
-PORT = 2811
 AUTHENTICATION = "data_channel_authentication"
 PROTECTION = "data_channel_protection"
 PROXY_HINT = "make one with voms-proxy-init or grid-proxy-init, or name it in X509_USER_PROXY_<site>"
@@ -62,7 +60,7 @@ class GsiConnector:
     ) -> None:
         self.data = data
         self.url = f"{endpoint.scheme}://{endpoint.authority}"
-        self.host, self.port = address(endpoint)
+        self.host, self.port = endpoint.address()
         self.user = endpoint.authority.rpartition("@")[0] or ":globus-mapping:"
         self.settings = settings
         self.credential = credential
@@ -182,16 +180,6 @@ def _algorithms(features: tuple[str, ...]) -> frozenset[str]:
     return frozenset()
 
 
-def address(endpoint: Endpoint) -> tuple[str, int]:
-    """Host and port of the URL. Raises ``BadSpecification``."""
-    rest = endpoint.authority.rpartition("@")[2]
-    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::(\d{1,5}))?", rest)
-    if found is None or int(found[2] or PORT) > 65535:
-        url = f"{endpoint.scheme}://{endpoint.authority}/"
-        raise BadSpecification("not a host or host:port", url=url)
-    return found[1].strip("[]"), int(found[2] or PORT)
-
-
 def tool_missing(tool: str, debian: str, conda: str, url: str) -> Unsupported:
     """The error that says what to install."""
     hint = f"apt install {debian}, or conda install -c conda-forge {conda}"
@@ -203,7 +191,7 @@ def connector(endpoint: Endpoint, settings: Settings) -> Connector:
     credentials = settings.credentials
     if endpoint.scheme == "sshftp":
         return SshConnector(endpoint, settings, credentials.ssh("sshftp", endpoint.authority, endpoint.site))
-    address(endpoint)
+    endpoint.address()
     credential = credentials.proxy(endpoint.site, endpoint.scheme)
     if credential is None:
         raise CredentialError(f"no X.509 proxy for site {endpoint.site!r}", PROXY_HINT)

@@ -12,9 +12,8 @@ import irods.exception as irods_errors
 from pegasus_toolkit.credentials.irods import IrodsCredential
 from pegasus_toolkit.transfer.backends.irods.files import IrodsFiles
 from pegasus_toolkit.transfer.backends.irods.site import session
-from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
-from pegasus_toolkit.transfer.backends.shared.files import temporary_names
-from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
+from pegasus_toolkit.transfer.backends.shared.blocking import BlockingBackend
+from pegasus_toolkit.transfer.backends.shared.runner import Steps
 from pegasus_toolkit.transfer.errors import BadSpecification
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -30,7 +29,7 @@ from pegasus_toolkit.transfer.interface import (
 IN_FLIGHT = 8  # calls at a time: each needs a connection, and a server has few agents
 
 
-class Irods(FilesBackend):
+class Irods(BlockingBackend):
     """One zone's server, as one user."""
 
     abilities = Abilities(in_flight=IN_FLIGHT, threads=1)
@@ -39,13 +38,7 @@ class Irods(FilesBackend):
         self.credential = credential
         self.session = session(credential, settings)
         self.width = max(1, min(IN_FLIGHT, settings.connections))
-        self.files: IrodsFiles = IrodsFiles(endpoint, settings, self.session, credential.resource)
-        self.files.traits.choose(temporary_names(endpoint, settings))
-        self.calls = Calls(self.width)
-
-    def runner(self, side: bool = False) -> Runner:
-        """A few calls at a time."""
-        return Runner(self.calls, lambda: Calls(1, once=True))
+        super().__init__(IrodsFiles(endpoint, settings, self.session, credential.resource), self.width)
 
     def inspect(self, path: str, algorithm: str) -> Entry:
         """Size, and the checksum that the server takes now."""
@@ -63,7 +56,7 @@ class Irods(FilesBackend):
 
     def close(self) -> None:
         """From any thread."""
-        self.calls.close()
+        super().close()
         with suppress(OSError, irods_errors.NetworkException):
             self.session.cleanup()
 

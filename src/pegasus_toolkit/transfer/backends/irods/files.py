@@ -15,19 +15,11 @@ from typing import Any
 from irods import keywords
 from irods.models import Collection, DataObject
 
-from pegasus_toolkit.transfer import redact
 from pegasus_toolkit.transfer.backends.irods import errors, lanes, messages
 from pegasus_toolkit.transfer.backends.irods.lanes import PART, Lane
 from pegasus_toolkit.transfer.backends.irods.site import agreed
-from pegasus_toolkit.transfer.backends.shared.files import (
-    Found,
-    Page,
-    PlainFiles,
-    Sending,
-    Stored,
-    Traits,
-    perhaps,
-)
+from pegasus_toolkit.transfer.backends.shared.blocking import BlockingFiles
+from pegasus_toolkit.transfer.backends.shared.files import Found, Page, Sending, Stored, Traits, perhaps
 from pegasus_toolkit.transfer.backends.shared.runner import All, Last, Steps, Wait
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
@@ -70,20 +62,13 @@ class IrodsSending(Sending):
         return not self.sent
 
 
-class IrodsFiles(PlainFiles):
+class IrodsFiles(BlockingFiles):
     """The primitives; each is a few calls of the library."""
 
     def __init__(self, endpoint: Endpoint, settings: Settings, session: Any, resource: str) -> None:
-        super().__init__(Traits(replaces=False))
-        self.endpoint = endpoint
-        self.noted = partial(settings.notes.aside, endpoint)
-        self.warn = settings.warn
+        super().__init__(endpoint, settings, Traits(replaces=False))
         self.session = session
         self._at = {keywords.DEST_RESC_NAME_KW: resource} if resource else {}
-
-    def url(self, path: str) -> str:
-        """As it was given; there are no secrets in it."""
-        return redact.url(f"irods://{self.endpoint.authority}{path}")
 
     # -- content -----------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from rucio.common.exception import CannotAuthenticate, RucioException
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.credentials.rucio import RucioCredential
 from pegasus_toolkit.transfer.backends.rucio.errors import failure
-from pegasus_toolkit.transfer.backends.shared.backend import Calls
+from pegasus_toolkit.transfer.backends.shared.blocking import Calls
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings

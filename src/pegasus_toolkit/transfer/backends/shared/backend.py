@@ -1,31 +1,18 @@
-"""A backend out of a protocol's primitives: the verbs of ``interface.Backend``, written once.
-
-A protocol whose library blocks gives primitives that yield plain callables, which the threads of
-:class:`Calls` run, a few at a time::
-
-    class RedisFiles(PlainFiles):
-        def stat(self, path):
-            size = yield lambda: self.redis.strlen(path)
-            ...
-"""
+"""A backend out of a protocol's primitives: the verbs of ``interface.Backend``, written once."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from queue import Empty, SimpleQueue
+from contextlib import closing
 from typing import Any
 
 from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer.backends.shared import trees
 from pegasus_toolkit.transfer.backends.shared.files import Files, Found
-from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps, Task
+from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.backends.shared.upload import upload
-from pegasus_toolkit.transfer.errors import Cancelled, IsDirectory, TransferError
+from pegasus_toolkit.transfer.errors import IsDirectory, TransferError
 from pegasus_toolkit.transfer.interface import Abilities, Entry, Job, Sink, Source
-
-_Came = tuple[Task, Any, Exception | None]
 
 
 class FilesBackend:
@@ -133,106 +120,3 @@ def entry(path: str, found: Found) -> Entry:
     """What a backend tells of it."""
     size = None if found.directory else found.size
     return Entry(path, size, bool(found.directory), found.digest, found.modified, found.special)
-
-
-class Calls:
-    """A client whose requests are plain callables, which ``threads`` threads run.
-
-    A call that blocks for ever holds only its thread; ``close`` does not wait for it. With 0 threads the
-    caller's own runs one call after the other: that is quicker where a call takes microseconds.
-    """
-
-    def __init__(
-        self,
-        threads: int = 1,
-        wrong: Callable[[Exception], TransferError] | None = None,
-        once: bool = False,
-    ) -> None:
-        """``wrong``: which error of ours an exception of the library stands for; ``once``: for one batch."""
-        self._free = max(threads, 1)
-        self._once = once
-        self._wrong = wrong
-        self._threads = threads
-        self._started = 0
-        self._work: SimpleQueue[tuple[Task | None, Callable[[], Any]]] = SimpleQueue()
-        self._over: SimpleQueue[_Came | None] = SimpleQueue()
-        self._closed = threading.Event()
-
-    @property
-    def room(self) -> int:
-        """Calls that can be carried out at once."""
-        return self._free
-
-    @contextmanager
-    def use(self) -> Iterator[None]:
-        """Threads are kept between batches."""
-        if self._closed.is_set():
-            raise Cancelled("the connection was closed")
-        try:
-            yield
-        finally:
-            if self._once:
-                self.close()
-
-    def start(self, request: Callable[[], Any], task: Task) -> None:
-        """Hands the call to a thread, or keeps it for ``step``."""
-        self._free -= 1
-        if self._started < self._threads:
-            self._started += 1
-            threading.Thread(target=self._serve, name="calls", daemon=True).start()
-        self._work.put((task, request))
-
-    def step(self, patience: float) -> None:
-        """Answers the calls that are over."""
-        if self._closed.is_set():
-            raise Cancelled("the connection was closed")
-        if not self._threads and not self._work.empty():
-            self._settle(self._carry_out(*self._work.get()))
-            return
-        try:
-            came = self._over.get(timeout=patience)
-        except Empty:
-            return
-        while came is not None:
-            self._settle(came)
-            try:
-                came = self._over.get_nowait()
-            except Empty:
-                return
-
-    def _settle(self, came: _Came) -> None:
-        task, value, error = came
-        self._free += 1
-        if error is None:
-            task.answer(value)
-        else:
-            self._fail(task, error)
-
-    def _fail(self, task: Task, error: Exception) -> None:
-        if isinstance(error, TransferError):
-            task.fail(error)
-        elif self._wrong is not None:
-            task.fail(self._wrong(error))
-        else:
-            raise error
-
-    def hurry(self, request: Any) -> None:
-        """A call is not broken off."""
-
-    def close(self) -> None:
-        """From any thread: who waits gets ``Cancelled``."""
-        self._closed.set()
-        for _ in range(self._started):
-            self._work.put((None, bool))
-        self._over.put(None)
-
-    def _serve(self) -> None:
-        while (work := self._work.get())[0] is not None:
-            self._over.put(self._carry_out(*work))
-
-    def _carry_out(self, task: Task | None, call: Callable[[], Any]) -> _Came:
-        assert task is not None
-        try:
-            return task, call(), None
-        except Exception as error:  # noqa: BLE001  raised again in the thread that asked
-            return task, None, error

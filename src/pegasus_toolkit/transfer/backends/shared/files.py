@@ -79,6 +79,7 @@ class Traits:
 
     ``renames``: it can rename; ``replaces``: a rename may replace a file (``None``: not known);
     ``unlink_tells``: its unlink refuses directories, so that nobody needs to look first;
+    ``directories``: it has some, which must be made before files are put there;
     ``asks_first``: a missing directory is told before anything of the source is read;
     ``naming``: which of ``NAMINGS`` it takes; ``known``: directories that are there.
     """
@@ -88,13 +89,15 @@ class Traits:
         *,
         renames: bool = True,
         replaces: bool | None = True,
+        directories: bool = True,
         unlink_tells: bool = False,
         asks_first: bool = False,
     ) -> None:
         self.renames = renames
         self.replaces = replaces
+        self.directories = directories
         self.unlink_tells = unlink_tells
-        self.asks_first = asks_first
+        self.asks_first = asks_first or not directories
         self.naming = 0
         self.warned = False  # of what is given up where the server cannot rename
         self.greeted = False
@@ -275,6 +278,19 @@ class PlainFiles:
         """None is told."""
         yield from ()
         return ""
+
+    def make(self, path: str) -> Steps[bool]:
+        """The protocol's own; nothing where there are no directories."""
+        if self.traits.directories:
+            raise NotImplementedError
+        yield from ()
+        return True
+
+    def rmdir(self, path: str) -> Steps[None]:
+        """The same."""
+        if self.traits.directories:
+            raise NotImplementedError
+        yield from ()
 
     def leave(self, more: Any) -> Steps[None]:
         """Nothing is held open."""

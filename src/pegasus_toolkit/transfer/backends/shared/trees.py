@@ -266,11 +266,14 @@ def _existing(refused: TransferError) -> TransferError:
 
 
 def make(files: Files, path: str) -> Steps[None]:
-    """A directory and those above it. Raises ``Permanent`` where something else stands there."""
+    """A directory and those above it. Raises ``Permanent`` where something else stands there.
+
+    Where there are no directories that is all: a name that others begin with comes with the first of them.
+    """
     plain, tail = files.split(path)
     files.check(path)
     folder = plain.rstrip("/")
-    if not folder:
+    if not folder or not files.traits.directories:
         return
     yield from make_parents(files, folder, path)
     try:

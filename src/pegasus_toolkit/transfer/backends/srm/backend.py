@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 
 from pegasus_toolkit.credentials import CredentialError, X509Credential
 from pegasus_toolkit.transfer.backends.gridftp.login import data_channels
-from pegasus_toolkit.transfer.backends.shared.backend import Calls, FilesBackend
+from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
+from pegasus_toolkit.transfer.backends.shared.blocking import Calls
 from pegasus_toolkit.transfer.backends.shared.files import Found, temporary_names
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.backends.srm.files import SrmFiles
@@ -86,8 +86,9 @@ class _Once(Calls):
 
 def open_backend(endpoint: Endpoint, settings: Settings) -> Srm:
     """Starts nothing yet. Raises ``BadSpecification``, ``CredentialError`` for a proxy that is over."""
-    if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(:\d{1,5})?", endpoint.authority):
-        raise BadSpecification("not a host or host:port", url=f"{endpoint.scheme}://{endpoint.authority}/")
+    endpoint.address()
+    if "@" in endpoint.authority:
+        raise BadSpecification("a user makes no sense here", url=f"{endpoint.scheme}://{endpoint.host}/")
     credential = settings.credentials.proxy(endpoint.site, endpoint.scheme)
     if credential is None:
         raise CredentialError(f"no X.509 proxy for site {endpoint.site!r}", PROXY_HINT)
