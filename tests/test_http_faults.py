@@ -28,7 +28,7 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Job, Sink
 from tests.faults import SinkLayer
-from tests.http_world import World, failure, get
+from tests.http_world import World, batch, failure, get
 from tests.material import Calling, content, fetch_job, settle
 from tests.servers.common import free_port
 from tests.servers.odd_http import Answer, Odd, Reply, Request, file
@@ -83,6 +83,15 @@ def test_no_answer_at_all_is_a_server_fault(odd: Start, world: World) -> None:
         raise ConnectionResetError
 
     assert isinstance(failure(world.open(odd(hang_up).authority)), ServerFault)
+
+
+def test_kept_connections_that_all_are_dead_cost_no_file(odd: Start, world: World) -> None:
+    """A server ends them while the next request is on its way: libcurl tries five of them and gives up."""
+    server = odd(lambda request: Reply(b"ab", hold=1, requests=8 if request.number < 8 else 0))
+    server.lasting = 1
+    backend = world.open(server.authority)
+    assert [settle(job) for job in batch(backend, [f"/{n}" for n in range(8)])] == [b"ab"] * 8
+    assert get(backend) == b"ab"
 
 
 def test_next_attempt_fetches_only_the_rest(odd: Start, world: World) -> None:

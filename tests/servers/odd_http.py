@@ -91,7 +91,8 @@ def slowly(answer: Answer, requests: int) -> Answer:
 class Odd(ThreadingHTTPServer):
     """One such server. ``requests``: all that came, in order. ``patience``: bytes of a request's body after
     which it hangs up; ``continues``: whether it answers "Expect: 100-continue"; ``hasty``: it answers such
-    a request at once, whose body is not sent then."""
+    a request at once, whose body is not sent then; ``lasting``: requests that it answers on one
+    connection, to hang up when the next one has come."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -103,6 +104,7 @@ class Odd(ThreadingHTTPServer):
         self.patience: int | None = None
         self.continues = True
         self.hasty = False
+        self.lasting = 1 << 30
         self.ending = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
@@ -125,8 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = 1 << 16  # headers and body in one packet, else each answer waits 40 ms for Nagle
     server: Odd
+    answered = 0
 
     def handle_one(self) -> None:
+        self.answered += 1
+        if self.answered > self.server.lasting:
+            return self._hang_up()
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = int(headers.get("content-length", 0))
         if self.server.patience is not None and length > self.server.patience:

@@ -84,8 +84,19 @@ def _within(operation: Operation, name: str) -> bool:
 
 
 def _silent(one: Scenario) -> bool:
-    """Whether a worker may have been silent for so long that it lent its slots."""
-    return any(r.end < 0 or r.end - r.begin > 1.9 for s in one.servers.values() for r in s.log)
+    """Whether a worker may have been silent for so long that it lent its slots.
+
+    Also in two requests, where a relay's reading half failed and the writing half was still to hear of it.
+    """
+    since: dict[int, Request] = {}  # by operation
+    for request in sorted((r for s in one.servers.values() for r in s.log), key=lambda r: r.begin):
+        before = since.get(request.operation)
+        follows = before is not None and before.error is not None and abs(before.end - request.begin) < EPS
+        begin = before.begin if before is not None and follows else request.begin
+        if request.end < 0 or request.end - begin > 1.9:
+            return True
+        since[request.operation] = request
+    return False
 
 
 def limits(one: Scenario) -> Iterator[str]:

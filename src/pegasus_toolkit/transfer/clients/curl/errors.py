@@ -55,6 +55,8 @@ _UNREACHABLE = frozenset(
         97,  # CURLE_PROXY: the handshake with the proxy
     }
 )
+# What it says of a connection that ended while a request was under way.
+BROKEN_OFF = frozenset({pycurl.E_SEND_ERROR, pycurl.E_RECV_ERROR, pycurl.E_GOT_NOTHING})
 _CERTIFICATE = frozenset(
     {
         pycurl.E_PEER_FAILED_VERIFICATION,

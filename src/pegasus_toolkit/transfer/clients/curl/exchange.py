@@ -39,6 +39,7 @@ class Exchange:
         self.proxy = session.proxies.of(session.origin.scheme, session.host)
         self.extra: tuple[str, ...] = ()
         self.hops = 0
+        self.fresh = False  # kept connections were dead: on a new one
         self.shunned = ""  # the proxy that failed and is now gone round
         self.digested = session.digest
         self.bearer = ""  # the line with the token that it was sent with
@@ -105,6 +106,10 @@ class Exchange:
 
     def _judge(self, handle: Any, code: int, text: str) -> bool:
         status = self.head.status if self.head is not None else 0
+        if self._met_dead_connections(handle, code):
+            self.fresh = True
+            self.reset()
+            return False
         if self.proxy and errors.of_proxy(code, handle.getinfo(pycurl.HTTP_CONNECTCODE), status):
             self.shunned, self.proxy = self.proxy, ""
             self.reset()
@@ -133,6 +138,16 @@ class Exchange:
                 return False
             raise self.session.refusal(self, own)
         return True
+
+    def _met_dead_connections(self, handle: Any, code: int) -> bool:
+        """Whether the server had ended the kept connections that libcurl tried, which are five at most."""
+        return (
+            code in errors.BROKEN_OFF
+            and not self.lines
+            and not self.fresh
+            and not handle.getinfo(pycurl.NUM_CONNECTS)
+            and (self.upload is None or self.upload.rewind())
+        )
 
     def _broken(self, handle: Any, code: int, text: str, host: str, own: bool) -> TransferError:
         """What libcurl says, and what it does not say: when a certificate ended."""

@@ -72,6 +72,7 @@ class Easy:
             self.handle.setopt(pycurl.INFILESIZE_LARGE, -1 if upload.size is None else upload.size)
         stall = exchange.patience or max(1, int(exchange.session.settings.stall_timeout))
         self.handle.setopt(pycurl.LOW_SPEED_TIME, stall)
+        self.handle.setopt(pycurl.FRESH_CONNECT, int(exchange.fresh))
         self.handle.setopt(pycurl.URL, exchange.url)
 
     def _method(self, method: str) -> None:
