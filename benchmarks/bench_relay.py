@@ -51,7 +51,7 @@ def watch(argv: Sequence[str], environ: Mapping[str, str], directory: Path) -> S
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             argv,
-            env={**environ, "TMPDIR": str(directory), "HOME": str(directory)},
+            env={**environ, "TMPDIR": str(directory), "HOME": str(directory), "PYTHONDONTWRITEBYTECODE": "1"},
             cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=output,

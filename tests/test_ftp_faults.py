@@ -325,3 +325,12 @@ def test_old_content_survives_a_server_that_refuses_to_rename(open_ftp: Opens, r
         own = open_ftp(server.authority, "temporary_names = none")
         (job,) = own.put(iter([store_job(f"{server.prefix}/file", given(b"new"))]))
         assert job.error is None and (server.data / "file").read_bytes() == b"new"
+
+
+def test_a_server_without_passive_mode_is_told_as_one(open_ftp: Opens) -> None:
+    """EPSV and PASV are refused, and libcurl's own word for that is "weird"."""
+    with public_directory("vsftpd-active-") as home, serve_vsftpd(home, "pasv_enable=NO\n") as server:
+        (server.data / "file").write_bytes(b"x")
+        (job,) = open_ftp(server.authority).get(iter([fetch_job(f"{server.prefix}/file")]))
+        assert isinstance(job.error, Unsupported)
+        assert "no data connection" in str(job.error) and "passive mode" in job.error.hint
