@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from pegasus_toolkit.cli import bandwidth
-from pegasus_toolkit.transfer.engine.engine import Progress
 from pegasus_toolkit.transfer.engine.limits import Bandwidth
 from pegasus_toolkit.transfer.errors import TimedOut
 from pegasus_toolkit.transfer.interface import Control, Job, Sink
+from pegasus_toolkit.transfer.observer import Progress
 from tests.command import entry, run, start, write
 from tests.worlds import Remote, World, move
 

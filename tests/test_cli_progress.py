@@ -22,9 +22,8 @@ from msgspec import structs
 from pegasus_toolkit.cli.console import Console, fitted, visible
 from pegasus_toolkit.cli.progress import INTERVAL, MANY, Lines, Live, live_line
 from pegasus_toolkit.transfer import units
-from pegasus_toolkit.transfer.engine.engine import Progress
-from pegasus_toolkit.transfer.engine.worker import UnderWay
 from pegasus_toolkit.transfer.errors import Defect, NotFound, TimedOut
+from pegasus_toolkit.transfer.observer import Progress, UnderWay
 from tests.command import PROGRAM, entry, environment, run, write
 from tests.material import content
 from tests.outcomes import attempt, done, failed, local, make_directory, transfer, web

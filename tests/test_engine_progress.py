@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pegasus_toolkit.transfer.engine.engine import Progress
 from pegasus_toolkit.transfer.interface import Control, Measured, Requirement
+from pegasus_toolkit.transfer.observer import Progress
 from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from pegasus_toolkit.transfer.streams.pipe import Pipe

@@ -7,8 +7,8 @@ import resource
 from pathlib import Path
 from typing import Any
 
-from pegasus_toolkit.transfer.engine.engine import Plan, Summary
 from pegasus_toolkit.transfer.errors import Denied, NotFound
+from pegasus_toolkit.transfer.observer import Plan, Summary
 from pegasus_toolkit.transfer.records.outfile import OutFile
 from pegasus_toolkit.transfer.records.report import Report
 from tests.material import sha256

@@ -14,10 +14,11 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.ssh.backend import Sftp, open_backend
 from pegasus_toolkit.transfer.backends.ssh.files import WORTH_A_COMMAND
 from pegasus_toolkit.transfer.clients.sftp.program import Child
-from pegasus_toolkit.transfer.engine.engine import Engine, Options, Summary
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, NotFound
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 from pegasus_toolkit.transfer.model import Checksum, Operation
+from pegasus_toolkit.transfer.observer import Summary
 from tests.material import AWKWARD, content, sha256
 from tests.servers.sshd import Sshd, serving
 from tests.test_sftp_faults import connect, names

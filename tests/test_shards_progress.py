@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pegasus_toolkit.cli.shards_progress import Followed
-from pegasus_toolkit.transfer.engine.engine import Progress
+from pegasus_toolkit.transfer.observer import Progress
 from pegasus_toolkit.worker.shard_progress import MARK, Reports, ShardProgress, parsed
 from tests.command import entry, environment, write
 from tests.servers.odd_http import Answer, Odd, Reply, Request

@@ -17,7 +17,7 @@ from typing import Any
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.memory import Memory
-from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress, Summary
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import (
     Abilities,
@@ -30,6 +30,7 @@ from pegasus_toolkit.transfer.interface import (
     Source,
 )
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Outcome, Remove, Transfer
+from pegasus_toolkit.transfer.observer import Progress, Summary
 
 
 def sha(content: bytes) -> str:

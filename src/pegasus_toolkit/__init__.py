@@ -19,7 +19,7 @@ _HOMES = {
         "File", "Result", "TransfersFailed", "VerificationFailed", "copy", "copy_async", "ls", "ls_async",
         "sync", "sync_async", "verify", "verify_async",
     ),
-    "transfer.engine.engine": ("Progress",),
+    "transfer.observer": ("Progress",),
     "transfer.errors": ("BadSpecification", "Denied", "NotFound", "TransferError", "Unreachable"),
     "transfer.model": ("Outcome",),
 }  # fmt: skip

@@ -12,12 +12,12 @@ from pegasus_toolkit.files.api import sync as sync
 from pegasus_toolkit.files.api import sync_async as sync_async
 from pegasus_toolkit.files.api import verify as verify
 from pegasus_toolkit.files.api import verify_async as verify_async
-from pegasus_toolkit.transfer.engine.engine import Progress as Progress
 from pegasus_toolkit.transfer.errors import BadSpecification as BadSpecification
 from pegasus_toolkit.transfer.errors import Denied as Denied
 from pegasus_toolkit.transfer.errors import NotFound as NotFound
 from pegasus_toolkit.transfer.errors import TransferError as TransferError
 from pegasus_toolkit.transfer.errors import Unreachable as Unreachable
 from pegasus_toolkit.transfer.model import Outcome as Outcome
+from pegasus_toolkit.transfer.observer import Progress as Progress
 
 __version__: str

@@ -11,9 +11,10 @@ from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends.memory import Memory
 from pegasus_toolkit.transfer.engine import engine as engine_module
 from pegasus_toolkit.transfer.engine import planning, relay
-from pegasus_toolkit.transfer.engine.engine import Engine, Options, Summary
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings
 from pegasus_toolkit.transfer.model import Checksum, Mkdir, Operation, Remove, Transfer
+from pegasus_toolkit.transfer.observer import Summary
 from tests.simulation.runtime import Simulation
 from tests.simulation.storage import KINDS, Remote, Server, Trouble, digest
 from tests.worlds import Recorder, at

@@ -12,9 +12,9 @@ from pegasus_toolkit.transfer import units
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
     from pegasus_toolkit.transfer.engine.limits import Bandwidth
     from pegasus_toolkit.transfer.model import Outcome
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 LOOK = 1.0  # seconds between two looks at the clock and the file
 OFF = ("off", "0")

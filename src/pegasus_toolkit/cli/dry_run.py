@@ -12,9 +12,10 @@ from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Refused
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.engine.engine import Engine, Plan
+from pegasus_toolkit.transfer.engine.engine import Engine
 from pegasus_toolkit.transfer.engine.survey import Survey
 from pegasus_toolkit.transfer.model import Operation, Transfer
+from pegasus_toolkit.transfer.observer import Plan
 from pegasus_toolkit.transfer.records.report import Report, ends
 from pegasus_toolkit.transfer.units import plural
 

@@ -14,7 +14,7 @@ from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer.model import Outcome, Transfer
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 INTERVAL = 15.0  # seconds between two writes of the file
 PREFIX = "pegasus_transfer_"

@@ -12,8 +12,8 @@ from pegasus_toolkit.cli.console import Console
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.integrity import regular
 from pegasus_toolkit.transfer import units
-from pegasus_toolkit.transfer.engine.engine import Observer, Progress, Summary
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Observer, Progress, Summary
 from pegasus_toolkit.transfer.records.outfile import OutFile
 from pegasus_toolkit.transfer.records.statistics import Statistics
 

@@ -14,11 +14,12 @@ from pegasus_toolkit.cli import plugin_ads, plugin_results
 from pegasus_toolkit.cli.plugin_context import Granted, PluginContext, look
 from pegasus_toolkit.cli.plugin_results import Names, Wish
 from pegasus_toolkit.transfer import url as urls
-from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import BadSpecification, Defect, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Progress
 
 THREADS = 8
 _TOKEN = re.compile(r"([A-Za-z][A-Za-z0-9._-]*)\+([A-Za-z][A-Za-z0-9.-]*://.*)", re.DOTALL)

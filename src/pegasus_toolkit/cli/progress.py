@@ -11,8 +11,7 @@ from pegasus_toolkit.transfer import redact, units
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
-    from pegasus_toolkit.transfer.engine.worker import UnderWay
+    from pegasus_toolkit.transfer.observer import Observer, Progress, UnderWay
 
 MANY = 1000  # operations; a log of more is summarised
 ALIKE = 10  # failures of one kind at one host that have a line each

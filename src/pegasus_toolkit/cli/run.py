@@ -21,9 +21,10 @@ from pegasus_toolkit.cli.preconnect import Preconnect
 from pegasus_toolkit.cli.progress import Lines, Live
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer import spec
-from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Summary
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.errors import TransferError
 from pegasus_toolkit.transfer.interface import Settings
+from pegasus_toolkit.transfer.observer import Observer, Summary
 from pegasus_toolkit.transfer.spec.specification import Specification
 from pegasus_toolkit.transfer.units import plural
 

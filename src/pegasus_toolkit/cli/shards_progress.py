@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pegasus_toolkit.cli.progress import live_line, summary_line
-from pegasus_toolkit.transfer.engine.engine import Progress
+from pegasus_toolkit.transfer.observer import Progress
 from pegasus_toolkit.worker.shard_progress import FILE, MARK, ShardProgress, parsed
 
 _EVENTS = "workflow.log"  # of all jobs, in the submit directory

@@ -19,7 +19,7 @@ from pegasus_toolkit.transfer.model import Outcome
 from pegasus_toolkit.transfer.records.report import ends
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 NAME = "pegasus-transfer"
 PATIENCE = 3.0  # seconds that the collector gets at the end

@@ -35,11 +35,12 @@ from pegasus_toolkit.files.verifying import Difference, Verdict
 from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.engine.engine import Engine, Options, Progress
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import Denied
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Progress
 from pegasus_toolkit.transfer.units import plural
 
 T = TypeVar("T")

@@ -14,9 +14,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Plan, Progress, Summary
+    from pegasus_toolkit.transfer.engine.engine import Engine, Options
     from pegasus_toolkit.transfer.interface import Settings
     from pegasus_toolkit.transfer.model import Attempt, Checksum, Location, Mkdir, Outcome, Remove, Transfer
+    from pegasus_toolkit.transfer.observer import Observer, Plan, Progress, Summary
     from pegasus_toolkit.transfer.spec.specification import (
         Specification,
         SpecificationError,
@@ -32,7 +33,8 @@ __all__ = [
 ]  # fmt: skip
 
 _HOMES = {
-    "engine.engine": ("Engine", "Observer", "Options", "Plan", "Progress", "Summary"),
+    "engine.engine": ("Engine", "Options"),
+    "observer": ("Observer", "Plan", "Progress", "Summary"),
     "interface": ("Settings",),
     "model": ("Attempt", "Checksum", "Location", "Mkdir", "Outcome", "Remove", "Transfer"),
     "spec.specification": ("Specification", "SpecificationError", "encode", "load", "transfer"),

@@ -15,11 +15,12 @@ from pegasus_toolkit.planner.catalogs import Pfn
 from pegasus_toolkit.records import Failure
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import redact, url
-from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import BadSpecification, Corrupted, NotFound, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Location, Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Observer, Progress
 from pegasus_toolkit.transfer.records.journal import Journal, JournalError
 from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.worker import machine

@@ -19,11 +19,12 @@ from msgspec.structs import replace
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.integrity.meta import Expected
 from pegasus_toolkit.transfer import redact
-from pegasus_toolkit.transfer.engine.engine import Engine, Observer, Options, Progress
+from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.engine.retry import patience
 from pegasus_toolkit.transfer.errors import Corrupted, TransferError
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Operation, Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Observer, Progress
 from pegasus_toolkit.transfer.records.journal import Journal, JournalError
 from pegasus_toolkit.transfer.records.leftovers import clean
 from pegasus_toolkit.transfer.spec.specification import Specification, load

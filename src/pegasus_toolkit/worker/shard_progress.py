@@ -15,8 +15,8 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pegasus_toolkit.transfer.engine.engine import Observer, Progress
 from pegasus_toolkit.transfer.model import Outcome
+from pegasus_toolkit.transfer.observer import Observer, Progress
 
 FILE = ".progress"
 MARK = "pegasus-progress"  # begins the line in an event log: MARK NODE NUMBERS

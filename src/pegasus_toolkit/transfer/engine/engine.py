@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
@@ -19,10 +19,10 @@ from pegasus_toolkit.transfer.engine.retry import PATIENCE, Retry
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.engine.scheduler import Found, Scheduler
 from pegasus_toolkit.transfer.engine.watch import Watch
-from pegasus_toolkit.transfer.engine.worker import UnderWay
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
-from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Ordered, Outcome, Transfer
+from pegasus_toolkit.transfer.model import Mkdir, Operation, Ordered, Outcome, Transfer
+from pegasus_toolkit.transfer.observer import Observer, Plan, Progress, Summary, UnderWay
 from pegasus_toolkit.transfer.streams.files import discard
 
 if TYPE_CHECKING:
@@ -67,50 +67,6 @@ class Options(Struct, frozen=True):
     careful: bool = False  # nothing is removed once something failed
 
 
-class Progress(NamedTuple):
-    """A look at a run: operations, payload bytes (all attempts), seconds; ``waiting`` in back-off.
-
-    ``files``: operations that are over, with the members of directories in place of those; ``known``: all
-    that were found so far, more of them to come while ``listing``. ``whole``: bytes of files that are over,
-    and of those under way so far; ``size``: bytes of all, ``None`` where that is not known (yet).
-    ``active``: files under way, the slowest first.
-    """
-
-    total: int
-    done: int
-    failed: int
-    bytes: int
-    seconds: float
-    active: tuple[UnderWay, ...]
-    waiting: int
-    files: int = 0
-    known: int = 0
-    listing: bool = False
-    whole: int = 0
-    size: int | None = None
-
-
-class Summary(NamedTuple):
-    """A run that is over. ``exit_code``: 0 all done, 1 another run may mend what failed, 2 it can't.
-
-    ``abandoned``: threads that did not come back from a blocking call; the process should end by
-    ``os._exit`` once all is written. ``problems``: why digests that ``generate_checksum`` asked for could
-    not be recorded, a line each; ``unrecorded``: how many, as no file for them is named.
-    """
-
-    done: int
-    skipped: int
-    failed: int
-    cancelled: int
-    bytes: int
-    seconds: float
-    attempts: int
-    exit_code: int
-    abandoned: int = 0
-    problems: tuple[str, ...] = ()
-    unrecorded: int = 0
-
-
 class Settled:
     """Files that are over, and their bytes."""
 
@@ -142,26 +98,6 @@ class Settled:
         if waiting <= 0 and not found.unsized and all(file.size is not None for file in alone):
             size = found.bytes + self.other_bytes + sum(file.size or 0 for file in alone)
         return self.members + self.others, others + found.files, found.listing > 0, whole, size
-
-
-class Plan(NamedTuple):
-    """What would be done with an operation."""
-
-    route: str
-    why: str
-    source: Location | None
-    destination: Location
-    error: TransferError | None
-
-
-class Observer(Protocol):
-    """Told of a run, always from the thread that called ``run``."""
-
-    def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Operations that are over, in batches."""
-
-    def tick(self, progress: Progress) -> None:
-        """About ten times a second."""
 
 
 class Engine:

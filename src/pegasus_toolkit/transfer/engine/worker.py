@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from pegasus_toolkit.transfer.engine.lanes import Lane
 from pegasus_toolkit.transfer.engine.pool import Pool
@@ -17,18 +17,9 @@ from pegasus_toolkit.transfer.engine.tasks import Parent, Task
 from pegasus_toolkit.transfer.errors import CannotCopy, Defect, Permanent, TransferError, translate
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Measured
 from pegasus_toolkit.transfer.model import Operation, Outcome
+from pegasus_toolkit.transfer.observer import UnderWay
 
 TURN = 0.25  # seconds that a worker keeps its slots while other lanes wait for some
-
-
-class UnderWay(NamedTuple):
-    """A file that moves: seconds since its attempt began, bytes so far and in all, ``None`` if unknown."""
-
-    url: str  # of the destination
-    seconds: float
-    bytes: int | None = None
-    size: int | None = None
-    member: bool = False  # of a directory
 
 
 class Dispatcher(Protocol):

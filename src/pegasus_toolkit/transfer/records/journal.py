@@ -38,7 +38,7 @@ from pegasus_toolkit.transfer.notes import Notes, key
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 MAGIC = b"pegasus-transfer journal 1\n"
 _ENTRY = re.compile(rb"([0-9a-f]{24}) ([0-9]+) (?:-|([a-z0-9]+):([0-9a-f]+))")

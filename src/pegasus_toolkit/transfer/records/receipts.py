@@ -18,7 +18,7 @@ from pegasus_toolkit.transfer.notes import Notes
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 
 class Moved(NamedTuple):

@@ -17,7 +17,7 @@ from pegasus_toolkit.transfer.model import Attempt, Location, Operation, Outcome
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Plan, Progress, Summary
+    from pegasus_toolkit.transfer.observer import Observer, Plan, Progress, Summary
 
 
 class Report:

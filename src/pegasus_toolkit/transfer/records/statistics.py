@@ -16,7 +16,7 @@ from pegasus_toolkit.transfer.model import Attempt, Location, Outcome, Transfer
 from pegasus_toolkit.transfer.records.outfile import OutFile
 
 if TYPE_CHECKING:
-    from pegasus_toolkit.transfer.engine.engine import Observer, Progress
+    from pegasus_toolkit.transfer.observer import Observer, Progress
 
 _MARKS = ("@@@MONITORING_PAYLOAD - START@@@", "@@@MONITORING_PAYLOAD - END@@@")
 
