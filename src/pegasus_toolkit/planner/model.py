@@ -53,6 +53,9 @@ class PlanError(Exception):
 # --- the abstract workflow --------------------------------------------------------------------------
 
 
+Link = Literal["input", "output", "checkpoint"]
+
+
 class Use(Struct, frozen=True, gc=False, kw_only=True):
     """One file of one job. ``at``: its place in the job's ``uses``. ``size``: bytes, where told.
 
@@ -60,7 +63,7 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
     """
 
     lfn: str
-    link: Literal["input", "output", "checkpoint"]
+    link: Link
     at: int = 0
     stage_out: bool = True
     register: bool = True

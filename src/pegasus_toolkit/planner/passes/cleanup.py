@@ -47,19 +47,19 @@ def _in_place(plan: Plan, places: Places) -> Plan:
 def _users(plan: Plan, places: Places) -> dict[tuple[str, str], tuple[str, ...]]:
     """Of each file in a scratch directory of this run: who put it there and who reads it."""
     found: dict[tuple[str, str], list[str]] = {}
-    scratch: dict[str, tuple[str, str]] = {}
     for lfn, site, name in _placed(plan):
         found.setdefault((lfn, site), []).append(name)
-        scratch[places.get(site, lfn).url] = (lfn, site)
     for node in plan.nodes:
         for one in node.inputs:
             site = plan.chosen[node.jobs[0]].staging
             if (one.lfn, site) in found:
                 found[one.lfn, site].append(node.name)
         for move in node.operations:
-            for pfn in move.sources if isinstance(move, Move) else ():
-                if pfn.url in scratch:
-                    found[scratch[pfn.url]].append(node.name)
+            if isinstance(move, Move):
+                for pfn in move.sources:
+                    users = found.get((move.lfn, pfn.site))
+                    if users is not None and pfn.url.startswith(places.scratch(pfn.site, "all", "get")):
+                        users.append(node.name)
     return {key: tuple(dict.fromkeys(names)) for key, names in found.items()}
 
 

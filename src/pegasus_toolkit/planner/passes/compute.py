@@ -31,15 +31,14 @@ class Builder:
         self._batches = {name for name, site in plan.catalogs.sites.items() if batch.batch_of(site)}
         self._consumers: dict[str, set[str]] = {}
         for job in plan.jobs:
-            for use in job.uses:
-                if use.link == "input":
-                    self._consumers.setdefault(use.lfn, set()).add(job.id)
+            for use in job.inputs:
+                self._consumers.setdefault(use.lfn, set()).add(job.id)
 
     def node(self, name: str, group: Sequence[Job], level: int, profiles: Profiles) -> Node:
         """The node that runs these jobs one after the other, parents first."""
         chosen = self._plan.chosen[group[0].id]
         ids = {job.id for job in group}
-        made = {use.lfn for job in group for use in job.uses if use.link == "output"}
+        made = {use.lfn for job in group for use in job.outputs}
         shared = chosen.configuration == "sharedfs" and group[0].kind == "job"
         sub = sub_dag(self._plan, self._places, group[0], name) if group[0].kind != "job" else (None, [])
         self.problems += sub[1]
@@ -80,7 +79,7 @@ class Builder:
             self.problems.append(
                 self._plan.problem(job, f"an installed program needs a path, not {program.pfn!r}", "name")
             )
-        lfns = {use.lfn for use in job.uses}
+        lfns = {use.lfn for use in job.uses} if chosen.staged else set()
         if chosen.configuration == "condorio":
             lfns |= {lfn.rpartition("/")[2] for lfn in lfns}
         for lfn in chosen.staged:

@@ -14,6 +14,7 @@ from pegasus_toolkit.planner.passes.urls import host
 from pegasus_toolkit.schemes import CREDENTIALS, SCHEMES, Scheme
 from pegasus_toolkit.schemes import Credential as Kind
 
+_LISTED = frozenset(scheme for scheme, known in SCHEMES.items() if known.registry or known.federation)
 VARIABLES = frozenset(kind.variable for kind in CREDENTIALS.values())
 
 
@@ -103,8 +104,7 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
-    known = SCHEMES.get(scheme)
-    if known is not None and (known.registry or known.federation):
+    if scheme in _LISTED:
         return f"{scheme}://{host(url)}"
     return f"{scheme}://{rest.partition('/')[0]}"
 

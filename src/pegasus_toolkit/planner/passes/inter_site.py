@@ -16,7 +16,7 @@ from pegasus_toolkit.planner.passes.plan import Plan
 def inter_site(plan: Plan) -> Plan:
     """Nodes between the maker of a file and those who need it at another staging site."""
     work = _InterSite(plan)
-    maker = {use.lfn: job.id for job in plan.jobs for use in job.uses if use.link == "output"}
+    maker = {use.lfn: job.id for job in plan.jobs for use in job.outputs}
     for node in plan.nodes:
         if node.jobs:
             work.look_at(node, maker)

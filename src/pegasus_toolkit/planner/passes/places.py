@@ -18,7 +18,7 @@ class Places:
     def __init__(self, catalogs: Catalogs, settings: Settings) -> None:
         self._sites = catalogs.sites
         self._settings = settings
-        self._bases: dict[tuple[str, ...], str] = {}
+        self._bases: dict[tuple[str, tuple[str, ...]], str] = {}
 
     def staging(self, site: str, configuration: Configuration) -> str:
         """The site that files of jobs at ``site`` pass through."""
@@ -31,7 +31,7 @@ class Places:
 
     def scratch(self, site: str, *operations: str) -> str:
         """The URL of this run's directory at a staging site."""
-        key = (site, *operations)
+        key = (site, operations)
         if key not in self._bases:
             known = self._sites.get(site)
             directory = known.directory("sharedScratch", "sharedStorage") if known else None

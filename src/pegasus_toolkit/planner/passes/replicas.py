@@ -14,7 +14,7 @@ from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan
 
 def select_replicas(plan: Plan) -> Plan:
     """``raw`` for every such file. Optional inputs without a replica are left out, with a warning."""
-    made = {use.lfn for job in plan.jobs for use in job.uses if use.link == "output"}
+    made = {use.lfn for job in plan.jobs for use in job.outputs}
     raw = dict(plan.raw)
     seen: dict[str, ExternalFile | None] = {}
     problems: list[Problem] = list(selectors.wrong(plan))
@@ -22,8 +22,8 @@ def select_replicas(plan: Plan) -> Plan:
     jobs: list[Job] = []
     for job in plan.jobs:
         left_out = set()
-        for use in job.uses:
-            if use.link == "output" or use.lfn in made:
+        for use in job.inputs:
+            if use.lfn in made:
                 continue
             lfn = use.lfn
             if lfn not in seen:

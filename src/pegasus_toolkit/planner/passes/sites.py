@@ -43,6 +43,7 @@ def select_sites(plan: Plan) -> Plan:
     chosen: dict[str, SiteChoice] = {}
     raw: dict[str, ExternalFile] = {}
     told: dict[str, None] = {}
+    made: dict[int, SiteChoice] = {}  # of jobs that have the same profiles, all is the same
     for job in plan.jobs:
         found = choice.of(job, chosen)
         if isinstance(found, Problem):
@@ -52,13 +53,15 @@ def select_sites(plan: Plan) -> Plan:
             continue
         site, program = found
         profiles = choice.profiles(job, site, program)
-        configuration = _configuration(plan, profiles)
-        staging = LOCAL if job.kind != "job" else places.staging(site, configuration)
-        made = SiteChoice(
-            site=site, staging=staging, configuration=configuration, program=program, profiles=profiles
-        )
-        chosen[job.id], files = _choice(programs, job, program, made)
-        raw.update((file.lfn, file) for file in files)
+        if id(profiles) not in made:
+            configuration = _configuration(plan, profiles)
+            staging = LOCAL if job.kind != "job" else places.staging(site, configuration)
+            one = SiteChoice(
+                site=site, staging=staging, configuration=configuration, program=program, profiles=profiles
+            )
+            made[id(profiles)], files = _choice(programs, job, program, one)
+            raw.update((file.lfn, file) for file in files)
+        chosen[job.id] = made[id(profiles)]
     problems += _scratchless(plan, places, chosen)
     problems += _gone(plan, raw)
     used = dict.fromkeys(one.site for one in chosen.values())

@@ -65,11 +65,13 @@ class _StageIn:
 
     def _direct(self, node: Node, raw: ExternalFile) -> tuple[Pfn, ...]:
         """Replicas that the job fetches by itself, where it is to bypass staging."""
-        if node.directory or node.kind == "subworkflow" or any(from_registry(pfn.url) for pfn in raw.pfns):
-            return ()  # a registry is asked once, whatever else bypasses staging
+        if node.directory or node.kind == "subworkflow":
+            return ()
         here = node.profiles.get("pegasus", {}).get("transfer.bypass.input.staging", "").lower() == "true"
         if not (here or self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
             return ()
+        if any(from_registry(pfn.url) for pfn in raw.pfns):
+            return ()  # a registry is asked once, whatever else bypasses staging
         carried = node.configuration == "condorio"
         at = LOCAL if carried else node.site
         pfns = [pfn for pfn in raw.pfns if self._places.reaches(at, pfn)]
@@ -79,7 +81,7 @@ class _StageIn:
         return self._select(pfns, node.site)
 
     def _bypassed(self, node: Node, lfn: str) -> bool:
-        return any((id, lfn) in self._bypass for id in node.jobs)
+        return bool(self._bypass) and any((id, lfn) in self._bypass for id in node.jobs)
 
     def _note(self, node: Node, staging: str, raw: ExternalFile) -> None:
         key = (raw.lfn, staging)

@@ -109,29 +109,30 @@ class _StageOut:
         own = number(self._plan.settings.profiles, "stageout.clusters")
         wish = number(known.profiles if known else {}, "stageout.clusters") or own
         for batch in batches(((group, 0) for group in groups if group), limit(every, OUT, wish)):
-            at = self._where(staging, target, batch)
+            at = self._where(staging, target.site, batch)
             if not at:
                 continue
             name = f"stage_out_{len(self._nodes)}"
-            moves = tuple(self._one(target, file) for file in batch)
-            optional = tuple(file.lfn for file in batch if file.lfn in self._optional)
+            moves = tuple(_move(file, place) for file, place in batch)
+            optional = tuple(file.lfn for file, _ in batch if file.lfn in self._optional)
             node = Node(name=name, kind="stage_out", site=at, level=level, operations=moves)
             self._nodes.append(replace(node, checkpoints=optional) if optional else node)
-            self._edges[name] = [maker for maker in dict.fromkeys(file.maker for file in batch) if maker]
-            for file in batch if not target.directory else ():
+            self._edges[name] = [maker for maker in dict.fromkeys(file.maker for file, _ in batch) if maker]
+            for file, place in batch if not target.directory else ():
+                self._delivered.setdefault(file.lfn, []).append(place)
                 self._delivering.setdefault(file.lfn, []).append(name)
 
-    def _waiting(self, target: _Target, files: Iterable[_File]) -> list[_File]:
-        """Those that are to go there, and are not there already."""
+    def _waiting(self, target: _Target, files: Iterable[_File]) -> list[tuple[_File, Pfn]]:
+        """Those that are to go there, and are not there already; each with its place."""
         left = []
         for file in files:
             if file.lfn not in target.lfns:
                 continue
             place = self._place(target, file.lfn)
-            if any(pfn.url == place.url for pfn in file.sources):
-                self._deliver(target, file.lfn, place)
-            else:
-                left.append(file)
+            if all(pfn.url != place.url for pfn in file.sources):
+                left.append((file, place))
+            elif not target.directory:
+                self._delivered.setdefault(file.lfn, []).append(place)
         return left
 
     def _place(self, target: _Target, lfn: str) -> Pfn:
@@ -139,30 +140,23 @@ class _StageOut:
             return self._places.storage(target.site, lfn, target.directory)
         return self._map(target.site, lfn)
 
-    def _deliver(self, target: _Target, lfn: str, place: Pfn) -> None:
-        """Notes where an output stays; what the workflow above takes does not."""
-        if not target.directory:
-            self._delivered.setdefault(lfn, []).append(place)
-
-    def _where(self, staging: str, to: _Target, batch: list[_File]) -> str:
-        site, target = to.site, self._place(to, batch[0].lfn)
+    def _where(self, staging: str, site: str, batch: list[tuple[_File, Pfn]]) -> str:
         for at in dict.fromkeys((LOCAL, staging, site)):
-            reached = all(any(self._places.reaches(at, pfn) for pfn in file.sources) for file in batch)
-            if reached and all(self._places.reaches(at, self._place(to, file.lfn)) for file in batch):
+            reached = all(any(self._places.reaches(at, pfn) for pfn in file.sources) for file, _ in batch)
+            if reached and all(self._places.reaches(at, place) for _, place in batch):
                 return at
-        source = batch[0].sources[0]
+        source, target = batch[0][0].sources[0], batch[0][1]
         message = f"no site can read {source.url} at {source.site} and write {target.url} at {site}"
         self._problems.setdefault(f"{staging} {site}", Problem("sites", (), message))
         return ""
 
-    def _one(self, to: _Target, file: _File) -> Move:
-        target = self._place(to, file.lfn)
-        self._deliver(to, file.lfn, target)
-        return Move(
-            lfn=file.lfn,
-            sources=file.sources,
-            destinations=(target,),
-            checksum=file.raw.checksum if file.raw else None,
-            size=file.raw.size if file.raw else None,
-            linkage="output",
-        )
+
+def _move(file: _File, place: Pfn) -> Move:
+    return Move(
+        lfn=file.lfn,
+        sources=file.sources,
+        destinations=(place,),
+        checksum=file.raw.checksum if file.raw else None,
+        size=file.raw.size if file.raw else None,
+        linkage="output",
+    )

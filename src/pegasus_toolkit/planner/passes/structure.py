@@ -14,11 +14,11 @@ def structure(plan: Plan) -> Plan:
     """Jobs in an order in which each comes after those it needs, with all dependencies and levels."""
     jobs = plan.workflow.jobs
     problems = [*_twice(plan), *_writers(plan), *_checkpoints(plan)]
-    maker = {use.lfn: job.id for job in jobs for use in job.uses if use.link == "output"}
+    maker = {use.lfn: job.id for job in jobs for use in job.outputs}
     parents: dict[str, tuple[str, ...]] = {}
     explicit = plan.workflow.parents
     for job in jobs:
-        needed = [maker[use.lfn] for use in job.uses if use.link == "input" and use.lfn in maker]
+        needed = [maker[use.lfn] for use in job.inputs if use.lfn in maker]
         found = dict.fromkeys((*explicit.get(job.id, ()), *needed))
         if job.id in found and job.id not in explicit.get(job.id, ()):
             del found[job.id]  # told as a file that it reads and writes
@@ -97,10 +97,8 @@ def _twice(plan: Plan) -> Iterator[Problem]:
 def _writers(plan: Plan) -> Iterator[Problem]:
     makers: dict[str, Job] = {}
     for job in plan.workflow.jobs:
-        inputs = {use.lfn for use in job.uses if use.link == "input"}
-        for use in job.uses:
-            if use.link != "output":
-                continue
+        inputs = {use.lfn for use in job.inputs}
+        for use in job.outputs:
             at = ("uses", use.at, "lfn") if use.at >= 0 else ()
             first = makers.setdefault(use.lfn, job)
             if use.lfn in inputs:

@@ -7,6 +7,7 @@ them takes a tenth of the time of its loader, and leaves lines to be found when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -41,15 +42,7 @@ class Document(NamedTuple):
 
 def parse(file: str, text: str) -> Document:
     """Raises :class:`Broken` for what is no YAML, holds two documents, or a key twice."""
-    root: list[Tree] = []
-    for container, key, value, _ in _walk(text):
-        if container is None:
-            root.append(value)
-        elif isinstance(container, list):
-            container.append(value)
-        else:
-            container[key] = value
-    return Document(file, text, root[0] if root else None)
+    return Document(file, text, _build(text))
 
 
 def located(problems: list[Problem], text: str) -> list[Problem]:
@@ -57,22 +50,15 @@ def located(problems: list[Problem], text: str) -> list[Problem]:
     lines: dict[Path, int] = {(): 1}
     paths: dict[int, Path] = {}
     wanted = {p.path[:n] for p in problems for n in range(len(p.path) + 1)}
-    keep = []  # containers, so that no id is used twice
-    for container, key, value, line in _walk(text):
-        if container is None:
-            path: Path = ()
-        else:
-            step = len(container) if isinstance(container, list) else key
-            path = (*paths[id(container)], step)
-            if isinstance(container, list):
-                container.append(None)
-            else:
-                container[key] = None
+
+    def note(container: Tree, step: str | int, value: Tree, line: int) -> None:
+        path = (*paths[id(container)], step) if id(container) in paths else ()
         if isinstance(value, dict | list):
             paths[id(value)] = path
-            keep.append(value)
         if path in wanted:
             lines.setdefault(path, line)
+
+    _build(text, note)
     return [p if p.line else p._replace(line=_line(lines, p.path)) for p in problems]
 
 
@@ -82,46 +68,43 @@ def _line(lines: dict[Path, int], path: Path) -> int:
     return lines[path]
 
 
-def _walk(text: str) -> Iterator[tuple[Tree, str, Tree, int]]:
-    """For each value, in order: what holds it (``None``: nothing), under which key, the value, the line.
+Note = Callable[[Tree, str | int, Tree, int], None]
+"""Is told of each value, in order: what holds it, its key or place there, the value, the line."""
 
-    Containers are empty when they are given; whoever takes them fills them.
-    """
+
+def _build(text: str, note: Note | None = None) -> Tree:
+    """What the text says; ``note``: is told of each value before it is filled."""
     yaml = _yaml()
     # Without libyaml the Python parser gives the same events, thirty times as slowly.
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    get, kinds = loader.get_event, yaml.events
-    scalar, starts, end = kinds.ScalarEvent, kinds.MappingStartEvent, kinds.StreamEndEvent
-    ends = (kinds.MappingEndEvent, kinds.SequenceEndEvent)
-    values = _Values(kinds)
-    stack: list[tuple[Tree, bool, set[str]]] = []
-    current: Tree = None
-    mapping, key, line, seen = False, None, 0, set[str]()
+    get, scalar, end = loader.get_event, yaml.events.ScalarEvent, yaml.events.StreamEndEvent
+    making = _Making(yaml.events, note)
+    holder: Tree = making.top
+    key: Any = None  # the event of a key whose value comes next
     with _closing(yaml, loader):
         while (kind := (event := get()).__class__) is not end:  # a third of all planning: no calls in vain
-            if kind is scalar and mapping and key is None:
-                key, line = event.value, event.start_mark.line + 1
-                if key in seen:
-                    raise Broken(f"the key {key!r} is there twice", line)
-                seen.add(key)
-                continue
-            if kind in ends:
-                current, mapping, seen = stack.pop()
-                continue
-            if kind is not scalar and values.between(event, kind):
-                continue
-            if not mapping:
-                line = event.start_mark.line + 1
-            elif key is None:
-                raise Broken("expected a plain text as key", event.start_mark.line + 1)
-            value = values.of(event, kind)
-            yield current, key or "", value, line
-            key = None
-            if kind is not scalar and kind is not kinds.AliasEvent:
-                if len(stack) >= _DEEPEST:
-                    raise Broken(f"nested more than {_DEEPEST} deep", line)
-                stack.append((current, mapping, seen))
-                current, mapping, seen = value, kind is starts, set()
+            if kind is not scalar:
+                holder, key = making.other(event, kind, key), None
+            elif key is None and holder.__class__ is dict:
+                key = event
+                if key.value in holder:
+                    raise Broken(f"the key {key.value!r} is there twice", _line_of(key))
+            else:
+                value = event.value
+                if event.anchor or value in _NULLS:
+                    value = making.of(event, kind)
+                if note is not None:
+                    making.tell(holder, key, value, event)
+                if key is None:
+                    holder.append(value)
+                else:
+                    holder[key.value] = value
+                    key = None
+    return making.top[0] if making.top else None
+
+
+def _line_of(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _yaml() -> Any:
@@ -146,24 +129,54 @@ def _closing(yaml: Any, loader: Any) -> Iterator[None]:
         loader.dispose()
 
 
-class _Values:
-    """What events stand for. ``*name`` is what ``&name`` marked, shared, so that nothing grows huge."""
+class _Making:
+    """A tree that is being made; ``top`` holds all of it.
 
-    def __init__(self, kinds: Any) -> None:
+    ``*name`` is what ``&name`` marked, shared, so that nothing grows huge.
+    """
+
+    def __init__(self, kinds: Any, note: Note | None) -> None:
+        self.top: list[Tree] = []
         self._kinds = kinds
         self._between = (kinds.StreamStartEvent, kinds.DocumentStartEvent, kinds.DocumentEndEvent)
+        self._ends = (kinds.MappingEndEvent, kinds.SequenceEndEvent)
+        self._note = note
+        self._open: list[Tree] = [self.top]
         self._documents = 0
         self._known: dict[str, Tree] = {}
         self._used = 0
 
-    def between(self, event: Any, kind: type) -> bool:
-        """Whether the event only begins or ends a document, of which there may be one."""
-        if kind not in self._between:
-            return False
-        self._documents += kind is self._kinds.DocumentStartEvent
-        if self._documents > 1:
-            raise Broken("expected one document, found a second", event.start_mark.line + 1)
-        return True
+    def other(self, event: Any, kind: type, key: Any) -> Tree:
+        """After anything but a scalar: the dict or list that takes what comes next."""
+        if kind in self._ends:
+            self._open.pop()
+        elif kind in self._between:
+            self._documents += kind is self._kinds.DocumentStartEvent
+            if self._documents > 1:
+                raise Broken("expected one document, found a second", _line_of(event))
+        else:
+            self._enter(event, kind, key)
+        return self._open[-1]
+
+    def _enter(self, event: Any, kind: type, key: Any) -> None:
+        holder = self._open[-1]
+        if key is None and holder.__class__ is dict:
+            raise Broken("expected a plain text as key", _line_of(event))
+        value = self.of(event, kind)
+        self.tell(holder, key, value, event)
+        if key is None:
+            holder.append(value)
+        else:
+            holder[key.value] = value
+        if kind is not self._kinds.AliasEvent:
+            if len(self._open) > _DEEPEST:
+                raise Broken(f"nested more than {_DEEPEST} deep", _line_of(key or event))
+            self._open.append(value)
+
+    def tell(self, holder: Tree, key: Any, value: Tree, event: Any) -> None:
+        """Tells whoever wants to know each value."""
+        if self._note is not None:
+            self._note(holder, len(holder) if key is None else key.value, value, _line_of(key or event))
 
     def of(self, event: Any, kind: type) -> Tree:
         """Text or nothing, an empty dict or list, or what an alias stands for."""
@@ -173,7 +186,7 @@ class _Values:
         elif kind is self._kinds.AliasEvent:
             self._used += 1
             if event.anchor not in self._known or self._used > _MOST_ALIASES:
-                raise Broken(f"no use can be made of the alias *{event.anchor}", event.start_mark.line + 1)
+                raise Broken(f"no use can be made of the alias *{event.anchor}", _line_of(event))
             return self._known[event.anchor]
         else:
             value = {} if kind is self._kinds.MappingStartEvent else []

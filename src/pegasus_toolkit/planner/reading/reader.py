@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -48,15 +48,14 @@ class Reader:
         """Notes something that is left alone."""
         self.warnings.append(str(Problem(self.file, path, message)))
 
-    def mapping(self, value: Any, path: Path, known: Iterable[str] = ()) -> dict[str, Any]:
+    def mapping(self, value: Any, path: Path, known: Collection[str] = ()) -> dict[str, Any]:
         """Where ``known`` is given, any other key is a problem, but for those that begin with ``x-``."""
         if not isinstance(value, dict):
             self.wrong(path, f"expected keys and values, found {described(value)}")
             return {}
-        if known:
-            for key in value.keys() - known:
-                if not key.startswith("x-"):
-                    self.wrong((*path, key), UNKNOWN_KEY, nearest(key, known))
+        for key in value if known else ():
+            if key not in known and not key.startswith("x-"):
+                self.wrong((*path, key), UNKNOWN_KEY, nearest(key, known))
         return value
 
     def items(self, owner: dict[str, Any], key: str, path: Path) -> list[Any]:

@@ -9,6 +9,7 @@ from pegasus_toolkit.planner.catalogs import Path, Pfn, Replica, ReplicaCatalog
 from pegasus_toolkit.planner.reading.reader import Reader
 
 _KEYS = frozenset(("lfn", "pfns", "checksum", "metadata", "regex"))
+_PLACE = frozenset(("site", "pfn"))
 
 
 def read(reader: Reader, tree: Any, at: Path = ()) -> ReplicaCatalog:
@@ -35,7 +36,7 @@ def _replica(reader: Reader, item: Any, path: Path) -> Replica:
     pfns = []
     for n, one in enumerate(reader.items(owner, "pfns", path)):
         here = (*path, "pfns", n)
-        place = reader.mapping(one, here, ("site", "pfn"))
+        place = reader.mapping(one, here, _PLACE)
         pfns.append(Pfn(reader.text(place, "site", here) or "local", reader.url(place, "pfn", here)))
     if not pfns:
         reader.wrong((*path, "pfns"), "expected at least one place")

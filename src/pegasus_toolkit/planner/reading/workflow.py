@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pegasus_toolkit.planner.catalogs import Path, words
-from pegasus_toolkit.planner.model import Job, JobKind, Use, Workflow
+from pegasus_toolkit.planner.model import Job, JobKind, Link, Use, Workflow
 from pegasus_toolkit.planner.reading.reader import Reader, described
 
 WORKFLOW_KEYS = words(
     "pegasus name hooks profiles metadata siteCatalog replicaCatalog transformationCatalog jobs "
     "jobDependencies"
 )
-_JOB_KEYS = words(
-    "type namespace version name file id nodeLabel arguments stdin stdout stderr uses profiles metadata hooks"
+_JOB_KEYS = frozenset(
+    words(
+        "type namespace version name file id nodeLabel arguments stdin stdout stderr uses profiles metadata "
+        "hooks"
+    )
 )
 _LINKS = ("input", "output", "checkpoint")
-_USE_KEYS = words("lfn type stageOut registerReplica bypass optional size metadata forPlanning")
+_USE_KEYS = frozenset(words("lfn type stageOut registerReplica bypass optional size metadata forPlanning"))
 _KINDS = ("job", "pegasusWorkflow", "condorWorkflow")
 _QUOTING = frozenset(" \t\"'\\")
 
@@ -102,7 +105,7 @@ def _uses(reader: Reader, owner: dict[str, Any], path: Path) -> tuple[Use, ...]:
             size = int(metadata["size"])
         made = Use(
             lfn=lfn,
-            link=cast(Literal["input", "output", "checkpoint"], link),
+            link=cast(Link, link),
             at=at,
             stage_out=reader.flag(use, "stageOut", here, True),
             register=reader.flag(use, "registerReplica", here, True),
@@ -135,7 +138,7 @@ def _with_streams(uses: tuple[Use, ...], streams: list[str], file: str) -> tuple
     missing: list[Use] = []
     for lfn, link in ((streams[0], "input"), (streams[1], "output"), (streams[2], "output"), (file, "input")):
         if lfn and not any(use.lfn == lfn and use.link == link for use in (*uses, *missing)):
-            missing.append(Use(lfn=lfn, link=cast(Literal["input", "output"], link), at=-1))
+            missing.append(Use(lfn=lfn, link=cast(Link, link), at=-1))
     return (*uses, *missing)
 
 

@@ -50,13 +50,17 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
 
     ``name``: of the DAG; ``bundle_of``: the bundle that holds a node's line.
     """
-    known = _Known(_known(dag, name), shared(dag))
-    groups: dict[tuple[object, ...], list[tuple[str, dict[str, str], dict[str, str]]]] = {}
+    attributes, catalogs = _known(dag, name), shared(dag)
+    alike: dict[tuple[object, ...], Mapping[str, str]] = {}
+    groups: dict[tuple[object, ...], list[_Member]] = {}
     for node in dag.nodes:
         if node.subdag is None:
-            commands, variables = _described(dag, node, bundle_of[node.name], known)
+            once = catalogs.get(node.name, NONE)
+            like = _like(node, once)
+            commands = alike.get(like) or alike.setdefault(like, _described(dag, node, once, attributes))
             key = (_group(node), node.site, tuple(commands))
-            groups.setdefault(key, []).append((node.name, commands, variables))
+            variables = _variables(dag, node, bundle_of[node.name], once)
+            groups.setdefault(key, []).append(_Member(node.name, commands, variables))
     files: dict[str, str] = {}
     of: dict[str, Submission] = {}
     # Who learns looks into the submit file of a job, and finds it by its name.
@@ -64,21 +68,29 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
     for (kind, site, _), members in groups.items():
         _shared(f"{kind}-{_safe(str(site))}", members, longest, files, of)
     final = Node(name=jobs.FINAL, kind="register", site=LOCAL)
-    commands, variables = _described(dag, final, bundle_of[jobs.FINAL], known)
-    files["final.sub"] = _text(commands)
-    of[jobs.FINAL] = Submission("final.sub", variables)
+    files["final.sub"] = _text(_described(dag, final, NONE, attributes))
+    of[jobs.FINAL] = Submission("final.sub", _variables(dag, final, bundle_of[jobs.FINAL], NONE))
     return Submits(files, of)
+
+
+class _Member(NamedTuple):
+    """A node of those that a submit file may be of."""
+
+    node: str
+    commands: Mapping[str, str]
+    variables: dict[str, str]
 
 
 def _shared(
     stem: str,
-    members: list[tuple[str, dict[str, str], dict[str, str]]],
+    members: list[_Member],
     longest: int,
     files: dict[str, str],
     of: dict[str, Submission],
 ) -> None:
-    first = members[0][1]
-    differ = [key for key in first if len({commands[key] for _, commands, _ in members}) > 1]
+    first = members[0].commands
+    distinct = {id(one.commands): one.commands for one in members}.values()
+    differ = [key for key in first if len({commands[key] for commands in distinct}) > 1]
     macros = {key: "v_" + re.sub(r"\W", "_", key) for key in differ}
     name = f"{stem}.sub"
     for n in range(1, len(files) + 1):
@@ -120,15 +132,45 @@ def _known(dag: Dag, name: str) -> dict[str, str]:
     }
 
 
-class _Known(NamedTuple):
-    """What is worked out once: ``attributes`` of every job, files that jobs share."""
+def _like(node: Node, once: Shared) -> tuple[object, ...]:
+    """All of a node that its commands depend on."""
+    program = node.tasks[0].transformation if node.tasks else ""
+    files = (node.credentials, _kept(node), _scratch(node) if node.configuration == "condorio" else "")
+    return (node.kind, node.site, node.configuration, id(node.profiles), id(once), program, *files)
 
-    attributes: Mapping[str, str]
-    shared: Mapping[str, Shared]
+
+def _variables(dag: Dag, node: Node, bundle: str, once: Shared) -> dict[str, str]:
+    """What tells a node from those like it."""
+    # Not "node", which HTCondor has for parallel jobs.
+    variables = {"nodename": node.name, "bundle": bundle}
+    if node.site != LOCAL and not jobs.in_place(dag, node.site):
+        variables["files"] = ",".join(_files(dag, node, once))
+    if not node.tasks:
+        variables["program"] = _PROGRAMS.get(node.kind, "transfer")
+    return variables
 
 
-def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[str, str], dict[str, str]]:
-    """Commands and variables of one node."""
+def _files(dag: Dag, node: Node, once: Shared) -> Iterator[str]:
+    """What goes with the job."""
+    yield "$(bundles)/$(bundle)"
+    if node.operations:
+        yield f"$(bundles)/{jobs.specification_file(node.name)}"
+    if kept := _kept(node):
+        yield f"$(records)/{node.name}.{kept}"
+    for name in node.metas:
+        yield f"$(records)/{name}.meta"
+    for one in node.inputs if jobs.carried(dag, node) else ():
+        if (path := jobs.delivered(dag, node, one)) and path not in once.paths:
+            yield quoting.macro(path)
+    yield from _secrets(node)
+
+
+def _secrets(node: Node) -> dict[str, None]:
+    return dict.fromkeys(quoting.macro(one.path) for one in node.credentials)
+
+
+def _described(dag: Dag, node: Node, once: Shared, attributes: Mapping[str, str]) -> Mapping[str, str]:
+    """Commands for a node; ``attributes``: of every job."""
     submit = dag.settings.submit
     commands = {
         "records": f"{submit}/records",
@@ -141,8 +183,6 @@ def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[s
         "notification": "never",
         "initialdir": f"{submit}/records",
     }
-    # Not "node", which HTCondor has for parallel jobs.
-    variables = {"nodename": node.name, "bundle": bundle}
     if node.site == LOCAL:
         commands["arguments"] = quoting.arguments(
             ("--bundle", "$(bundles)/$(bundle)", "--node", "$(nodename)")
@@ -151,19 +191,18 @@ def _described(dag: Dag, node: Node, bundle: str, known: _Known) -> tuple[dict[s
     elif jobs.in_place(dag, node.site):
         _in_place(dag, node, commands)
     else:
-        _remote(dag, node, known.shared.get(node.name, NONE), commands, variables)
+        _remote(dag, node, once, commands)
     if node.kind in ("compute", "transfer"):
         commands |= _wishes(node.profiles, dag.batches.get(node.site))
-    commands |= known.attributes
+    commands |= attributes
     commands["MY.pegasus_site"] = quoting.string(node.site)
     if node.tasks:  # of several, the first
         commands["MY.pegasus_wf_xformation"] = quoting.string(node.tasks[0].transformation)
     else:
         commands["MY.pegasus_wf_xformation"] = '"pegasus::$(program)"'
-        variables["program"] = _PROGRAMS.get(node.kind, "transfer")
     own = commands.pop("periodic_remove", "")
     commands["periodic_remove"] = f"{_HELD} || ({own})" if own else _HELD
-    return commands, variables
+    return commands
 
 
 def _in_place(dag: Dag, node: Node, commands: dict[str, str]) -> None:
@@ -184,26 +223,17 @@ def _worker(dag: Dag, node: Node) -> str:
     return quoting.macro(workers.get(node.site) or workers.get("") or dag.settings.worker)
 
 
-def _remote(dag: Dag, node: Node, once: Shared, commands: dict[str, str], variables: dict[str, str]) -> None:
+def _remote(dag: Dag, node: Node, once: Shared, commands: dict[str, str]) -> None:
     """A job elsewhere: what it needs goes with it, its record comes back, and under condorio its files."""
-    files = ["$(bundles)/$(bundle)"]
-    if node.operations:
-        files.append(f"$(bundles)/{jobs.specification_file(node.name)}")
     kept = _kept(node)
-    files += [f"$(records)/{node.name}.{kept}"] if kept else []
-    files += [f"$(records)/{name}.meta" for name in node.metas]
-    secrets = [quoting.macro(one.path) for one in node.credentials]
     own = [f"$(nodename).{suffix}" for suffix in ("json", "meta", kept) if suffix]
     back = ",".join(own)
     if jobs.carried(dag, node):
-        paths = (jobs.delivered(dag, node, one) for one in node.inputs)
-        files += [quoting.macro(path) for path in paths if path and path not in once.paths]
         commands["initialdir"] = quoting.macro(_scratch(node))
         # That directory is there even if the job fails: HTCondor misses nothing, and holds no job.
         back = f"{jobs.OUTBOX}/,{back}"
         remaps = ";".join(f"{name}=$(records)/{name}" for name in own)
         commands["transfer_output_remaps"] = f'"{remaps}"'
-    variables["files"] = ",".join((*files, *dict.fromkeys(secrets)))
     commands |= once.commands
     commands |= _universe(dag, node)
     worker, words = _worker(dag, node), ["--bundle", "$(bundle)", "--node", "$(nodename)"]
@@ -221,8 +251,8 @@ def _remote(dag: Dag, node: Node, once: Shared, commands: dict[str, str], variab
     commands["when_to_transfer_output"] = "ON_EXIT_OR_EVICT" if kept else "ON_EXIT"
     commands["transfer_input_files"] = "$(files)"
     commands["transfer_output_files"] = back
-    if secrets:
-        commands["encrypt_input_files"] = ",".join(dict.fromkeys(secrets))
+    if node.credentials:
+        commands["encrypt_input_files"] = ",".join(_secrets(node))
 
 
 def _kept(node: Node) -> str:
