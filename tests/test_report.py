@@ -77,7 +77,8 @@ def test_no_secret_is_written(tmp_path: Path) -> None:
     operation = transfer(web(url), local("/b"))
     error = Denied(f"GET {url} said no", url=url, hint=f"try {url}")
     report.settled([failed(operation, error, detail=url)])
-    report.planned(operation, Plan("none", url, operation.sources[0], operation.destinations[0], error))
+    plan = Plan("none", url, operation.sources[0], operation.destinations[0], error)
+    report.planned(operation, plan, 3)
     assert b"hunter2" not in (tmp_path / "r").read_bytes()
     assert len(lines(tmp_path / "r")) == 2
 
