@@ -129,3 +129,17 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     test_only_regular_files_have_digests(tmp_path)
     digests.of_file(__file__, "sha256")
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_crc32c_needs_no_more_than_its_extension() -> None:
+    """The package looks for its own version when it is imported."""
+    pytest.importorskip("crc32c")
+    code = (
+        "import sys\n"
+        "from pegasus_toolkit.integrity import digests\n"
+        "hasher = digests.new('crc32c')\n"
+        "hasher.update(b'123456789')\n"
+        "print(hasher.hexdigest(), 'importlib.metadata' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["e3069283", "False"]

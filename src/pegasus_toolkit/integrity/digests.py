@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from pegasus_toolkit.integrity import regular
 
@@ -165,12 +165,28 @@ def _blake3() -> Callable[[], Hasher]:
 
 def _crc32c() -> Callable[[], Hasher]:
     try:
-        crc32c = import_module("crc32c").crc32c
+        crc32c = _extension("crc32c", "crc32c._crc32c").crc32c
     except ModuleNotFoundError:
         raise UnsupportedAlgorithm(
             "crc32c needs the Python package 'crc32c', which is not installed", "pip install crc32c"
         ) from None
     return partial(_Checksum32, crc32c, 0)
+
+
+def _extension(package: str, name: str) -> Any:
+    """The package's extension module without the rest of it, which looks for its own version as it is
+    imported: that takes a quarter of the time of a run of small files. Raises ``ModuleNotFoundError``."""
+    from importlib.machinery import PathFinder
+    from importlib.util import find_spec, module_from_spec
+
+    whole = find_spec(package)
+    places = whole.submodule_search_locations if whole is not None else None
+    found = PathFinder.find_spec(name, places) if places else None
+    if found is None or found.loader is None:
+        return import_module(package)
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 def _shown(value: str) -> str:

@@ -11,11 +11,12 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pegasus_toolkit.transfer.backends.shared.refusing import Refusing
 from pegasus_toolkit.transfer.clients.programs import Programs, size, workspace
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
@@ -31,7 +32,6 @@ from pegasus_toolkit.transfer.interface import (
     Backend,
     Control,
     Endpoint,
-    Entry,
     Job,
     Requirement,
     Settings,
@@ -45,7 +45,7 @@ AGAIN = 6  # further runs after one that failed, to find out which file it was
 MAIN = "lia.util.net.copy.FDTMain"
 
 
-class Fdt:
+class Fdt(Refusing):
     """One server. Whole local files only; nothing is told of what is there."""
 
     abilities = Abilities(in_flight=BATCH, streams=False, threads=1)
@@ -219,27 +219,9 @@ class Fdt:
 
     # -- what FDT has not ----------------------------------------------------------------------------
 
-    def _cannot(self, what: str, path: str) -> Unsupported:
+    def cannot(self, what: str, path: str) -> Unsupported:
+        """Directories are made with the files in them."""
         return Unsupported(f"FDT cannot {what}", url=self.url + path)
-
-    def remove(
-        self, paths: Iterable[str], recursive: bool = False
-    ) -> Iterator[tuple[str, TransferError | None]]:
-        """``Unsupported`` for each."""
-        for path in paths:
-            yield path, self._cannot("remove", path)
-
-    def mkdir(self, path: str) -> None:
-        """Raises ``Unsupported``: directories are made with the files in them."""
-        raise self._cannot("make an empty directory (it makes those that files go to)", path)
-
-    def stat(self, path: str) -> Entry:
-        """Raises ``Unsupported``."""
-        raise self._cannot("look at what is there", path)
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Raises ``Unsupported``."""
-        raise self._cannot("list a directory", prefix)
 
     def close(self) -> None:
         """Ends the run that is under way."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from pegasus_toolkit.credentials import CredentialError
+from pegasus_toolkit.transfer.backends.shared.refusing import Refusing
 from pegasus_toolkit.transfer.clients.programs import Programs, size, workspace
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
@@ -31,20 +32,18 @@ from pegasus_toolkit.transfer.interface import (
     Abilities,
     Backend,
     Endpoint,
-    Entry,
     Identified,
     Identity,
     Job,
     Settings,
     Sink,
-    Source,
 )
 
 BATCH = 1000  # members of one run
 _QUOTABLE = re.compile(r"[^\x00-\x1f\"'\\`$;|&<>*?\[\]{}!]+")  # what hsi's own language leaves alone
 
 
-class Hpss:
+class Hpss(Refusing):
     """One HPSS, as the programs here are set up. Whole local files only; nothing is written."""
 
     abilities = Abilities(in_flight=BATCH, streams=False, threads=1)
@@ -169,35 +168,9 @@ class Hpss:
         """Which file the login is in."""
         return Identity("login", f"HPSS_CREDENTIAL {self.netrc}" if self.netrc else "~/.netrc")
 
-    # -- what is not done --------------------------------------------------------------------------
-
-    def _cannot(self, what: str, path: str) -> Unsupported:
+    def cannot(self, what: str, path: str) -> Unsupported:
+        """As Pegasus."""
         return Unsupported(f"HPSS is only read here: cannot {what}", url=self._url(path))
-
-    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
-        """``Unsupported`` for each."""
-        for job in jobs:
-            job.error = self._cannot("write", job.path)
-            yield job
-
-    def remove(
-        self, paths: Iterable[str], recursive: bool = False
-    ) -> Iterator[tuple[str, TransferError | None]]:
-        """``Unsupported`` for each."""
-        for path in paths:
-            yield path, self._cannot("remove", path)
-
-    def mkdir(self, path: str) -> None:
-        """Raises ``Unsupported``."""
-        raise self._cannot("make a directory", path)
-
-    def stat(self, path: str) -> Entry:
-        """Raises ``Unsupported``."""
-        raise self._cannot("look at what is there", path)
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Raises ``Unsupported``."""
-        raise self._cannot("list a directory", prefix)
 
     def close(self) -> None:
         """Ends the run that is under way."""

@@ -57,7 +57,8 @@ class Fetch(Exchange):
         if head.status == 206 and self.kept:
             self._rest(head)
         else:
-            errors.require_file(head, self.shown(), self.session.host, stored=self.session.stored)
+            if head.status != 200 or "content-encoding" in head.fields:  # else it is one
+                errors.require_file(head, self.shown(), self.session.host, stored=self.session.stored)
             self._whole(head)
         self.receive()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
@@ -11,6 +11,7 @@ import msgspec
 from pegasus_toolkit.transfer.backends.http.files import Reading
 from pegasus_toolkit.transfer.backends.images import archive, tools
 from pegasus_toolkit.transfer.backends.images.site import Site
+from pegasus_toolkit.transfer.backends.shared.refusing import Refusing
 from pegasus_toolkit.transfer.clients.curl.exchange import Answer
 from pegasus_toolkit.transfer.clients.programs import Programs, workspace
 from pegasus_toolkit.transfer.clients.registry import Descriptor, Manifest, Reference, reference
@@ -33,7 +34,6 @@ from pegasus_toolkit.transfer.interface import (
     Job,
     Settings,
     Sink,
-    Source,
 )
 
 SIF = (".sif", ".simg")
@@ -46,7 +46,7 @@ class _Shub(msgspec.Struct):
     image: str
 
 
-class Images:
+class Images(Refusing):
     """One registry, one image after the other. It is read from; nothing can be written."""
 
     abilities = Abilities(directories=False, quoted=True)
@@ -200,34 +200,10 @@ class Images:
         """Which login is used."""
         return self.site.identity()
 
-    def put(self, jobs: Iterator[Job[Source]]) -> Iterator[Job[Source]]:
-        """Raises ``Unsupported`` for each."""
-        for job in jobs:
-            job.error = self._read_only(job.path)
-            yield job
-
-    def remove(
-        self, paths: Iterable[str], recursive: bool = False
-    ) -> Iterator[tuple[str, TransferError | None]]:
-        """``Unsupported`` for each."""
-        for path in paths:
-            yield path, self._read_only(path)
-
-    def mkdir(self, path: str) -> None:
-        """Raises ``Unsupported``."""
-        raise self._read_only(path)
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Raises ``Unsupported``."""
-        raise Unsupported(
-            "registries of images are not listed", url=self._url(prefix), hint="name each image"
-        )
-
-    def _read_only(self, path: str) -> TransferError:
-        text = "images are only pulled from registries here"
-        return Unsupported(
-            text, url=self._url(path), hint="push with docker, podman or skopeo", side="destination"
-        )
+    def cannot(self, what: str, path: str) -> Unsupported:
+        """Neither do registries list what they have."""
+        hint = "name each image" if what.startswith("list") else "push with docker, podman or skopeo"
+        return Unsupported(f"images are only pulled: cannot {what}", url=self._url(path), hint=hint)
 
     def close(self) -> None:
         """What is under way raises ``Cancelled``, and what runs is ended."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from pegasus_toolkit.transfer.backends.osdf.site import Site
+from pegasus_toolkit.transfer.backends.shared.refusing import Refusing
 from pegasus_toolkit.transfer.clients import programs
 from pegasus_toolkit.transfer.clients.programs import Programs
 from pegasus_toolkit.transfer.errors import ServerFault, TransferError, Unsupported
-from pegasus_toolkit.transfer.interface import Abilities, Backend, Entry, Identity, Job, Sink, Source
+from pegasus_toolkit.transfer.interface import Abilities, Backend, Identity, Job, Sink, Source
 
 WORDS = {"pelican": ("object", "copy"), "stashcp": ()}
 
 
-class Command:
+class Command(Refusing):
     """What upstream does: copies, and nothing else."""
 
     abilities = Abilities(streams=False, quoted=True)
@@ -62,28 +63,14 @@ class Command:
                 job.error = error
             yield job
 
-    def _cannot(self, what: str, path: str) -> Unsupported:
+    def cannot(self, what: str, path: str) -> Unsupported:
+        """The program only copies."""
         return Unsupported(
             f"{self.site.tool} cannot {what}", url=self._url(path), hint="take tool out of the section"
         )
 
-    def remove(
-        self, paths: Iterable[str], recursive: bool = False
-    ) -> Iterator[tuple[str, TransferError | None]]:
-        """``Unsupported`` for each."""
-        for path in paths:
-            yield path, self._cannot("remove", path)
-
     def mkdir(self, path: str) -> None:
         """Collections come with what is in them."""
-
-    def stat(self, path: str) -> Entry:
-        """Raises ``Unsupported``."""
-        raise self._cannot("look", path)
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Raises ``Unsupported``."""
-        raise self._cannot("list", prefix)
 
     def identity(self) -> Identity:
         """The program finds its token by itself."""
