@@ -12,7 +12,8 @@ from unittest import mock
 
 import pytest
 
-from pegasus_toolkit.cli import files
+from pegasus_toolkit.cli import files, transfer
+from tests.servers.nginx import Nginx
 from tests.servers.seaweed import Seaweed
 from tests.servers.sshd import Sshd
 from tests.test_cli_plain import tree
@@ -109,6 +110,56 @@ def test_check(place: Place) -> None:
     assert place.good("check", place.url).startswith("ready")
 
 
+def test_check_for_programs(place: Place) -> None:
+    told = json.loads(place.good("check", "--json", place.url))
+    assert told["ready"] and told["error"] is None and told["url"].partition("://")[1]
+    assert told["credential"] is None or told["credential"]["kind"]
+    refused = place.run("check", "--json", "sftp://127.0.0.1:1/x")
+    assert refused.returncode == 1 and not json.loads(refused.stdout)["ready"], refused.stderr
+
+
+def test_a_question_mark_is_a_letter(place: Place) -> None:
+    """Where URLs have no query: what is copied, listed and found by a wildcard is what is there."""
+    for name in ("what?/x?y/f?.txt", "what?/100%#.txt", "wha/wrong", "what/wrong"):
+        path = place.cwd / "odd" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    odd = f"{place.url}/odd"
+    place.good("cp", "-q", "odd/", odd)
+    assert place.good("ls", f"{odd}/what?/x?y") == "f?.txt\n"
+    assert place.good("ls", odd).split() == ["wha/", "what/", "what?/"]
+    place.good("cp", "-q", f"{odd}/what?", "one/")
+    place.good("cp", "-q", f"{odd}/what?/*", "two/")
+    spec = [{"type": "transfer", "lfn": "d", "src_urls": [{"site_label": "x", "url": f"{odd}/what?/"}],
+             "dest_urls": [{"site_label": "local", "url": f"{place.cwd}/three"}]}]  # fmt: skip
+    (place.cwd / "spec.json").write_text(json.dumps(spec))
+    with mock.patch.dict(os.environ, place.environ):
+        assert transfer.main(["-q", "-f", str(place.cwd / "spec.json")]) == 0
+    expected = tree(place.cwd / "odd/what?")
+    assert tree(place.cwd / "one/what?") == expected
+    assert tree(place.cwd / "two") == expected
+    assert tree(place.cwd / "three") == expected
+
+
+def test_a_query_follows_each_name(tmp_path: Path, nginx: Nginx) -> None:
+    """Of a directory at a web server, as where a token stands in it."""
+    (nginx.data / "query/sub").mkdir(parents=True)
+    for name in ("a", "sub/b"):
+        (nginx.data / "query" / name).write_text(name)
+    place = Place("", tmp_path, {})
+    url = f"http://{nginx.authority}/files/query/"
+    place.good("cp", "-q", f"{url}?key=1", "out/")
+    assert tree(tmp_path / "out") == {"a": "a", "sub/b": "sub/b"}
+    asked = [line for line in nginx.log.read_text().splitlines() if "/query/" in line]
+    assert asked and all("?key=1" in line for line in asked), asked
+
+
+def test_several_lists_say_which(place: Place) -> None:
+    assert place.good("ls", f"{place.url}/*").split() == ["a.txt", "b.dat", "d/c.txt", "d/e/"]
+    both = place.good("ls", f"{place.url}/d", "in/d/e").split()
+    assert both == [f"{place.url}/d/c.txt", f"{place.url}/d/e/", "in/d/e/f.txt"]
+
+
 def test_rm(place: Place) -> None:
     url = place.url
     for words, code in ((("rm", f"{url}/d"), 2), (("rm", f"{url}/none"), 2), (("rm", f"{url}/*.none"), 2)):
@@ -139,6 +190,8 @@ def test_cp_back(place: Place) -> None:
         (("ls", "none"), 2),
         (("ls", "sftp://127.0.0.1:1/x"), 1),
         (("cp", "sftp://127.0.0.1:1/x", "y"), 1),
+        (("verify", "a"), 2),
+        (("verify", "--against", "sums", "a", "b"), 2),
         (("--version",), 0),
         (("cp", "--help"), 0),
     ],

@@ -74,7 +74,8 @@ def test_here(
         (("in", "in/d/copy"), "inside"),
         (("in/a.txt", "in/a.txt"), "same"),
         (("in/a.txt", "in/"), "same"),
-        (("in/d", "other/d", "out/"), "2 of the sources"),
+        (("in/d", "other/d", "out/"), "2 of the sources would become out/d: in/d and other/d"),
+        (("--include", "", "in", "out/"), "needs a pattern"),
         (("in/a.txt",), "where to"),
         (("-f", "x.json", "in/a.txt", "out/"), "not both"),
     ],
@@ -196,6 +197,18 @@ def test_links_as_links(tmp_path: Path, source: Path) -> None:
     assert (tmp_path / "copy/link").readlink() == Path("a.txt")
     assert (tmp_path / "copy/out").readlink() == Path("/nowhere/at all")
     assert run("in", "copy/a.txt", cwd=tmp_path).returncode == 2
+    dangling = run("copy/out", "x", cwd=tmp_path)
+    assert dangling.returncode == 2 and "leads nowhere: copy/out" in dangling.stderr
+
+
+def test_links_are_not_made_at_servers(tmp_path: Path, source: Path, sshd: Sshd) -> None:
+    """Which is told before anything is copied."""
+    base, environ = server(sshd, tmp_path)
+    (source / "link").symlink_to("a.txt")
+    for more in ([], ["--dry-run"]):
+        done = run("--links", "copy", *more, "in/", f"{base}/x/", cwd=tmp_path, environ=environ)
+        assert done.returncode == 2 and "on this machine only" in done.stderr, done.stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_round_trip_verifies_by_a_manifest(tmp_path: Path, source: Path, sshd: Sshd) -> None:

@@ -57,7 +57,8 @@ class Scheme(NamedTuple):
 
     ``module``: in ``transfer/backends``, "" where nothing moves it yet; ``extra``: of this package, which
     brings its library; ``remote``: not on this machine; ``quoted``: paths are percent-encoded; ``folded``:
-    "//" in a path means "/"; ``web``: the authority is a host with at most a port;
+    "//" in a path means "/"; ``query``: "?" begins what is no part of a name; ``web``: the authority is a
+    host with at most a port;
     ``encrypted``: nobody reads a token on its way; ``port``: where servers usually are;
     ``writes``: can be a destination; ``certificate``: servers are shown an X.509 proxy that was found;
     ``ambient_token``: servers are shown a bearer token that was found;
@@ -75,6 +76,7 @@ class Scheme(NamedTuple):
     remote: bool = True
     quoted: bool = False
     folded: bool = False
+    query: bool = False
     web: bool = False
     encrypted: bool = True
     port: int | None = None
@@ -94,7 +96,7 @@ class Scheme(NamedTuple):
 
 _LOCAL = Scheme("local.backend", remote=False, plugin=False)
 _HTTP = Scheme(
-    "web", "http", quoted=True, folded=True, web=True, encrypted=False, port=80, writes=False,
+    "web", "http", quoted=True, folded=True, query=True, web=True, encrypted=False, port=80, writes=False,
     certificate=False, credentials=("config",),
 )  # fmt: skip
 _HTTPS = _HTTP._replace(encrypted=True, port=443)
@@ -118,6 +120,7 @@ _S3 = Scheme("s3.backend", "s3", credentials=("config",))
 _XROOTD = Scheme(
     "xrootd.backend",
     "xrootd",
+    query=True,
     port=1094,
     ambient_token=True,
     credentials=("proxy", "token"),
@@ -139,6 +142,7 @@ _OSDF = Scheme(
     "http",
     quoted=True,
     folded=True,
+    query=True,
     port=443,
     certificate=False,
     ambient_token=True,

@@ -79,6 +79,20 @@ def lines(finding: Finding, counted: bool = True) -> list[str]:
     return ["  ".join(words), *(f"        warning: {redact.message(w)}" for w in finding.warnings)]
 
 
+def told(finding: Finding) -> dict[str, object]:
+    """The same for programs; nothing is masked yet."""
+    use, who = finding.use, finding.identity
+    return {
+        "url": f"{use.endpoint.scheme}://{use.endpoint.authority}",
+        "ready": finding.error is None,
+        "credential": who and {"kind": who.kind, "origin": who.origin, "expires": who.expires},
+        "free": finding.free,
+        "seconds": finding.seconds,
+        "warnings": [redact.message(one) for one in finding.warnings],
+        "error": None if finding.error is None else redact.message(str(finding.error)),
+    }
+
+
 def _who(identity: Identity) -> str:
     text = f"{identity.kind} ({identity.origin})" if identity.origin else identity.kind
     if identity.expires is not None:

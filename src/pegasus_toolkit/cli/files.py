@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_verify(parser: argparse.ArgumentParser, got: argparse.Namespace) -> None:
-    if got.verb == "verify" and len(got.places) != 2 and not (got.against and len(got.places) < 2):
+    if got.verb == "verify" and (len(got.places) > 1 if got.against else len(got.places) != 2):
         parser.error("needs two places, or --against FILE and one")
 
 
@@ -176,7 +176,7 @@ def _add_looks(verb: Callable[..., argparse.ArgumentParser]) -> None:
         made.add_argument("-q", "--quiet", action="store_true", help="print only warnings and errors")
         made.add_argument("--version", action="version", version=f"pegasus-toolkit {__version__}")
     _add_verify(verb)
-    for made in (ls, du):
+    for made in (ls, du, check):
         made.add_argument("--json", action="store_true", help="one JSON object for each, a line each")
     for made in (ls, du):
         options.add_choice(made)

@@ -15,7 +15,7 @@ from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.files import filters, listing, looking, verifying
 from pegasus_toolkit.files.copying import Choice
 from pegasus_toolkit.files.listing import Item
-from pegasus_toolkit.files.places import expanded
+from pegasus_toolkit.files.places import expanded, shown
 from pegasus_toolkit.transfer import units
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.engine.pool import Pool
@@ -90,9 +90,11 @@ def _choice(got: argparse.Namespace) -> Choice:
 
 def _list(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> int:
     choice = _choice(got)
-    for where in [one.place for one in expanded(text, pool)]:
-        for item in looking.listed(where, pool, choice, got.recursive):
-            _print(_line(item, got))
+    for one in list(expanded(text, pool)):
+        head = shown(one.place).rstrip("/") if len(got.places) > 1 else one.name if one.matched else ""
+        for item in looking.listed(one.place, pool, choice, got.recursive):
+            named = f"{head}/{item.name}" if one.directory else head
+            _print(_line(item._replace(name=named) if head else item, got))
     return 0
 
 
@@ -133,10 +135,10 @@ def _usage(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> 
             files = sum(not item.directory for item in tree.items.values())
             size = tree.size
         if got.json:
-            _print(json.dumps({"place": one.place.url, "files": files, "bytes": size}))
+            _print(json.dumps({"place": shown(one.place), "files": files, "bytes": size}))
         else:
-            shown = f"{files} {units.plural(files, 'file')}"
-            _print(f"{units.size(size):>10}  {shown:>14}  {visible(one.place.url)}")
+            count = f"{files} {units.plural(files, 'file')}"
+            _print(f"{units.size(size):>10}  {count:>14}  {visible(shown(one.place))}")
     return 0
 
 
@@ -145,6 +147,7 @@ def _check(text: str, got: argparse.Namespace, pool: Pool, console: Console) -> 
 
     where = place(text)
     finding = examine(Use(where.endpoint, source=where.path, target=where.path), pool)
-    for line in checks.lines(finding, counted=False):
+    told = [json.dumps(checks.told(finding))] if got.json else checks.lines(finding, counted=False)
+    for line in told:
         _print(pool.settings.credentials.mask(line))
     return 0 if finding.error is None else finding.error.exit_code

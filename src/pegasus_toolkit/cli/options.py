@@ -358,7 +358,8 @@ def add_choice(parser: argparse.ArgumentParser) -> None:
         ("--exclude", "PATTERN", "leave out files that fit"),
         ("--filter-from", "FILE", "rules, a line each: '+ PATTERN' or '- PATTERN'"),
     ):
-        group.add_argument(option, action=_Choose, dest="choice", type=path, metavar=metavar, help=text)
+        kind = path if metavar == "FILE" else pattern
+        group.add_argument(option, action=_Choose, dest="choice", type=kind, metavar=metavar, help=text)
     group.add_argument(
         "--links", choices=("skip", "follow", "copy"),
         help="symbolic links: leave out, follow wherever they lead, or copy as links on this machine "
@@ -493,6 +494,13 @@ def _address(text: str) -> str:
     port = text.rpartition(":")[2]
     if not port.isdecimal() or not port.isascii() or not 0 < int(port) < 65536:
         raise argparse.ArgumentTypeError(f"{text!r} is not [HOST:]PORT")
+    return text
+
+
+def pattern(text: str) -> str:
+    """An argument type: a pattern of names."""
+    if not text:
+        raise argparse.ArgumentTypeError("needs a pattern, such as '*.h5'")
     return text
 
 

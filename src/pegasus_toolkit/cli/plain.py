@@ -35,7 +35,8 @@ def operations(arguments: Arguments, settings: Settings, console: Console) -> tu
     if len(plan.skipped) > TOLD:
         console.warning(f"{len(plan.skipped) - TOLD} more are left out")
     _, files, removals = plan.counts
-    text = f"{files} {plural(files, 'file')}, {size(plan.size)}, to be copied"
+    unknown = f" and {plan.unsized} of unknown size" if plan.unsized else ""
+    text = f"{files} {plural(files, 'file')}, {size(plan.size)}{unknown}, to be copied"
     text += f", {removals} to be removed" if removals else ""
     console.info(text + (f", {plan.unchanged} are unchanged" if plan.unchanged else ""))
     return plan, pool

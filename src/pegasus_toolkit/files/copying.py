@@ -19,18 +19,20 @@ from typing import NamedTuple, overload
 
 from pegasus_toolkit.files import listing
 from pegasus_toolkit.files.filters import Filters
-from pegasus_toolkit.files.listing import Item
+from pegasus_toolkit.files.listing import Item, Tree
 from pegasus_toolkit.files.places import (
     Found,
     Wrong,
+    above,
     apart,
     ends_in_slash,
     expanded,
     inside,
     moved,
     place,
-    spelled,
+    shown,
     standing,
+    without_slash,
 )
 from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.schemes import LOCAL
@@ -90,6 +92,11 @@ class Plan(Sequence[Operation]):
     def size(self) -> int:
         """Bytes in all, as far as they are known."""
         return sum(item.size or 0 for copy in self._copies for item in copy.items)
+
+    @property
+    def unsized(self) -> int:
+        """How many files' sizes are not known."""
+        return sum(item.size is None for copy in self._copies for item in copy.items)
 
     @property
     def targets(self) -> list[Location]:
@@ -162,22 +169,21 @@ def plan(sources: Sequence[str], destination: str, pool: Pool, choice: Choice) -
     _distinct(found, copies)
     made = Plan(copies)
     made.skipped = skipped
-    made.root = target if into or found[0].directory else moved(target, target.path.rpartition("/")[0] or "/")
+    made.root = target if into or found[0].directory else above(target)
     return made
 
 
 def _copy(
     one: Found, target: Location, into: bool, pool: Pool, choice: Choice
 ) -> tuple[Copy, list[tuple[str, str]]]:
-    path = target.path
-    if into and not (one.directory and one.contents):
-        path = f"{path.rstrip('/')}/{spelled(one.name, target)}"
-    where = moved(target, path.rstrip("/") or "/") if one.directory else moved(target, path)
+    where = inside(target, one.name) if into and not (one.directory and one.contents) else target
+    where = without_slash(where) if one.directory else where
     apart(one.place, where)
     if not one.directory:
         item = Item("", one.entry.size, one.entry.modified)
         return Copy(one.place, where, [item], one.name), []
     tree = listing.read(one.place, pool, choice.filters, choice.links)
+    linkable(tree, target)
     if target.scheme not in LOCAL and pool.sample(target.endpoint).abilities.times:
         listing.ask_times(tree, pool)  # a download hears the time with the content
     items = list(tree.items.values())
@@ -185,6 +191,14 @@ def _copy(
         items = [Item("", directory=True)]  # an empty directory is one there, too
     named = [(f"{one.name}/{name}", why) for name, why in tree.skipped]
     return Copy(one.place, where, items, one.name), named
+
+
+def linkable(tree: Tree, target: Location) -> None:
+    """Raises :class:`Wrong` where links would have to be made at a server."""
+    link = next((item for item in tree.items.values() if item.link), None)
+    if link is not None and target.scheme not in LOCAL:
+        name = shown(inside(tree.root, link.name))
+        raise Wrong(f"--links copy makes links on this machine only, and {shown(target)} is not here: {name}")
 
 
 def _distinct(found: Sequence[Found], copies: Sequence[Copy]) -> None:
@@ -195,7 +209,7 @@ def _distinct(found: Sequence[Found], copies: Sequence[Copy]) -> None:
     for one, copy in zip(found, copies, strict=True):
         whole = [""] if one.directory and not one.contents else []
         for name in [*whole, *(item.name for item in copy.items)]:
-            target, source = inside(copy.target, name).url, urls.text(inside(copy.source, name))
+            target, source = shown(inside(copy.target, name)), shown(inside(copy.source, name))
             if target in seen:
                 raise Wrong(f"2 of the sources would become {target}: {seen[target]} and {source}")
             seen[target] = source
@@ -208,9 +222,6 @@ def make_links(links: Sequence[Link]) -> list[tuple[str, str]]:
     failed: list[tuple[str, str]] = []
     for link in links:
         path = link.target.path
-        if link.target.scheme not in LOCAL:
-            failed.append((link.target.url, "links are made on this machine only"))
-            continue
         try:
             os.makedirs(os.path.dirname(path) or ".", exist_ok=True)  # noqa: PTH103, PTH120
             aside = f"{path}.{os.urandom(4).hex()}.part"

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from pegasus_toolkit.files.filters import Filters
-from pegasus_toolkit.files.places import inside, lent, quoted, spelled
+from pegasus_toolkit.files.places import inside, lent, quoted
 from pegasus_toolkit.integrity import tree
 from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.schemes import LOCAL
+from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.directories import relative
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import BadSpecification, NotFound, from_oserror
@@ -121,18 +122,18 @@ def _remote(
     found: Tree, pool: Pool, filters: Filters, links: LinkRule, seen: Callable[[int], None] | None
 ) -> None:
     root, encoded = found.root, quoted(found.root)
-    top = root.path.partition("?")[0].rstrip("/") + "/"
+    top, query = urls.folder(root)
     with lent(pool, root) as backend:
         if isinstance(backend, HasLinks):
             backend.links = links
-        for entry in backend.list(top):
-            name = relative(top, entry, encoded)
+        for entry in backend.list(top + query):
+            name = relative(top, entry, encoded, query)
             if filters and not filters.keeps(name):
                 found.filtered.append(name)
             elif entry.skipped:
                 found.skipped.append((name, entry.skipped))
             elif not entry.directory or not filters:
-                path = "" if entry.path == top + spelled(name, root) else entry.path
+                path = "" if entry.path == inside(root, name).path else entry.path
                 size, modified = entry.size, entry.modified
                 found.items[name] = Item(name, size, modified, 0, 0, entry.directory, entry.link, path)
                 if seen is not None and not len(found.items) % 1000:

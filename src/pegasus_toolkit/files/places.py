@@ -24,11 +24,13 @@ class Wrong(BadSpecification):
 
 
 class Found(NamedTuple):
-    """A source that is there. ``contents``: what is in the directory is meant, not it."""
+    """A source that is there. ``contents``: what is in the directory is meant, not it; ``matched``: by a
+    wildcard."""
 
     place: Location
     entry: Entry
     contents: bool = False
+    matched: bool = False
 
     @property
     def directory(self) -> bool:
@@ -48,6 +50,11 @@ def place(text: str) -> Location:
     return urls.parse(urls.from_path(text), SITE, {})
 
 
+def shown(where: Location) -> str:
+    """As people write it: a path on this machine, or a URL."""
+    return where.path if where.scheme in LOCAL else where.url
+
+
 def quoted(where: Location) -> bool:
     """Whether its paths are percent-encoded."""
     known = SCHEMES.get(where.scheme)
@@ -61,7 +68,7 @@ def spelled(name: str, where: Location) -> str:
 
 def last(where: Location) -> str:
     """The last part of a path, as people write it."""
-    name = where.path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = urls.parted(where)[0].rstrip("/").rpartition("/")[2]
     return unquote(name) if quoted(where) else name
 
 
@@ -74,12 +81,26 @@ def moved(where: Location, path: str) -> Location:
 
 def inside(where: Location, name: str) -> Location:
     """What is called ``name`` in a directory; ``name`` "": the place itself."""
-    return moved(where, f"{where.path.rstrip('/')}/{spelled(name, where)}") if name else where
+    top, query = urls.folder(where)
+    return moved(where, f"{top}{spelled(name, where)}{query}") if name else where
+
+
+def without_slash(where: Location) -> Location:
+    """The same directory, as one that has no name below it yet."""
+    path, query = urls.parted(where)
+    return moved(where, (path.rstrip("/") or "/") + query)
+
+
+def above(where: Location) -> Location:
+    """The directory that it stands in."""
+    path, query = urls.parted(where)
+    head = path.rstrip("/").rpartition("/")[0]
+    return moved(where, (head or ("/" if path.startswith("/") else ".")) + query)
 
 
 def ends_in_slash(where: Location) -> bool:
     """Whether it is written as a directory."""
-    return where.path.partition("?")[0].endswith("/")
+    return urls.parted(where)[0].endswith("/")
 
 
 @contextmanager
@@ -115,12 +136,14 @@ def standing(where: Location, pool: Pool) -> Entry | None:
 
 def children(folder: Location, pool: Pool) -> Iterator[tuple[str, Entry]]:
     """What is in a directory, by the names that people write."""
-    top = folder.path.rstrip("/") + "/"
+    top, query = urls.folder(folder)
     seen: set[str] = set()
     with lent(pool, folder) as backend:
-        entries: Iterable[Entry] = backend.scan(top) if isinstance(backend, Scans) else backend.list(top)
+        entries: Iterable[Entry] = (
+            backend.scan(top + query) if isinstance(backend, Scans) else backend.list(top + query)
+        )
         for entry in entries:
-            name, deeper, _ = entry.path[len(top) :].partition("?")[0].rstrip("/").partition("/")
+            name, deeper, _ = entry.path[len(top) :].removesuffix(query).rstrip("/").partition("/")
             if name and name not in seen:
                 seen.add(name)
                 plain = unquote(name) if quoted(folder) else name
@@ -134,18 +157,18 @@ def expanded(text: str, pool: Pool) -> Iterator[Found]:
         yield Found(where, look(where, pool), ends_in_slash(where))
         return
     except NotFound as error:
-        folder, _, pattern = where.path.rstrip("/").rpartition("/")
-        if _wild(folder, where):
+        plain, query = urls.parted(where)
+        folder, _, pattern = plain.rstrip("/").rpartition("/")
+        if _wild(folder, where) and standing(above(where), pool) is None:
             raise Wrong(f"a wildcard can only stand in the last part of a path: {text}") from None
         if not _wild(pattern, where):
-            raise NotFound("nothing is there", url=where.url, host=error.host, side="source") from error
-    above = moved(where, folder or ("/" if where.path.startswith("/") else "."))
-    names = sorted((name, entry) for name, entry in children(above, pool) if _fits(name, pattern))
+            raise NotFound(_nothing(where), url=shown(where), host=error.host, side="source") from error
+    names = sorted((name, entry) for name, entry in children(above(where), pool) if _fits(name, pattern))
     if not names:
         raise Wrong(f"nothing matches {text}")
     head = f"{folder}/" if folder or where.path.startswith("/") else ""
     for name, entry in names:
-        yield Found(moved(where, head + spelled(name, where)), entry)
+        yield Found(moved(where, head + spelled(name, where) + query), entry, matched=True)
 
 
 def apart(source: Location, target: Location) -> None:
@@ -156,9 +179,14 @@ def apart(source: Location, target: Location) -> None:
     if source.scheme in LOCAL:
         here, there = os.path.realpath(here), os.path.realpath(there)
     if here.rstrip("/") == there.rstrip("/"):
-        raise Wrong(f"source and destination are the same: {urls.text(source)}")
+        raise Wrong(f"source and destination are the same: {shown(source)}")
     if there.startswith(here.rstrip("/") + "/"):
-        raise Wrong(f"the destination is inside the source: {urls.text(target)}")
+        raise Wrong(f"the destination is inside the source: {shown(target)}")
+
+
+def _nothing(where: Location) -> str:
+    dangling = where.scheme in LOCAL and os.path.lexists(where.path)
+    return "a link that leads nowhere" if dangling else "nothing is there"
 
 
 def _fits(name: str, pattern: str) -> bool:

@@ -11,10 +11,20 @@ from typing import NamedTuple
 
 from pegasus_toolkit.files import listing
 from pegasus_toolkit.files.cache import Cache
-from pegasus_toolkit.files.copying import Choice, Copy, Plan
+from pegasus_toolkit.files.copying import Choice, Copy, Plan, linkable
 from pegasus_toolkit.files.digesting import Digester, differ
 from pegasus_toolkit.files.listing import Item, Tree
-from pegasus_toolkit.files.places import Wrong, apart, inside, last, look, moved, place, standing
+from pegasus_toolkit.files.places import (
+    Wrong,
+    apart,
+    inside,
+    last,
+    look,
+    moved,
+    place,
+    standing,
+    without_slash,
+)
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import NotFound
@@ -46,11 +56,12 @@ def plan(source: str, destination: str, pool: Pool, choice: Choice, how: Sync) -
     if how.delete:
         _outside(here, there)
     tree = listing.read(here, pool, choice.filters, choice.links)
+    linkable(tree, there)
     old = _old(there, standing_there, pool, choice)
     if how.delete and not tree.items:
         raise Wrong(f"--delete with a source that has no file in it: {source}; rm -r removes directories")
     changed = _changed(tree, old, pool, how)
-    target = moved(there, there.path.rstrip("/") or "/")
+    target = without_slash(there)
     made = Plan([Copy(here, target, changed, last(here))], _extra(tree, old, pool) if how.delete else ())
     made.skipped = tree.skipped
     made.root = target

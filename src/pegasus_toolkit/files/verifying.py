@@ -17,7 +17,7 @@ from pegasus_toolkit.files import listing
 from pegasus_toolkit.files.copying import Choice
 from pegasus_toolkit.files.digesting import Digest, Digester
 from pegasus_toolkit.files.listing import Item, Tree
-from pegasus_toolkit.files.places import SITE, Wrong, last, look, moved, place
+from pegasus_toolkit.files.places import SITE, Wrong, last, look, moved, place, shown
 from pegasus_toolkit.integrity import digests, manifest, regular
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import url as urls
@@ -103,7 +103,7 @@ def _by_name(one: Tree, other: Tree, verdict: Verdict, one_way: bool) -> list[st
         if item.directory:
             continue
         if there is None or there.directory:
-            verdict.add(name, "missing", f"is in {urls.text(one.root)} only")
+            verdict.add(name, "missing", f"is in {shown(one.root)} only")
         elif item.link or there.link:
             if item.link != there.link:
                 verdict.add(name, "differs", f"link to {there.link!r}, expected {item.link!r}")
@@ -114,7 +114,7 @@ def _by_name(one: Tree, other: Tree, verdict: Verdict, one_way: bool) -> list[st
             alike.append(name)
     for name, item in () if one_way else other.items.items():
         if not item.directory and name not in one.items:
-            verdict.add(name, "extra", f"is in {urls.text(other.root)} only")
+            verdict.add(name, "extra", f"is in {shown(other.root)} only")
     return alike
 
 

@@ -149,6 +149,21 @@ def text(location: Location) -> str:
     return location.url
 
 
+def parted(location: Location) -> tuple[str, str]:
+    """The path, and the query with its "?". Where "?" is a letter like any other, all is path."""
+    known = SCHEMES.get(location.scheme)
+    if known is None or not known.query:
+        return location.path, ""
+    path, mark, query = location.path.partition("?")
+    return path, mark + query
+
+
+def folder(location: Location) -> tuple[str, str]:
+    """The path that all in this directory begins with; and the query that follows each."""
+    path, query = parted(location)
+    return path.rstrip("/") + "/", query
+
+
 def identity(location: Location, cwd: str) -> tuple[str, str, str]:
     """Equal for two spellings of one place: scheme ("" for local files), authority, path.
 

@@ -69,12 +69,12 @@ def members(
     operation = task.operation
     assert isinstance(operation, Transfer) and task.source is not None
     expected = read_manifest(operation.manifest)
-    root = task.source.path.partition("?")[0].rstrip("/") + "/"
+    root, query = urls.folder(task.source)
     missing = set(expected)
-    for entry in backend.list(root):
+    for entry in backend.list(root + query):
         source = task.source._replace(url=_sibling(task.source, entry.path), path=entry.path)
         try:
-            name = relative(root, entry, backend.abilities.quoted)
+            name = relative(root, entry, backend.abilities.quoted, query)
         except TransferError as error:
             error.side = "source"
             whole = Transfer(id=operation.id, sources=(source,), destinations=(task.destination,))
@@ -128,11 +128,12 @@ def read_manifest(path: str) -> dict[str, str]:
         raise BadSpecification(f"cannot use the manifest: {error}", url=path) from error
 
 
-def relative(root: str, entry: Entry, quoted: bool) -> str:
-    """The name below ``root``, plain. A server that names something outside of it is refused."""
+def relative(root: str, entry: Entry, quoted: bool, query: str = "") -> str:
+    """The name below ``root``, plain and without the ``query`` that follows each path. A server that names
+    something outside of it is refused."""
     if not entry.path.startswith(root):
         raise BadSpecification("the server lists a file outside of the directory", url=entry.path)
-    name = entry.path[len(root) :].rstrip("/")
+    name = entry.path[len(root) :].removesuffix(query).rstrip("/")
     name = unquote(name) if quoted else name
     if "\0" in name or any(part in ("", ".", "..") for part in name.split("/")):
         raise BadSpecification("the server lists a name that leads elsewhere", url=entry.path)
@@ -141,11 +142,12 @@ def relative(root: str, entry: Entry, quoted: bool) -> str:
 
 def below(directory: Location, name: str, quoted: bool) -> Location:
     """The place of ``name`` under a directory's location."""
-    tail = "/" + (quote(name) if quoted else name)
+    tail = quote(name) if quoted else name
+    top, query = urls.folder(directory)
     if directory.scheme in LOCAL:
-        path = directory.path.rstrip("/") + tail
-        return directory._replace(url=urls.from_path(path, directory.scheme), path=path)
-    return directory._replace(url=directory.url.rstrip("/") + tail, path=directory.path.rstrip("/") + tail)
+        return directory._replace(url=urls.from_path(top + tail, directory.scheme), path=top + tail)
+    head = directory.url.removesuffix(query).rstrip("/")
+    return directory._replace(url=f"{head}/{tail}{query}", path=top + tail + query)
 
 
 def _sibling(source: Location, path: str) -> str:

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from pegasus_toolkit.schemes import LOCAL, SCHEMES
+from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.telling import mask, tellable
 from pegasus_toolkit.transfer.errors import (
@@ -131,7 +132,8 @@ class Survey:
             return entry.size
         sizes: list[int | None] = []
         with self._lent(source) as backend:
-            sizes = [one.size for one in backend.list(source.path.rstrip("/") + "/") if not one.directory]
+            top = "".join(urls.folder(source))
+            sizes = [one.size for one in backend.list(top) if not one.directory]
         return None if None in sizes else sum(size or 0 for size in sizes)
 
     def _fits(self, entry: Entry, destination: Location) -> None:

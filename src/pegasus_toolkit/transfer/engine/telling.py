@@ -56,7 +56,7 @@ def _hint(error: TransferError, source: Location | None) -> None:
 
 def _final(error: TransferError, destination: Location) -> None:
     """The file's own name, where an error names what it was called until it was whole."""
-    name = destination.path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    name = url.parted(destination)[0].rstrip("/").rpartition("/")[2]
     for field in ("message", "url", "hint"):
         text = getattr(error, field)
         if name and (".part" in text or ".tmp" in text):
