@@ -136,6 +136,8 @@ def test_the_live_line_tells_what_matters_first() -> None:
         "  10s left  /a 25 % of 4.0 MiB (+1)"
     )
     assert live_line(HALF._replace(active=(UnderWay("/f?sig=secret", 1.0),)), 0).endswith("/f?sig=***")
+    deep = UnderWay("sftp://host/a/long/way/down/d7/f0001.dat", 1.0)
+    assert live_line(HALF._replace(active=(deep,)), 0).endswith("  d7/f0001.dat")
 
 
 def test_where_all_sizes_are_known_bytes_count() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pegasus_toolkit.transfer.interface import Control, Measured, Requirement
 from pegasus_toolkit.transfer.observer import Progress
+from pegasus_toolkit.transfer.spec import Specification
 from pegasus_toolkit.transfer.streams.checked import MemorySink, MemorySource
 from pegasus_toolkit.transfer.streams.files import FileSink, FileSource
 from pegasus_toolkit.transfer.streams.pipe import Pipe
@@ -60,6 +61,28 @@ def test_what_waits_and_whose_size_is_unknown_leaves_the_whole_unknown() -> None
     assert world.engine(told, concurrency=1).run(operations).exit_code == 0
     assert (looks[0].files, looks[0].known, looks[0].size) == (0, 2, None)
     assert told.ticks[-1].size == 20
+
+
+def test_a_list_whose_sizes_are_all_known_says_how_much_is_left() -> None:
+    """From its first moment on. What failed is not waited for, and what had another size counts with that."""
+    world, told, looks = World(), Recorder(), []
+    world.store("a").update({"/one": b"1" * 10, "/three": b"3" * 30})
+
+    def hold(path: str) -> None:
+        if path == "/one":
+            looks.append(seen(told, lambda look: bool(look.active)))
+
+    world.faults["a"] = hold
+    sizes = {"one": 10, "two": 20, "three": 30}
+    listed = Specification.of(
+        move(n, f"remote://a/{name}", f"memory://c/{name}", size=size)
+        for n, (name, size) in enumerate(sizes.items())
+    )
+    assert world.engine(told, concurrency=1).run(listed).exit_code == 2
+    assert looks[0].size == 60
+    assert (told.ticks[-1].whole, told.ticks[-1].size) == (40, 40)
+    for more in (move(3, "remote://a/x", "memory://c/x"), move(3, "remote://a/d/", "memory://c/d", size=5)):
+        assert Specification.of([*listed, more]).expected is None
 
 
 def test_a_large_local_file_says_how_far_it_is(tmp_path: Path) -> None:

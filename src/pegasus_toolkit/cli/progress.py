@@ -106,7 +106,8 @@ def live_line(progress: Progress, rate: float) -> str:
     text += f"  {left} left" if left else ""
     if progress.active:
         more = f" (+{len(progress.active) - 1})" if len(progress.active) > 1 else ""
-        text += f"  {_file(progress.active[0])}{more}"
+        file = progress.active[0]
+        text += f"  {_file(file._replace(url=_end(file.url)))}{more}"
     return text
 
 
@@ -143,6 +144,12 @@ def _file(file: UnderWay) -> str:
     if file.bytes is None or not file.size:
         return text
     return f"{text} {file.bytes * 100 // file.size} % of {units.size(file.size)}"
+
+
+def _end(url: str) -> str:
+    """The last two parts of a path: its beginning is known, and would be all that a terminal shows."""
+    path = redact.path(url).rstrip("/")
+    return "/".join(path.split("/")[-2:])
 
 
 def name(operation: Operation) -> str:

@@ -99,6 +99,11 @@ class Plan(Sequence[Operation]):
         return sum(item.size is None for copy in self._copies for item in copy.items)
 
     @property
+    def expected(self) -> int | None:
+        """Bytes of all files; ``None`` where some are not known."""
+        return None if self.unsized else self.size
+
+    @property
     def targets(self) -> list[Location]:
         """Where files go to: one for each source."""
         return [copy.target for copy in self._copies if copy.items]

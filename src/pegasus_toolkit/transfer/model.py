@@ -82,6 +82,15 @@ Operation = Transfer | Mkdir | Remove
 
 
 @runtime_checkable
+class Expects(Protocol):
+    """Operations that know the bytes of all their files; ``None`` where some are not known."""
+
+    @property
+    def expected(self) -> int | None:
+        """Asked once."""
+
+
+@runtime_checkable
 class Ordered(Protocol):
     """A sequence of operations that stand in the order of the work already."""
 

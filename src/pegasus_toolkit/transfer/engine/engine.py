@@ -21,7 +21,7 @@ from pegasus_toolkit.transfer.engine.scheduler import Found, Scheduler
 from pegasus_toolkit.transfer.engine.watch import Watch
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError
 from pegasus_toolkit.transfer.interface import Control, Opener, Settings
-from pegasus_toolkit.transfer.model import Mkdir, Operation, Ordered, Outcome, Transfer
+from pegasus_toolkit.transfer.model import Expects, Mkdir, Operation, Ordered, Outcome, Transfer
 from pegasus_toolkit.transfer.observer import Observer, Plan, Progress, Summary, UnderWay
 from pegasus_toolkit.transfer.streams.files import discard
 
@@ -70,7 +70,9 @@ class Options(Struct, frozen=True):
 class Settled:
     """Files that are over, and their bytes."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: int | None = None) -> None:
+        """``expected``: bytes of all operations, where none is a directory and all sizes are known."""
+        self.left = expected
         self.members = self.others = self.directories = 0
         self.member_bytes = self.other_bytes = 0
 
@@ -85,6 +87,8 @@ class Settled:
         else:
             self.others += 1
             self.other_bytes += outcome.size
+            if self.left is not None and isinstance(outcome.operation, Transfer):
+                self.left -= outcome.operation.size or 0
 
     def of(
         self, total: int, found: Found, active: Sequence[UnderWay]
@@ -95,7 +99,9 @@ class Settled:
         whole = self.member_bytes + self.other_bytes + sum(file.bytes or 0 for file in active)
         size: int | None = None
         waiting = others - self.others - len(alone)
-        if waiting <= 0 and not found.unsized and all(file.size is not None for file in alone):
+        if self.left is not None:
+            size = self.other_bytes + self.left
+        elif waiting <= 0 and not found.unsized and all(file.size is not None for file in alone):
             size = found.bytes + self.other_bytes + sum(file.size or 0 for file in alone)
         return self.members + self.others, others + found.files, found.listing > 0, whole, size
 
@@ -159,6 +165,8 @@ class Engine:
         """Runs mkdirs, then transfers, then removes; ``done`` tells what an earlier run has finished."""
         self.began = self.runtime.monotonic()
         options = self.options
+        if isinstance(operations, Expects):
+            self.settled = Settled(operations.expected)
         retry = Retry(
             options.attempts, options.first_delay, patience=options.patience, chance=self.runtime.chance
         )

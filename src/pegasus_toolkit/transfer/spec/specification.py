@@ -39,16 +39,17 @@ class Specification(Sequence[Operation]):
     """Operations in the order of execution: mkdirs, transfers, removes; each kind as in the file.
 
     ``operation.id`` is the entry's index in the file, from 0. Entries that only repeat an earlier one
-    are left out. ``counts``: mkdirs, transfers, removes. ``warnings``: one line each.
+    are left out. ``counts``: mkdirs, transfers, removes. ``warnings``: one line each. ``expected``: bytes
+    of all files, ``None`` where some are not known.
     """
 
-    __slots__ = ("_operation", "_order", "_raw", "counts", "warnings")
+    __slots__ = ("_operation", "_order", "_raw", "counts", "expected", "warnings")
 
     def __init__(
         self, count: int, operation: Callable[[int], Operation], raw: Callable[[int], bytes]
     ) -> None:
         """Checks all ``count`` entries; the callables give the operation and the JSON of each."""
-        kinds, dropped, self.warnings = _check(count, operation)
+        kinds, dropped, self.warnings, self.expected = _check(count, operation)
         self._operation = operation
         self._raw = raw
         self._order = array("I")
@@ -188,8 +189,11 @@ def remove(
     return made
 
 
-def _check(count: int, operation: Callable[[int], Operation]) -> tuple[bytearray, set[int], tuple[str, ...]]:
-    """Each entry's kind, those to leave out, warnings. Raises ``SpecificationError``."""
+def _check(
+    count: int, operation: Callable[[int], Operation]
+) -> tuple[bytearray, set[int], tuple[str, ...], int | None]:
+    """Each entry's kind, those to leave out, warnings, bytes of all. Raises ``SpecificationError``."""
+    expected: int | None = 0
     kinds = bytearray()
     problems: list[Problem] = []
     conflicts = Conflicts()
@@ -201,6 +205,9 @@ def _check(count: int, operation: Callable[[int], Operation]) -> tuple[bytearray
             continue
         kinds.append(_KINDS[type(one)])
         conflicts.see(one)
+        if expected is not None and isinstance(one, Transfer):
+            whole = one.size is None or any(source.path.endswith("/") for source in one.sources)
+            expected = None if whole else expected + (one.size or 0)
     dropped, more = conflicts.settle(operation)
     problems.extend(more)
     if problems:
@@ -208,7 +215,7 @@ def _check(count: int, operation: Callable[[int], Operation]) -> tuple[bytearray
     warnings = conflicts.warnings
     if len(warnings) > WARNINGS:
         warnings[WARNINGS:] = [f"... and {len(warnings) - WARNINGS} more"]
-    return kinds, dropped, tuple(warnings)
+    return kinds, dropped, tuple(warnings), None if dropped else expected
 
 
 def _built(entry: FileEntry | None, environ: Mapping[str, str], problems: Collector) -> Operation:
