@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from pegasus_toolkit.planner.model import CONFIGURATIONS
 from tests.planner_files import contents, expanded
 from tests.planner_world import LOCAL, job, planned, site, world
 from tests.test_workflows import run
-from tests.worker_world import plan
+from tests.worker_world import PLAN, plan
 from tests.workflows.shapes import found, make
 
+ASKED = "-Dpegasus.condor.common.files=true"
 SCRATCH = "/s/local/joe/pegasus/w/R1"
 
 
@@ -106,13 +109,33 @@ def test_the_local_engine_runs_the_same_plan(tmp_path: Path) -> None:
     assert dict(found(made.outputs)) == made.expected
 
 
-def test_which_htcondor_it_is(tmp_path: Path) -> None:
+def with_catalogs(directory: Path) -> None:
+    """A ``condor_version`` that has them."""
     for name, text in {
         "condor_submit_dag": "",
         "condor_version": "$CondorVersion: 25.14.0 2026-11-30 $",
     }.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\necho '{text}'\n")
-        (tmp_path / name).chmod(0o755)
+        (directory / name).write_text(f"#!/bin/sh\necho '{text}'\n")
+        (directory / name).chmod(0o755)
+
+
+def test_who_plans_through_the_api_has_none(tmp_path: Path) -> None:
+    """Its ``wait`` fails at jobs that HTCondor calls blocked, those of sub-workflows, too."""
+    made = make("fanout", tmp_path, "condorio", 5)
+    with_catalogs(tmp_path)
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    there = {}
+    for name, options in {"by hand": (), "api": ("--json",), "asked": ("--json", ASKED)}.items():
+        submit = tmp_path / name.replace(" ", "-")
+        command = [PLAN, *options, "-s", "condorpool", "--relative-dir", submit.name, "workflow.yml"]
+        subprocess.run(command, cwd=made.root, env=environ, check=True, capture_output=True)
+        there[name] = "CommonInputCatalogs" in (submit / "submit/compute-condorpool.sub").read_text()
+    assert there == {"by hand": True, "api": False, "asked": True}
+    assert "pegasus.condor.common.files = false" in (tmp_path / "api/pegasus.properties").read_text()
+
+
+def test_which_htcondor_it_is(tmp_path: Path) -> None:
+    with_catalogs(tmp_path)
     assert schedd.version({"PATH": str(tmp_path)}) == (25, 14, 0) > schedd.COMMON_FILES
     (tmp_path / "condor_submit_dag").unlink()
     assert schedd.version({"PATH": str(tmp_path)}) == (0,) < schedd.COMMON_FILES

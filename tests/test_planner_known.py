@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from pegasus_toolkit.planner.model import PlanError
 from pegasus_toolkit.planner.passes import known
 from pegasus_toolkit.planner.passes.programs import KINDS
 from tests.planner_world import KEG, job, named, planned, world, wrong
@@ -55,12 +56,32 @@ def test_unknown_properties(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dir.exec", "selector.site", "selector.site.path", "transfer.stagein.remote.sites"]
+    "name",
+    [
+        "dir.exec",
+        "selector.site",
+        "selector.site.path",
+        "transfer.stagein.remote.sites",
+        "clusterer.job.aggregator",
+    ],
 )
 def test_what_serves_in_place_of_a_property_is_always_told(name: str, tmp_path: Path) -> None:
     dag = planned(world(tmp_path, [job("a", [], ["x!"])]), properties={f"pegasus.{name}": "x"})
     (told,) = dag.warnings
     assert told.startswith(f"the property pegasus.{name} has no effect: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "fine", "wrong"),
+    [("register.deep", "True", "false"), ("catalog.replica.output", "YAML", "File")],
+)
+def test_what_would_change_results_and_is_not_done_is_an_error(
+    name: str, fine: str, wrong: str, tmp_path: Path
+) -> None:
+    world(tmp_path, [job("a", [], ["x!"])])
+    assert planned(tmp_path, properties={f"pegasus.{name}": fine}).warnings == ()
+    with pytest.raises(PlanError, match=f"pegasus.{name}: expected .*{wrong!r} is not supported"):
+        planned(tmp_path, properties={f"pegasus.{name}": wrong})
 
 
 def test_they_are_shown_without_being_asked_for(tmp_path: Path) -> None:

@@ -158,7 +158,8 @@ def _summary(dag: Dag, submitted: bool) -> Iterator[str]:
     yield f"  {'all nodes':<12} {len(dag.nodes) + 1:>8}"
     yield f"submit directory: {submit}"
     if not submitted:
-        yield f"to run it: pegasus-run {submit}"
+        yield "to run it:"
+        yield f"pegasus-run {submit}"  # alone on its line, as scripts around Pegasus look for it
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _FILES = re.compile(
     r"pegasus\.(catalog\.[a-z.]+\.file|catalog\.replica\.directory|dir\.storage\.mapper\.replica\.file)"
 )
 _CONFIGURATION = "pegasus.data.configuration"
+_COMMON_FILES = "pegasus.condor.common.files"
 _REUSES = ("none", "partial", "full")
 _CLUSTERERS = ("horizontal", "label", "whole")
 _YES = ("true", "yes", "1")
@@ -121,6 +122,8 @@ def properties(arguments: argparse.Namespace, above: Above, environ: Mapping[str
             problems.append(Problem("-D", (), f"expected KEY=VALUE, found {one!r}"))
         elif any("\ud800" <= c <= "\udfff" for c in one):
             problems.append(Problem("-D", (), f"expected UTF-8, found {one!r}"))
+    if getattr(arguments, "json", False):  # Pegasus' API: its wait() fails at blocked jobs
+        values.setdefault(_COMMON_FILES, "false")
     if getattr(arguments, "output_map", None):  # an option of planning alone
         values |= {"pegasus.dir.storage.mapper": "Replica", _MAP: arguments.output_map}
     return Found(file, reading.with_mode(values), problems)
@@ -178,7 +181,7 @@ def _catalogs(values: Mapping[str, str], environ: Mapping[str, str], configurati
     """Whether the pool carries files that jobs share once; asking HTCondor takes 10 ms."""
     from pegasus_toolkit.engines.htcondor import schedd
 
-    wanted = values.get("pegasus.condor.common.files", "").lower()
+    wanted = values.get(_COMMON_FILES, "").lower()
     if wanted or configuration != "condorio":  # the worker alone is worth it where somebody says so
         return wanted in _YES
     return schedd.version(environ) >= schedd.COMMON_FILES

@@ -15,19 +15,20 @@ _PROPERTIES = """
 catalog.site catalog.site.file catalog.site.repo catalog.site.repo.file catalog.site.repo.interval
 catalog.site.sites.* catalog.replica catalog.replica.file catalog.replica.cache.asrc catalog.replica.db.*
 catalog.replica.directory catalog.replica.directory.site catalog.replica.directory.flat.lfn
-catalog.replica.directory.url.prefix catalog.replica.output.file catalog.transformation
+catalog.replica.directory.url.prefix catalog.replica.output catalog.replica.output.file catalog.transformation
 catalog.transformation.file clusterer.label.key clusterer.preference code.generator condor.common.files
 data.configuration data.reuse.scope dir.staging.mapper dir.storage.deep dir.storage.mapper
 dir.storage.mapper.fixed.url dir.storage.mapper.replica dir.storage.mapper.replica.file dir.submit.mapper
-file.cleanup.strategy integrity.checking mode register selector.replica selector.replica.*.stagein.sites
+file.cleanup.strategy integrity.checking mode register register.deep selector.replica
+selector.replica.*.stagein.sites
 selector.replica.regex.rank.* selector.transformation transfer.bypass.input.staging transfer.links
 workflow.root.uuid
 """
 _LEFT_PROPERTIES = """
 aws.* catalog.*.timeout catalog.master.* catalog.replica.chunk.size catalog.replica.dax.asrc
 catalog.replica.output.* catalog.transformation.mapper catalog.workflow.* clusterer.allow.single
-clusterer.job.aggregator* condor.* credential.encrypt dashboard.* dir.create.strategy dir.submit.logs
-dir.useTimestamp file.cleanup.* home* job.aggregator* log.* metrics.* monitord.* parser.* schema.*
+condor.* credential.encrypt dashboard.* dir.create.strategy dir.submit.logs
+dir.useTimestamp file.cleanup.* home* log.* metrics.* monitord.* parser.* schema.*
 transfer.*.impl transfer.arguments transfer.container.onhost transfer.disable.chmod.sites transfer.force
 transfer.lite.arguments transfer.setup.source.base.url transfer.staging.delimiter transfer.threads
 transfer.worker.package*
@@ -35,7 +36,7 @@ transfer.worker.package*
 # What serves in their place, which is always told: somebody wants something of them.
 _INSTEAD = {
     "dir.exec": "each run has a directory of its own below the site's scratch directory",
-    "register.deep": "outputs are registered under their whole names",
+    "*job.aggregator*": "jobs of a cluster run one after the other, in one worker",
     "selector.site*": "a job goes where most of its parents ran, else to each site in turn",
     "transfer.*.remote.sites": "transfers run on the submit host, where that reaches both ends",
 }
@@ -54,10 +55,10 @@ post.scope pre pre.arguments priority retry
 }
 _LEFT_PROFILES = {
     "pegasus": """
-*.expr change.dir condor.arguments.quote container.launcher* create.dir gridstart* group job.aggregator*
-nosymlink pmc_* relative.dir relative.submit.dir stagein.local.clusters stagein.remote.clusters
-stageout.local.clusters stageout.remote.clusters transfer.arguments transfer.force transfer.lite.arguments
-transfer.links transfer.proxy transfer.threads
+*.expr change.dir condor.arguments.quote container.launcher* create.dir gridstart* group nosymlink pmc_*
+relative.dir relative.submit.dir stagein.local.clusters stagein.remote.clusters stageout.local.clusters
+stageout.remote.clusters transfer.arguments transfer.force transfer.lite.arguments transfer.links
+transfer.proxy transfer.threads
 """,
     "dagman": "post.path",
     "selector": "grid.jobtype",

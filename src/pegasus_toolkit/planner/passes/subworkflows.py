@@ -18,7 +18,7 @@ from pegasus_toolkit.planner.passes.plan import Plan
 
 DAG = "workflow"  # the name of a sub-workflow's DAG where its arguments give none
 _PLAIN = re.compile(r"[^\s,;=\"'\\$%#@]+")
-_CATALOG = re.compile(r"pegasus\.catalog\.(site|transformation|replica)(\..*)?")
+_CATALOG = re.compile(r"pegasus\.(catalog\.(site|transformation|replica)(\..*)?|condor\.common\.files)")
 _FILES = ("conf", "input_dir", "cache", "inherited_rc_files", "transformations_dir", "output_map")
 
 

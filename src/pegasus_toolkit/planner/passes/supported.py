@@ -23,6 +23,8 @@ _PROPERTIES = {
     "pegasus.catalog.transformation.mapper": ("", "All", *KINDS),
     "pegasus.code.generator": ("", "Condor"),
     "pegasus.mode": ("", *MODES),
+    "pegasus.register.deep": ("", "true"),
+    "pegasus.catalog.replica.output": ("", "YAML", "yaml"),
 }
 
 
@@ -42,7 +44,7 @@ def supported(plan: Plan) -> Plan:
 def _properties(plan: Plan) -> Iterator[Problem]:
     for key, allowed in _PROPERTIES.items():
         value = plan.property(key)
-        if value not in allowed:
+        if value not in allowed and value.lower() not in allowed:
             expected = ", ".join(one for one in allowed if one)
             yield Problem("properties", (key,), f"expected one of {expected}; {value!r} is not supported")
 
