@@ -280,6 +280,9 @@ def test_line_of_list(line: str, found: Found | None) -> None:
         ("LIST -a", "A.TXT;1    1/3   1-JAN-2024 00:00:00 [G,U] (RWED,RWED,RE,)"),
         ("MLSD", "a.txt"),
         ("MLSD", "type=file;size=3; up/../a.txt"),
+        ("MLSD", f"type=file;size={'9' * 40}; long"),
+        ("LIST -a", f"-rw-r--r-- 1 u g {'9' * 40} 2024-01-01 00:00 long"),
+        ("LIST -a", f"01-01-24  10:15AM {'9' * 40} long"),
     ],
 )
 def test_line_that_is_not_understood_is_an_error(method: str, line: str, open_ftp: Opens) -> None:

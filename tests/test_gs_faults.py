@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import uuid
+from itertools import count
 
 import pytest
 
@@ -326,6 +327,18 @@ def test_listing_that_is_not_understood_is_an_error(cloud: World, listing: objec
     cloud.front.change = lambda method, path, reply: Reply(200, json.dumps(listing).encode())
     with pytest.raises(ServerFault):
         list(backend.list("/d"))
+
+
+def test_listing_without_end_ends(cloud: World) -> None:
+    """Each page has a token of its own."""
+    backend, tokens = cloud.open(), count()
+    for items in ([{"name": "d/x", "size": "1"}], []):
+        page = {"items": items}
+        cloud.front.change = lambda method, path, reply, page=page: Reply(
+            200, json.dumps({**page, "nextPageToken": f"token-{next(tokens)}"}).encode()
+        )
+        with pytest.raises(ServerFault, match="end"):
+            list(backend.list("/d"))
 
 
 @pytest.mark.parametrize("bucket", ["", "user@bucket", "bucket:80"])

@@ -116,6 +116,33 @@ def test_success_that_holds_no_file(odd: Start, world: World, status: int, kind:
     assert world.file is None
 
 
+@pytest.mark.parametrize("length", ["9" * 5000, "9" * 20])
+def test_length_that_is_none(odd: Start, world: World, length: str) -> None:
+    backend = world.open(odd(lambda _: Reply(b"some", length=length)).authority)
+    assert isinstance(failure(backend, end=world.sink()), ServerFault)
+    assert world.file is None
+
+
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 99999 00:00:00 GMT", "Mon, 99 Foo 2026 00:00:00 GMT", "9" * 5000]
+)
+def test_date_that_is_none_is_passed_over(odd: Start, world: World, date: str) -> None:
+    told = {"Last-Modified": date, "Retry-After": date, "Date": date}
+    assert get(world.open(odd(lambda _: Reply(b"some", headers=told)).authority)) == b"some"
+    error = failure(world.open(odd(lambda _: Reply(b"", 503, told)).authority))
+    assert isinstance(error, Throttled) and error.retry_after is None
+
+
+@pytest.mark.parametrize("part", [f"bytes {2 * MIB}-{'9' * 5000}/{3 * MIB}", f"bytes 0-1/{'9' * 5000}"])
+def test_part_whose_place_is_no_number(odd: Start, world: World, part: str) -> None:
+    headers = {**HALF, "Content-Range": part}
+    server = odd(then(Reply(DATA, headers=HALF, cut=2 * MIB), Reply(b"xx", 206, headers)))
+    backend = world.open(server.authority)
+    failure(backend, end=world.sink())
+    assert isinstance(failure(backend, end=world.sink()), ServerFault)
+    assert world.file is None
+
+
 def test_words_of_a_refusal_are_told(odd: Start, world: World) -> None:
     page = (
         b"<?xml version='1.0'?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"

@@ -350,6 +350,8 @@ class TestIndex:
             b'<title>Sign in</title><form action="/login"><input name="u"></form><a href="/lost">Lost?</a>',
             b'<a href="fine">fine</a><input type="password">',
             b'<a href="https://idp.example/">SSO</a>',
+            b'<title>Sign in</title><INPUT TYPE="Password"><a href="fine">fine</a>',
+            b'<form method="post" action="https://idp.example/"><input name="SAML"></form><a href="fine">',
         ],
     )
     def test_page_that_is_no_index_is_no_directory(self, odd: Start, world: World, body: bytes) -> None:
@@ -363,6 +365,23 @@ class TestIndex:
         server = odd(lambda request: page if request.target == "/login" else away)
         with pytest.raises(Unsupported):
             list(world.open(server.authority).list("/d"))
+        server.answer = lambda request: page if request.target == "/login/" else elsewhere
+        elsewhere = Reply(b"", 302, {"Location": "/login/"})
+        with pytest.raises(Unsupported):
+            list(world.open(server.authority).list("/d"))
+
+    def test_index_without_its_end_is_no_listing(self, odd: Start, world: World) -> None:
+        """Only the end of the connection tells where it ends; a length would."""
+        body = b'<html><title>Index of /d</title><a href="fine">fine</a>'
+        kind = {"Content-Type": "text/html"}
+        server = odd(lambda _: Reply(body, headers=kind, length="", cut=len(body)))
+        with pytest.raises(ServerFault, match="cut off"):
+            list(world.open(server.authority).list("/d"))
+        server.answer = lambda _: Reply(body, headers=kind)
+        assert [entry.path for entry in world.open(server.authority).list("/d")] == ["/d/fine"]
+        server.answer = lambda _: Reply(whole, headers=kind, length="", cut=len(whole))
+        whole = body + b"</HTML>\n"
+        assert [entry.path for entry in world.open(server.authority).list("/d")] == ["/d/fine"]
 
     def test_directory_that_links_to_itself_ends(self, odd: Start, world: World) -> None:
         page = Reply(b'<a href="again/">', headers={"Content-Type": "text/html"})

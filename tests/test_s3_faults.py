@@ -26,7 +26,7 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Requirement, Settings
 from tests.faults import SinkLayer
-from tests.material import Calling, Kept, content, fetch_job, in_thread, kept, settle
+from tests.material import Calling, Kept, content, fetch_job, given, in_thread, kept, settle, store_job
 from tests.servers.odd_http import Answer, Odd, Reply, Request, file
 
 Start = Callable[[Answer], Odd]
@@ -117,6 +117,102 @@ def test_refusals(odd: Start, status: int, code: str, kind: type[TransferError])
     error = fetch(server)
     assert type(error) is kind
     assert "/key" in str(error)
+
+
+def keys(*names: str, more: str = "") -> bytes:
+    """A page of a listing."""
+    told = "".join(f"<Contents><Key>{name}</Key><Size>1</Size></Contents>" for name in names)
+    return f"<ListBucketResult>{more}{told}</ListBucketResult>".encode()
+
+
+TOKEN = "<NextContinuationToken>{}</NextContinuationToken>"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<IsTruncated>True</IsTruncated>" + TOKEN,
+        "<IsTruncated>1</IsTruncated>" + TOKEN,
+        TOKEN,
+    ],
+)
+def test_a_listing_that_goes_on(odd: Start, more: str) -> None:
+    def answer(request: Request) -> Reply:
+        if "continuation-token=next" in request.target:
+            return Reply(keys("d/b"))
+        return Reply(keys("d/a", more=more.format("next")))
+
+    with backend(odd(answer)) as opened:
+        assert [entry.path for entry in opened.list("/d")] == ["/d/a", "/d/b"]
+
+
+@pytest.mark.parametrize(
+    "more", ["<IsTruncated>true</IsTruncated>", "<IsTruncated>perhaps</IsTruncated>" + TOKEN]
+)
+def test_a_listing_that_does_not_say_how_it_goes_on(odd: Start, more: str) -> None:
+    with backend(odd(lambda _: Reply(keys("d/a", more=more)))) as opened, pytest.raises(ServerFault):
+        list(opened.list("/d"))
+
+
+@pytest.mark.parametrize("names", [("d/a",), ()])
+def test_a_listing_without_end_ends(odd: Start, names: tuple[str, ...]) -> None:
+    """Each page has a token of its own; also where all is to be removed."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "POST":
+            return Reply(b"<DeleteResult/>")
+        more = f"<IsTruncated>true</IsTruncated>{TOKEN}"
+        return Reply(keys(*names, more=more.format(f"token-{request.number}")))
+
+    with backend(odd(answer)) as opened:
+        with pytest.raises(ServerFault, match="end"):
+            list(opened.list("/d"))
+        with pytest.raises(ServerFault, match="end"):
+            list(opened.scan("/d"))
+        ((_, error),) = opened.remove(["/d"], recursive=True)
+        assert isinstance(error, ServerFault)
+
+
+def test_keys_that_are_not_below_are_left_alone(odd: Start) -> None:
+    """A service that does not heed the prefix: nothing else is removed, or told as if it were there."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == "POST":
+            return Reply(b"<DeleteResult/>")
+        return Reply(keys("d/a", "other", "d2/b"))
+
+    server = odd(answer)
+    with backend(server) as opened:
+        ((_, error),) = opened.remove(["/d"], recursive=True)
+        assert isinstance(error, ServerFault) and "'other'" in str(error)
+        asked = b"".join(request.body for request in server.requests)
+        assert b"<Key>d/a<" in asked and b"other" not in asked and b"d2" not in asked
+        listing = opened.list("/d")
+        assert next(listing).path == "/d/a"
+        with pytest.raises(ServerFault):
+            next(listing)
+
+
+PAGE = b"<html>Sign in</html>"
+
+
+@pytest.mark.parametrize("reply", [Reply(PAGE), Reply(b"", 202, {"ETag": '"one"'}), Reply(b"", 204)])
+def test_a_page_in_place_of_an_answer_is_no_success(odd: Start, reply: Reply) -> None:
+    """As of a proxy that asks for a login, with "200 OK"."""
+    missing = replace(reply, status=404) if reply.status != 200 else reply
+    server = odd(lambda request: missing if request.method == "HEAD" else reply)
+    with backend(server) as opened:
+        (job,) = opened.put(iter([store_job("/key", given(b"small"))]))
+        assert isinstance(job.error, (ServerFault, Corrupted))
+        ((_, error),) = opened.remove(["/key"])
+        assert error is not None
+
+
+def test_an_error_of_an_unknown_key_fails_all(odd: Start) -> None:
+    told = b"<DeleteResult><Error><Key>%s</Key><Code>AccessDenied</Code></Error></DeleteResult>"
+    for key in (b"", b"c", b"a%20"):
+        with backend(odd(lambda _, key=key: Reply(told % key))) as opened:
+            assert [type(error) for _, error in opened.remove(["/a", "/b"])] == [Denied, Denied]
 
 
 def test_retry_after_is_told(odd: Start) -> None:

@@ -14,6 +14,7 @@ import pytest
 from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.webdav.backend import WebDav
+from pegasus_toolkit.transfer.backends.webdav.files import LARGE
 from pegasus_toolkit.transfer.errors import (
     Corrupted,
     Denied,
@@ -35,6 +36,7 @@ from tests.servers.pki import Pki
 from tests.servers.webdav import Dav
 
 MIB = 1 << 20
+PAGE = b"<html><title>Sign in</title></html>"
 OddServer = Callable[[Callable[[Request], Reply]], Odd]
 
 
@@ -284,6 +286,49 @@ def test_file_where_a_directory_is_to_be(
         backend.mkdir(f"/dav/{tmp_path.name}/file")
     assert put(backend, f"/dav/{tmp_path.name}/file/below", b"x") is not None
     assert (root / "file").read_bytes() == b"old" and left(root) == ["file"]
+
+
+@pytest.mark.parametrize("names", ["", "temporary_names = none"])
+@pytest.mark.parametrize("size", [5, LARGE])
+def test_what_is_stored_short_is_never_seen(
+    odd: OddServer, open_dav: Callable[..., WebDav], size: int, names: str
+) -> None:
+    """The server says that it has it all."""
+
+    def answer(request: Request) -> Reply:
+        return Reply(b"x" * 3) if request.method == "HEAD" else Reply(b"", 201)
+
+    server = odd(answer)
+    error = put(open_dav("webdav", server.authority, names), "/file", content(size))
+    assert isinstance(error, Corrupted) and "3 bytes were stored" in str(error)
+    assert not [one for one in server.requests if one.headers.get("destination", "").endswith("/file")]
+
+
+def test_who_stores_all_is_asked_once(odd: OddServer, open_dav: Callable[..., WebDav]) -> None:
+    server = odd(lambda request: Reply(b"small") if request.method == "HEAD" else Reply(b"", 201))
+    backend = open_dav("webdav", server.authority)
+    for _ in range(3):
+        assert put(backend, "/file", b"small") is None
+    assert [one.method for one in server.requests].count("HEAD") == 1
+
+
+@pytest.mark.parametrize("method", ["PUT", "MOVE"])
+@pytest.mark.parametrize("status", [200, 202, 203, 302])
+def test_page_in_place_of_an_answer_is_no_success(
+    odd: OddServer, open_dav: Callable[..., WebDav], method: str, status: int
+) -> None:
+    """As of who asks for a login, with "200 OK"."""
+
+    def answer(request: Request) -> Reply:
+        if request.method == method and request.target != "/login":
+            return Reply(PAGE, status, {"Location": "/login"})
+        page = PAGE if method == "PUT" or request.target == "/login" else b"small"
+        return Reply(page, 200 if request.method == "HEAD" or request.target == "/login" else 201)
+
+    server = odd(answer)
+    error = put(open_dav("webdav", server.authority), "/file", b"small")
+    assert error is not None and error.exit_code in (1, 2)
+    assert "DELETE" in [one.method for one in server.requests]
 
 
 def test_locked_may_pass(odd: OddServer, open_dav: Callable[..., WebDav]) -> None:

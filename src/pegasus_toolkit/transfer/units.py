@@ -42,6 +42,11 @@ def span(seconds: float) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
 
 
+def number(text: str) -> int | None:
+    """What a server tells as a number: decimal digits that fit into 63 bits; ``None`` for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
+
+
 def parse(text: str) -> int:
     """Bytes: "10M" and "10MB" count by 1000, "10MiB" by 1024; "/s" may follow. Raises ``ValueError``."""
     found = re.fullmatch(_SIZE, text.strip())

@@ -32,6 +32,7 @@ from pegasus_toolkit.transfer.clients.curl.ftp import (
 )
 from pegasus_toolkit.transfer.errors import Denied, NotFound, ServerFault, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Job, Sink, Source
+from pegasus_toolkit.transfer.units import number
 
 PAGE = 256 << 20  # bytes of one listing, at most
 UNKNOWN = frozenset({500, 501, 502, 504})  # of servers that know a command not
@@ -223,7 +224,9 @@ def _facts(line: str) -> Found | None:
     if kind in ("cdir", "pdir"):
         return Found("." if kind == "cdir" else "..", True)
     directory = {"dir": True, "file": False}.get(kind)
-    bytes_ = int(size) if size.isdigit() and not directory else None
+    bytes_ = number(size) if not directory else None
+    if size and bytes_ is None and not directory:
+        return None
     link = "slink" in kind or "symlink" in kind  # OS.unix=slink:/where/to
     return Found(rest, directory, bytes_, modified=_time(facts.get("modify", "")), link=link)
 
@@ -247,8 +250,11 @@ def _listed(line: str) -> Found | None:
         kind, size, rest = unix.groups()
         if kind == "l":
             return Found(rest.rpartition(" -> ")[0], None, link=True)
-        return Found(rest, kind == "d", int(size) if kind == "-" and size.isdigit() else None)
+        if kind != "-":
+            return Found(rest, kind == "d")
+        return None if (told := number(size)) is None else Found(rest, False, told)
     dos = _DOS.fullmatch(line)
     if dos is None:
         return None
-    return Found(dos[2], dos[1] == "<DIR>", int(dos[1]) if dos[1].isdigit() else None)
+    told = number(dos[1])
+    return Found(dos[2], told is None, told) if told is not None or dos[1] == "<DIR>" else None

@@ -11,6 +11,7 @@ from pegasus_toolkit.transfer.clients.curl.exchange import Again, StopReading
 from pegasus_toolkit.transfer.clients.curl.ftp import DATED, REST, FtpExchange
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.interface import Job, Sink
+from pegasus_toolkit.transfer.units import number
 
 SETTLED = 60.0  # seconds: a file that was changed just now may change again within the same second
 
@@ -28,9 +29,9 @@ class FtpFetch(Fetch, FtpExchange):
             return self.receive()
         told = [reply.lines[0].split() for reply in self.replies if reply.code == 213]
         numbers = [words[1] for words in told if len(words) > 1 and words[1].isdigit()]
-        if len(numbers) > 1:  # MDTM and SIZE, in this order
-            self.size = int(numbers[1])
-            self.job.end.announce(self.size)
+        if len(numbers) > 1 and (size := number(numbers[1])) is not None:  # MDTM and SIZE, in this order
+            self.size = size
+            self.job.end.announce(size)
             self.validator = _settled(numbers[0])
         if self.validator and self.size is not None and self.size >= self.batch.tuning.resumable:
             self._resume_by(self.size)

@@ -32,7 +32,7 @@ def read(answer: Answer) -> Page:
     if "json" in kind:
         return _of_json(bytes(answer.body), shown)
     if "html" in kind:
-        return _of_html(bytes(answer.body), answer.url, shown)
+        return _of_html(answer, shown)
     raise Unsupported("no index of this directory", url=shown, hint="name its files one by one")
 
 
@@ -51,11 +51,8 @@ def _of_json(body: bytes, shown: str) -> Page:
     return Page(names, wrong=wrong)
 
 
-def _of_html(body: bytes, url: str, shown: str) -> Page:
-    page = _Links()
-    page.feed(body.decode("utf-8", "surrogateescape"))
-    if page.asks_password:
-        raise Denied("a page to log in at, in place of the directory's index", url=shown)
+def _of_html(answer: Answer, shown: str) -> Page:
+    page, url = _links(answer, shown), answer.url
     here = urlsplit(url)
     above = here.path.rstrip("/").rpartition("/")[0] + "/"
     names: dict[str, Found] = {}
@@ -79,10 +76,29 @@ def _of_html(body: bytes, url: str, shown: str) -> Page:
             names[name] = Found(spelled, bool(slash))
         elif unquote(name) not in (".", ".."):  # which are this directory and the one above
             wrong = _elsewhere(unquote(name), shown)
-    if not index and not names:
+    if not index and (page.form or _name(url) != _name(answer.first) or not names):
         text = "no index of this directory: a page that links to nothing in it"
-        raise Unsupported(text, url=shown, hint="it may be a page to log in at; name its files one by one")
+        hint = "it may be a page to log in at; name its files one by one"
+        raise Unsupported(text, url=shown, hint=hint)
     return Page(list(names.values()), wrong=wrong)
+
+
+def _links(answer: Answer, shown: str) -> _Links:
+    """What stands in the page, which must be whole, and none to log in at."""
+    assert answer.head is not None
+    page = _Links()
+    page.feed(bytes(answer.body).decode("utf-8", "surrogateescape"))
+    page.close()
+    if page.open and not answer.head.framed:
+        raise ServerFault("the index was cut off: its end is missing", url=shown)
+    if page.asks_password:
+        raise Denied("a page to log in at, in place of the directory's index", url=shown)
+    return page
+
+
+def _name(url: str) -> str:
+    """What the directory is called."""
+    return unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2])
 
 
 def _plain(name: str) -> bool:
@@ -94,21 +110,26 @@ def _elsewhere(name: str, shown: str) -> TransferError:
 
 
 class _Links(HTMLParser):
-    """Collects what ``<a href>`` names, the title, and whether a password is asked for."""
+    """Collects what ``<a href>`` names, the title, whether a password is asked for, or anything else."""
 
     def __init__(self) -> None:
         super().__init__()
         self.found: list[str] = []
         self.title = ""
-        self.asks_password = False
+        self.asks_password = self.form = False
+        self.open = False  # it began, and has not ended
         self._in_title = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._in_title = tag == "title"
         if tag == "a":
             self.found += [value for name, value in attrs if name == "href" and value]
-        elif tag == "input" and ("type", "password") in attrs:
-            self.asks_password = True
+        elif tag == "input":
+            kind = dict(attrs).get("type") or ""
+            self.asks_password = self.asks_password or kind.lower() == "password"
+        elif tag == "form":
+            self.form = True
+        self.open = self.open or tag == "html"
 
     def handle_data(self, data: str) -> None:
         if self._in_title:
@@ -116,3 +137,4 @@ class _Links(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._in_title = False
+        self.open = self.open and tag != "html"

@@ -134,7 +134,7 @@ class S3Files(PlainFiles):
         bucket, key = self.site.object(name)
         content = sending.content
         if content is not None:
-            return (yield from self._in_bucket(bucket, lambda: self._whole(sending, content, bucket, key)))
+            return (yield from self._in_bucket(bucket, lambda: self._whole(sending, content, name)))
         return (yield from self._in_parts(sending, bucket, key))
 
     def _in_bucket(self, bucket: str, story: Callable[[], Steps[T]]) -> Steps[T]:
@@ -149,8 +149,9 @@ class S3Files(PlainFiles):
                 raise missing from refused
         return (yield from story())
 
-    def _whole(self, sending: S3Sending, content: memoryview, bucket: str, key: str) -> Steps[Stored]:
+    def _whole(self, sending: S3Sending, content: memoryview, name: str) -> Steps[Stored]:
         job = sending.job
+        bucket, key = self.site.object(name)
         known = job.end.digest if job.required.algorithm == "sha256" else ""
         digest = known or hashlib.sha256(content).hexdigest()
         checksum = b64encode(bytes.fromhex(digest)).decode() if self.site.options.checksums else ""
@@ -159,7 +160,17 @@ class S3Files(PlainFiles):
         answer = yield self.request("PUT", bucket, key, lines=lines, content=content, sha256=digest)
         answer.good()
         proven = bool(checksum) and answer.get("x-amz-checksum-sha256") == checksum
+        if answer.status != 200 or not answer.get("etag"):  # perhaps no S3 at all: a proxy's own page
+            return Stored((yield from self._there(name)).size, proven)
         return Stored(None, proven)  # the server compares the length and the signed digest before it stores
+
+    def _there(self, name: str) -> Steps[Object]:
+        """What stands under the name of an object that is said to be stored."""
+        try:
+            return (yield from self.head(name))
+        except NotFound:
+            text = "the service says that it stored the object, but it is not there"
+            raise ServerFault(text, url=self.url(name), host=self.site.host) from None
 
     def _in_parts(self, sending: S3Sending, bucket: str, key: str) -> Steps[Stored]:
         """Visible only when whole. Whatever fails, no part stays behind."""
@@ -365,10 +376,11 @@ class S3Files(PlainFiles):
             found.append(Found(decode(key), False, int(size), modified=modified))
         for item in page.iterfind("{*}CommonPrefixes"):
             found.append(Found(decode(item.findtext("{*}Prefix") or ""), True))
-        token = page.findtext("{*}NextContinuationToken") or ""
-        if page.findtext("{*}IsTruncated") == "true" and not (token and token != more):
+        token, told = page.findtext("{*}NextContinuationToken") or "", page.findtext("{*}IsTruncated")
+        goes_on = bool(token) if told is None else _TRUTH.get(told.strip().lower())
+        if goes_on is None or (goes_on and (not token or token == more)):
             raise ServerFault("a listing that does not go on", url=answer.shown(), host=self.site.host)
-        return Page(found, token if page.findtext("{*}IsTruncated") == "true" else None)
+        return Page(found, token if goes_on else None)
 
     def scan(self, path: str, more: Any) -> Steps[Page]:
         """All keys below, at any depth: there are no directories to go through."""
@@ -386,7 +398,8 @@ class S3Files(PlainFiles):
 
     def unlink(self, path: str) -> Steps[None]:
         answer = yield self.request("DELETE", *self.site.object(path))
-        answer.good()
+        if answer.good().body:
+            raise ServerFault("a page in place of an answer", url=answer.shown(), host=self.site.host)
 
     def delete(self, bucket: str, keys: Sequence[str]) -> Steps[dict[str, TransferError]]:
         """Deletes the keys; what went wrong, by key. One that is not there counts as deleted.
@@ -413,8 +426,11 @@ class S3Files(PlainFiles):
         failed: dict[str, TransferError] = {}
         for item in _result(answer, "DeleteResult").iterfind("{*}Error"):
             code, key = item.findtext("{*}Code") or "", item.findtext("{*}Key") or ""
-            if code not in ("NoSuchKey", "NoSuchVersion"):
-                failed[key] = self.session.refused(500, code, self.site.path(bucket, key), None)
+            if code in ("NoSuchKey", "NoSuchVersion"):
+                continue
+            failed[key] = self.session.refused(500, code, self.site.path(bucket, key or "?"), None)
+        if not failed.keys() <= set(keys):  # nobody knows of which
+            raise next(error for key, error in failed.items() if key not in set(keys))
         return failed
 
     # -- copies by the server --------------------------------------------------------------------------
@@ -451,6 +467,7 @@ class S3Files(PlainFiles):
         return Part(number, etag, "", False, end - start)
 
 
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}  # as XML spells it
 _ENTITIES = {"\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
 from pegasus_toolkit.transfer.backends.shared.files import Files, Found, Page
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
-from pegasus_toolkit.transfer.errors import Cancelled, NotFound, TransferError
+from pegasus_toolkit.transfer.backends.shared.trees import Pages
+from pegasus_toolkit.transfer.errors import Cancelled, NotFound, ServerFault, TransferError
 from pegasus_toolkit.transfer.interface import Entry
 
 
@@ -90,10 +91,10 @@ class ObjectsBackend(FilesBackend):
         failed: dict[str, TransferError] = {}
         if key:
             failed |= yield from self.files.delete(bucket, [key])
-        more = None
+        more, pages = None, Below(key, self.files.url(path))
         while True:
             page = yield from self.files.scan(path, more)
-            keys = [one.name for one in page.found]
+            keys = [one.name for one in pages.below(page)]
             for at in range(0, len(keys), self.at_once):
                 failed |= yield from self.files.delete(bucket, keys[at : at + self.at_once])
             more = page.more
@@ -101,6 +102,7 @@ class ObjectsBackend(FilesBackend):
                 break
         for error in failed.values():
             raise error
+        pages.close()
 
     def mkdir(self, path: str) -> None:
         """Makes the bucket; there are no directories."""
@@ -116,11 +118,11 @@ class ObjectsBackend(FilesBackend):
 
     def _walk(self, prefix: str, emit: Callable[[Entry], None]) -> Steps[None]:
         bucket, key = self.place.split(prefix)
-        stem = key.rstrip("/") + "/" if key.strip("/") else ""
-        marker, found, more = "", False, None
+        marker, found, more, pages = "", False, None, Below(key, self.files.url(prefix))
+        stem = pages.stem
         while True:
             page = yield from self.files.scan(prefix, more)
-            for one in page.found:
+            for one in pages.below(page):
                 found = True
                 if marker and not one.name.startswith(marker):
                     emit(self._directory(bucket, marker))
@@ -132,6 +134,7 @@ class ObjectsBackend(FilesBackend):
                 break
         if marker and marker != stem:
             emit(self._directory(bucket, marker))
+        pages.close()
         if not found and stem:
             raise NotFound("nothing below", url=prefix, host=self.place.host)
 
@@ -144,11 +147,11 @@ class ObjectsBackend(FilesBackend):
 
     def _scan(self, path: str, emit: Callable[[Entry], None]) -> Steps[None]:
         bucket, key = self.place.split(path)
-        stem = key.rstrip("/") + "/" if key.strip("/") else ""
-        more, found = None, False
+        more, found, pages = None, False, Below(key, self.files.url(path))
+        stem = pages.stem
         while True:
             page = yield from self.files.listing(bucket, stem, more, delimiter="/")
-            for one in page.found:
+            for one in pages.below(page):
                 found = True
                 name = self.place.path(bucket, one.name.rstrip("/"))
                 if one.name != stem:
@@ -156,6 +159,7 @@ class ObjectsBackend(FilesBackend):
             more = page.more
             if more is None:
                 break
+        pages.close()
         if not found and stem:
             raise NotFound("nothing below", url=path, host=self.place.host)
 
@@ -168,6 +172,32 @@ class ObjectsBackend(FilesBackend):
         found, told = yield from self.files.inspection(path)
         digest = next(((name, told[name]) for name in algorithms if told.get(name)), None)
         return entry(path, found._replace(digest=digest))
+
+
+class Below(Pages):
+    """The pages of what is below one key. What a store tells besides is not touched: neither fetched nor
+    removed."""
+
+    def __init__(self, key: str, url: str) -> None:
+        super().__init__(url)
+        self.stem = key.rstrip("/") + "/" if key.strip("/") else ""
+        self._wrong: TransferError | None = None
+
+    def below(self, page: Page) -> list[Found]:
+        """Of the next page. Raises ``ServerFault`` where there is no end."""
+        self.turn(page)
+        found = [one for one in page.found if one.name.startswith(self.stem)]
+        if len(found) < len(page.found):
+            other = next(one.name for one in page.found if not one.name.startswith(self.stem))
+            text = f"the listing has a key that is not below {self.stem!r}: {other[:200]!r}"
+            self._wrong = ServerFault(text, url=self._url)
+        self._wrong = page.wrong or self._wrong
+        return found
+
+    def close(self) -> None:
+        """At the end. Raises what was wrong."""
+        if self._wrong is not None:
+            raise self._wrong
 
 
 def _error(work: Callable[[], object]) -> TransferError | None:

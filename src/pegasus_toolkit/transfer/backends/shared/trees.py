@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pegasus_toolkit.integrity.tree import LinkRule
-from pegasus_toolkit.transfer.backends.shared.files import Files, Found, may
+from pegasus_toolkit.transfer.backends.shared.files import Files, Found, Page, may
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps
 from pegasus_toolkit.transfer.backends.shared.upload import make_parents
 from pegasus_toolkit.transfer.errors import (
@@ -35,16 +35,33 @@ class Listing(NamedTuple):
     wrong: TransferError | None
 
 
+class Pages:
+    """Sees to it that a listing comes to an end: a page that repeats is an error, and so are too many empty
+    ones."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._ends: set[tuple[str, bool | None]] = set()
+        self._empty = 0
+
+    def turn(self, page: Page) -> None:
+        """The next one. Raises ``ServerFault``."""
+        self._empty = 0 if page.found else self._empty + 1
+        last = page.found[-1][:2] if page.found else None
+        if self._empty > PAGES or last in self._ends:
+            raise ServerFault("the listing does not come to an end", url=self._url, side="source")
+        if last is not None:
+            self._ends.add(last)
+
+
 def read(files: Files, path: str) -> Steps[Listing]:
-    """All pages of one directory. A page that repeats is an error."""
+    """All pages of one directory."""
     found: list[Found] = []
     wrong: TransferError | None = None
-    page, ends, empty = (yield from files.scan(path, None)), set[tuple[str, bool | None]](), 0
+    page, pages = (yield from files.scan(path, None)), Pages(files.url(path))
     while True:
         try:
-            empty = 0 if page.found else empty + 1
-            if empty > PAGES or (page.found and page.found[-1][:2] in ends):
-                raise ServerFault("the listing does not come to an end", url=files.url(path), side="source")
+            pages.turn(page)
             for one in page.found:
                 if sound(one.name):
                     found.append(one)
@@ -60,8 +77,6 @@ def read(files: Files, path: str) -> Steps[Listing]:
             raise
         if page.more is None:
             return Listing(found, wrong)
-        if page.found:
-            ends.add(page.found[-1][:2])
         page = yield from files.scan(path, page.more)
 
 

@@ -34,6 +34,8 @@ from pegasus_toolkit.transfer.errors import (
 )
 
 NO_PROPFIND = frozenset({400, 405, 500, 501})  # of servers that write, and know no properties
+STORED = frozenset({201, 204})  # what says that it is done; all else that is good may be a page of a proxy
+LARGE = 8 << 20  # bytes: from here on one more request is no matter
 NO_MOVE = frozenset({405, 501})
 NOT_AT_ONCE = frozenset({403, 405, 409, 500, 501})  # what servers say that remove no full collection
 REFUSALS: dict[int, tuple[str, ...]] = {  # of a PUT: what may be behind the status
@@ -51,13 +53,14 @@ _UNENCODED = re.compile(r" |%(?![0-9A-Fa-f]{2})")
 class DavTraits(Traits):
     """What was learned about one server.
 
-    ``expects``: it answers "Expect: 100-continue"; ``raw``: it decodes no name in a MOVE's destination,
-    which is known once ``sure``.
+    ``expects``: it answers "Expect: 100-continue"; ``stores``: it was seen to store all of a file; ``raw``:
+    it decodes no name in a MOVE's destination, which is known once ``sure``.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.expects = True
+        self.stores = False
         self.raw = False
         self.sure = False
 
@@ -110,13 +113,24 @@ class DavFiles(HttpFiles):
             raise perhaps(error, *why)
         if waits and not answer.head.continued:
             self.learned.expects = False  # it let us wait a second for nothing
-        if answer.status != 202 and upload.size is not None:
-            return Stored(upload.size)
-        seen = yield self.ask("HEAD", name)
-        if answer.status == 202 and seen.failed() is not None:
-            text = "HTTP 202: the server did not store the file yet"
+        usual = answer.status in STORED
+        if usual and self.learned.stores and sending.sent < LARGE and upload.size is not None:
+            return Stored(None)  # it was told how much was to come, and is known to store what comes
+        size = yield from self._size(name, sending.sent)
+        if not usual and size is None:
+            text = f"HTTP {answer.status}: the server did not store the file, or not yet"
             raise ServerFault(text, url=self.url(name), host=self.session.host)
-        return Stored(None if seen.failed() is not None else seen.head.length)
+        self.learned.stores = self.learned.stores or size == sending.sent
+        return Stored(size)
+
+    def _size(self, name: str, expected: int) -> Steps[int | None]:
+        """Of what is stored; ``None`` where it is not told, as by servers whose HEAD always says 0."""
+        seen = yield self.ask("HEAD", name)
+        size: int | None = None if seen.failed() is not None else seen.head.length
+        if size == expected:
+            return size
+        told = resources((yield self.propfind(name)))
+        return told[0].size if told else size or None
 
     def unlink(self, path: str) -> Steps[None]:
         """DELETE."""
@@ -155,6 +169,9 @@ class DavFiles(HttpFiles):
             raise CannotRename("has no MOVE: files are sent under their own names", url=self.url(new))
         if (error := partly(answer)) is not None:
             raise self._move_refused(answer, error)
+        if answer.status not in STORED and (yield self.ask("HEAD", old)).status != 404:
+            text = f"HTTP {answer.status}: the server did not rename the file, or not yet"
+            raise ServerFault(text, url=self.url(new), host=self.session.host)
         if "%" in new and (_MISREAD.search(new) or not self.learned.sure):
             yield from self._placed(new, raw="%" not in to[0])
 

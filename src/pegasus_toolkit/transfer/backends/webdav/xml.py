@@ -7,6 +7,7 @@ from xml.parsers import expat
 
 from pegasus_toolkit.transfer.clients.curl.headers import seconds
 from pegasus_toolkit.transfer.errors import ServerFault
+from pegasus_toolkit.transfer.units import number
 
 ASK = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop>'
@@ -83,7 +84,7 @@ class _Reader:
         elif here == ["propstat", "status"]:
             self._props["status"] = _status(text)
         elif here in (["prop", "getcontentlength"], ["prop", "quota-available-bytes"]):
-            self._props[here[1]] = int(text) if text.isascii() and text.isdigit() else None
+            self._props[here[1]] = number(text)
         elif here == ["prop", "getlastmodified"]:
             told = seconds(text)
             self._props[here[1]] = None if told is None else int(told) * 1_000_000_000
@@ -105,4 +106,4 @@ class _Reader:
 def _status(line: str) -> int:
     """Of ``HTTP/1.1 200 OK``; 0 for anything else."""
     words = line.split()
-    return int(words[1]) if len(words) > 1 and words[1].isdigit() else 0
+    return (number(words[1]) or 0) if len(words) > 1 else 0

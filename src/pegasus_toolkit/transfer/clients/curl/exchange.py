@@ -61,6 +61,8 @@ class Exchange:
         head = self.session.head(lines)
         if not head.whole:
             raise ServerFault("broken off inside the answer's headers", url=self.shown())
+        if head.misread:
+            raise ServerFault("an answer whose Content-Length is no number", url=self.shown())
         self.head = head
         self.begin(head)
 
@@ -190,6 +192,7 @@ class Answer(Exchange):
 
     def __init__(self, session: Session, url: str, method: str = "GET", limit: int = 64 << 20) -> None:
         super().__init__(session, url)
+        self.first = url  # before any redirect
         self.method = method
         self.most = limit  # bytes; what is beyond is not read
         self.body = bytearray()

@@ -28,6 +28,7 @@ from pegasus_toolkit.transfer.errors import (
     Unsupported,
 )
 from pegasus_toolkit.transfer.interface import Data, Settings, Sink
+from pegasus_toolkit.transfer.units import number
 
 REST = "REST "  # a line of ``extra`` that is no command: where a download begins
 DATED = "MDTM"  # another: the time of change is wanted
@@ -70,8 +71,7 @@ class Reply(NamedTuple):
     def size(self) -> int | None:
         """What SIZE tells, ``None`` for any other reply."""
         words = self.lines[-1].split()
-        told = self.code == 213 and len(words) > 1 and words[1].isascii() and words[1].isdigit()
-        return int(words[1]) if told else None
+        return number(words[1]) if self.code == 213 and len(words) > 1 else None
 
 
 class FtpSession(Session):
@@ -157,8 +157,9 @@ class FtpExchange(Exchange):
         rows: list[str] = []
         for line in b"".join(self.lines).decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n"):
             rows.append(line)
-            if re.match(rf"{rows[0][:3]} |\d\d\d$", line) and rows[0][:3].isdigit():
-                found.append(Reply(int(rows[0][:3]), tuple(rows)))
+            code = number(rows[0][:3])
+            if code is not None and (line.startswith(f"{rows[0][:3]} ") or re.match(r"\d\d\d$", line)):
+                found.append(Reply(code, tuple(rows)))
                 rows = []
             elif len(rows) == 1 and not re.match(r"\d\d\d-", line):
                 rows = []

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from pegasus_toolkit.integrity import digests
+from pegasus_toolkit.transfer.units import number
 
 _DIGESTS = ("content-md5", "content-digest", "digest", "repr-digest", "x-goog-hash")
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -21,7 +22,7 @@ class Head:
     the body before it answered. ``whole``: the empty line came that ends the fields.
     """
 
-    __slots__ = ("continued", "fields", "reason", "status", "whole")
+    __slots__ = ("continued", "fields", "newer", "reason", "status", "whole")
 
     def __init__(self, lines: Iterable[bytes]) -> None:
         text = b"".join(lines).decode("utf-8", "surrogateescape")
@@ -29,9 +30,10 @@ class Head:
         self.continued = "\nHTTP/1.1 100 " in f"\n{text[:start]}"
         first, *rows = text[start:].replace("\r\n", "\n").split("\n")
         self.whole = "" in rows[:-1]
-        _, _, line = first.partition(" ")
+        version, _, line = first.partition(" ")
+        self.newer = not version.startswith("HTTP/1.")
         status, _, self.reason = line.partition(" ")
-        self.status = int(status) if status.isascii() and status.isdigit() else 0
+        self.status = number(status) or 0
         fields: dict[str, str] = {}
         for row in rows:
             name, colon, value = row.partition(":")
@@ -49,7 +51,18 @@ class Head:
         """Bytes of the body that is announced; ``None`` where it is not."""
         text = self.get("content-length").partition(",")[0]
         chunked = "chunked" in self.get("transfer-encoding").lower()
-        return int(text) if text.isascii() and text.isdigit() and not chunked else None
+        return None if chunked else number(text)
+
+    @property
+    def framed(self) -> bool:
+        """Whether it is told where the body ends; else that of the connection is all there is. Of HTTP/2 on
+        the protocol tells."""
+        return self.newer or self.length is not None or "chunked" in self.get("transfer-encoding").lower()
+
+    @property
+    def misread(self) -> bool:
+        """Whether a length is told that is no number."""
+        return bool(self.get("content-length")) and not self.framed
 
     @property
     def range(self) -> tuple[int, int, int | None] | None:
@@ -57,8 +70,10 @@ class Head:
         found = _RANGE.match(self.get("content-range"))
         if found is None:
             return None
-        first, last, total = found.groups()
-        return int(first), int(last) + 1, None if total == "*" else int(total)
+        first, last, total = (number(text) for text in found.groups())
+        if first is None or last is None or (total is None and found[3] != "*"):
+            return None
+        return first, last + 1, total
 
     @property
     def tag(self) -> str:
@@ -81,8 +96,8 @@ class Head:
     def retry_after(self, now: float) -> float | None:
         """Seconds to wait from ``now`` (since the epoch), as asked by number or by date."""
         text = self.get("retry-after")
-        if text.isascii() and text.isdigit():
-            return float(text)
+        if (told := number(text)) is not None:
+            return float(told)
         then = seconds(text)
         return None if then is None else max(0.0, then - now)
 
@@ -126,5 +141,8 @@ def seconds(date: str) -> float | None:
         return None
     from email.utils import mktime_tz, parsedate_tz
 
-    parsed = parsedate_tz(date)
-    return None if parsed is None else float(mktime_tz(parsed))
+    try:
+        parsed = parsedate_tz(date)
+        return None if parsed is None else float(mktime_tz(parsed))
+    except (ValueError, OverflowError):  # a year that no calendar has
+        return None
