@@ -74,6 +74,21 @@ def test_other_digests(tmp_path: Path, size: int, algorithm: str) -> None:
     assert copy(tmp_path / "file", tmp_path / "copy", required).digest == hasher.hexdigest()
 
 
+@BOTH
+def test_mode_that_cannot_be_set_is_no_matter(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int, mode: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "file").write_bytes(content(size))
+    (tmp_path / "copy").touch(mode=0o600)
+    monkeypatch.setattr(os, "fchmod", refuse)
+    copy(tmp_path / "file", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == content(size)
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o600
+
+
 @pytest.mark.parametrize("size", [1, 100, BLOCK, 3 * BLOCK, LARGE])
 @pytest.mark.parametrize("old", [None, b"old"])
 def test_wrong_content_publishes_nothing(tmp_path: Path, size: int, old: bytes | None) -> None:

@@ -116,6 +116,22 @@ class TestSink:
         finally:
             os.umask(old)
 
+    def test_file_system_without_modes_still_takes_files(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also in place of another, whose privacy is kept by the mode that the new one is made with."""
+
+        def refuse(fd: int, mode: int) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "fchmod", refuse)
+        (tmp_path / "file").touch(mode=0o600)
+        end = sink(tmp_path / "file")
+        end.write(b"new")
+        end.commit()
+        assert (tmp_path / "file").read_bytes() == b"new"
+        assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+
     def test_replaced_file_keeps_its_mode(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"old")
         (tmp_path / "file").chmod(0o604)

@@ -121,6 +121,13 @@ def keep_time(fd: int, modified: int) -> None:
         os.utime(fd, ns=(os.stat(fd).st_atime_ns, modified))
 
 
+def keep_mode(fd: int, mode: int) -> None:
+    """The permissions of the file that is replaced, where they can be kept: some file systems have none, or
+    set them for nobody."""
+    with suppress(OSError):
+        os.fchmod(fd, mode)
+
+
 def make_parent(path: str) -> None:
     """Makes the directory that ``path`` is to stand in, and that one's parents."""
     parent = path.rpartition("/")[0]

@@ -15,6 +15,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     create,
     create_aside,
     failure,
+    keep_mode,
     keep_time,
     make_parent,
     no_proof,
@@ -181,8 +182,13 @@ class FileSink:
         if not known_empty and self._stand() is not None:
             self._fd = os.open(self.path, os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC)
             return
-        mode = 0o666 if self.mode is None else self.mode & 0o777 | 0o400
+        mode = self._bits() | 0o400
         self._fd, self._temporary = create_aside(self.path, self._control.run, mode=mode, made=made)
+
+    def _bits(self) -> int:
+        """Permissions until it is published: no wider than those of a file that is replaced."""
+        mode = self.mode if self._mode is None else self._mode
+        return 0o666 if mode is None else mode & 0o777
 
     def _adopt(self, validator: str) -> None:
         """Takes over the partial file of an earlier attempt, or begins one, under its lock."""
@@ -190,7 +196,7 @@ class FileSink:
 
         name = f"{self._control.notes.name} {validator}".encode("utf-8", "surrogateescape")
         partial = aside(self.path, sha256(name).hexdigest()[:16], "partial")
-        fd = locked(partial, 0o666 if self.mode is None else self.mode & 0o777 | 0o600)
+        fd = locked(partial, self._bits() | 0o600)
         if fd < 0:
             return
         self._fd, self._temporary, self.partial = fd, partial, partial
@@ -211,7 +217,7 @@ class FileSink:
             prove(self._temporary, self.check.required, digest, self.check.count, self.path)
             self.stored += ("read back",)
         if self._mode is not None:
-            os.fchmod(self._fd, self._mode)
+            keep_mode(self._fd, self._mode)
         modified = self.check.required.modified
         if modified is not None:
             keep_time(self._fd, self.modified if self.modified is not None else modified)

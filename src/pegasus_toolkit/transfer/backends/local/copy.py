@@ -19,6 +19,7 @@ from pegasus_toolkit.transfer.streams.disk import (
     aside,
     create_aside,
     failure,
+    keep_mode,
     keep_time,
     make_parent,
     no_proof,
@@ -175,7 +176,7 @@ class Copier:
             if stat.S_ISCHR(found.st_mode):
                 write_device(path, data)
                 return
-        mode = info.st_mode & 0o777
+        mode = (found or info).st_mode & 0o777
         try:
             temporary = f".{name}{self._end}" if len(name) < SHORT else aside(name, self._control.run)
             fd = os.open(temporary, NEW, mode, dir_fd=directory)
@@ -185,7 +186,7 @@ class Copier:
             try:
                 write_all(fd, data)
                 if found is not None:
-                    os.fchmod(fd, found.st_mode & 0o777)
+                    keep_mode(fd, mode)
                 if job.required.modified is not None:
                     keep_time(fd, job.required.modified)
             finally:
@@ -227,7 +228,8 @@ class Copier:
     ) -> None:
         """Through a name aside, which is gone whatever happens."""
         room(job.destination, min(info.st_size, info.st_blocks * 512))
-        out, temporary = create_aside(job.destination, self._control.run, os.O_RDWR, info.st_mode & 0o777)
+        mode = (found or info).st_mode & 0o777
+        out, temporary = create_aside(job.destination, self._control.run, os.O_RDWR, mode)
         try:
             try:
                 if clone(fd, out):
@@ -237,7 +239,7 @@ class Copier:
                     os.ftruncate(out, info.st_size)  # a hole at the end
                 unchanged(fd, info, check.count, job.path)
                 if found is not None:
-                    os.fchmod(out, found.st_mode & 0o777)
+                    keep_mode(out, mode)
                 if job.required.modified is not None:
                     keep_time(out, job.required.modified)
             finally:
