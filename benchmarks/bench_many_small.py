@@ -10,6 +10,7 @@ Ours moves all files by one command, in turns with the other way:
 * irods-put, irods-get, osdf-put, osdf-get: upstream's ``pegasus-transfer`` is told to move all of them, with
   programs in the place of ``iput`` or ``pelican`` that move nothing and end at once, because those cannot be
   had. What is told of it is what starting the processes costs.
+* rucio-get: Rucio's own client, a process for each of the first ``--each`` files.
 
 ``--upstream`` is an environment with ``pegasus-wms-worker`` (and 'globus-sdk<4' for Globus) in which
 ``benchmarks/upstream_commands.py`` was run.
@@ -37,6 +38,7 @@ from benchmarks import measure
 from tests.servers import globus as globus_server
 from tests.servers import grid_pki
 from tests.servers import irods as irods_server
+from tests.servers import rucio as rucio_server
 from tests.servers.common import public_directory
 from tests.servers.osdf import federation
 
@@ -147,6 +149,32 @@ def osdf(way: str, directory: Path, files: int) -> Iterator[System]:
         yield between(ends if way == "put" else ends[::-1], files, environ)
 
 
+@contextmanager
+def rucio(directory: Path, files: int) -> Iterator[System]:
+    """From a storage element of a real Rucio server, whose files are in a directory of this machine."""
+    with public_directory("rucio-") as home, rucio_server.serve(home, grid_pki.make(directory)) as server:
+        left, right, element = directory / "left", directory / "right", directory / "element"
+        rse = server.rse("BENCH_SCRATCHDISK", ("file", "localhost", 0, f"{element}/"))
+        dids = [f"{rucio_server.SCOPE}:{name}" for name in filled(left, files)]
+        for did in dids:
+            path = element / rucio_server.place(did)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(left / path.name, path)
+        for at in range(0, files, 500):
+            some = {did: (left / did.partition(":")[2]).read_bytes() for did in dids[at : at + 500]}
+            server.register(rse, some)
+        conf = directory / "rucio.cfg"
+        conf.touch(0o600)
+        conf.write_text(server.section(auth_host=server.url).replace("[rucio]", "[client]"))
+
+        def tool(number: int, upstream: Path | None) -> list[str]:
+            program = str(Path(sys.executable).with_name("rucio"))
+            return [program, "download", "--no-subdir", "--dir", str(right), dids[number]]
+
+        pairs = [(f"rucio://{did}", f"file://{right}/{did.partition(':')[2]}") for did in dids]
+        yield copies(pairs, left, right, {"RUCIO_CONFIG": str(conf)})._replace(one=tool)
+
+
 class End(NamedTuple):
     """A directory of this machine, and the URL that a server gives it ("": it is local)."""
 
@@ -171,6 +199,7 @@ SYSTEMS: dict[str, Callable[[Path, int], AbstractContextManager[System]]] = {
     "irods-get": partial(irods, "get"),
     "osdf-put": partial(osdf, "put"),
     "osdf-get": partial(osdf, "get"),
+    "rucio-get": rucio,
 }
 
 
@@ -228,6 +257,11 @@ class Bench(NamedTuple):
         return used.seconds
 
 
+def named(command: Sequence[str]) -> str:
+    """The program; with Python, that which it runs."""
+    return Path(command[1] if Path(command[0]).name.startswith("python") else command[0]).name
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -259,7 +293,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not tool:
         what = "upstream's pegasus-transfer, with programs that move nothing"
     else:
-        what = "a process that does nothing" if tool == ["true"] else f"upstream's {Path(tool[1]).name}"
+        what = "a process that does nothing" if tool == ["true"] else f"the process {named(tool)}"
         what += f" for each file ({bench.each} were moved)"
     print(f"{what}: {theirs:.2f} s, {theirs / ours:.1f} x ours")
     print("rounds:", " ".join(f"{one.ours:.2f}/{one.theirs:.2f}" for one in rounds))

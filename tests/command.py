@@ -23,16 +23,20 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def run(
-    *arguments: str | Path, cwd: Path, input: bytes | str = b"", env: dict[str, str] | None = None
+    *arguments: str | Path,
+    cwd: Path,
+    input: bytes | str = b"",
+    env: dict[str, str] | None = None,
+    limit: float = 60,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it to its end; standard output and error as text."""
+    """Runs it to its end, ``limit`` seconds at most; standard output and error as text."""
     done = subprocess.run(
         [PROGRAM, *map(str, arguments)],
         cwd=cwd,
         input=input if isinstance(input, bytes) else input.encode(),
         env=environment(**(env or {})),
         capture_output=True,
-        timeout=60,
+        timeout=limit,
         check=False,
     )
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())

@@ -17,7 +17,9 @@ from tests.servers.grid_pki import Grid
 from tests.servers.irods import USER as IRODS_USER
 from tests.servers.irods import ZONE
 from tests.servers.nginx import PASSWORD, USER
+from tests.servers.rucio import SCOPE, Rucio, place
 from tests.servers.s3_client import Client
+from tests.servers.webdav import Dav
 
 LOGIN = f"username = {USER}\npassword = {PASSWORD}"
 
@@ -107,6 +109,41 @@ class GoogleBucket:
 
     def clear(self) -> None:
         """It ends with its server."""
+
+
+class Replicas:
+    """Files of a storage element of their own, at a real WebDAV server; and their DIDs."""
+
+    def __init__(self, rucio: Rucio, dav: Dav, area: str) -> None:
+        self.rucio, self.root = rucio, dav.data / f"rucio-{area}"
+        self.root.mkdir()
+        self.root.chmod(0o777)
+        self.rse = f"{area.upper()}_SCRATCHDISK"
+        self.top = f"{SCOPE}:{area}"
+        rucio.rse(self.rse, ("davs", "localhost", dav.tls_port, f"/basic/{self.root.name}/"))
+
+    def url(self, name: str) -> str:
+        return f"rucio://{self.rse}/{self.top}/{name}"
+
+    def write(self, name: str, content: bytes) -> None:
+        path = self.root / place(f"{self.top}/{name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in path.parents[:6]:
+            folder.chmod(0o777)
+        path.write_bytes(content)
+        self.rucio.register(self.rse, {f"{self.top}/{name}": content})
+
+    def held(self) -> dict[str, bytes]:
+        files = [path for path in self.root.rglob("*") if path.is_file() and "/.D" not in str(path)]
+        area = f"/{self.top.partition(':')[2]}/"
+        held = {str(path).rpartition(area)[2]: path.read_bytes() for path in files}
+        known = self.rucio.known(area[1:]).living
+        return held | {
+            f"{did}, which is not there": b"" for did in known if did.rpartition("/")[2] not in held
+        }
+
+    def clear(self) -> None:
+        shutil.rmtree(self.root)
 
 
 Fixture = Callable[[str], Any]
@@ -205,6 +242,12 @@ def _fdt(use: Fixture, tmp_path: Path, area: str) -> Way:
     return Way(place, server.section())
 
 
+def _rucio(use: Fixture, tmp_path: Path, area: str) -> Way:
+    return Way(
+        Replicas(use("rucio"), use("apache_dav"), area), use("rucio").section()
+    )  # login there: webdav's
+
+
 def _proxy(use: Fixture, site: str, name: str = "proxy") -> tuple[tuple[str, str], ...]:
     """One for this site alone."""
     grid: Grid = use("grid")
@@ -226,6 +269,7 @@ MAKERS = {
     "irods": _irods,
     "osdf": _osdf,
     "fdt": _fdt,
+    "rucio": _rucio,
 }
 
 
@@ -271,3 +315,4 @@ def _environ(directory: Path, ways: Sequence[Way]) -> dict[str, str]:
 _directory: type[Place] = Directory
 _bucket: type[Place] = Bucket
 _google_bucket: type[Place] = GoogleBucket
+_replicas: type[Place] = Replicas

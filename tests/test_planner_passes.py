@@ -415,6 +415,26 @@ def test_fdt_gets_the_file_that_names_its_jar(tmp_path: Path) -> None:
     assert "fdt:// at 'pool': there is none" in line
 
 
+def test_rucio_gets_its_configuration_and_what_storage_behind_it_asks_for(tmp_path: Path) -> None:
+    found = [
+        replica("x", "rucio://user.joe:x", site="grid"),
+        replica("z", "rucio://DISK/joe:d/z", site="grid"),
+    ]
+    world(tmp_path, [job("a", ["x", "z"], ["y!"])], replicas=found)
+    environ = {"RUCIO_CONFIG_grid": "/c/rucio.cfg", "X509_USER_PROXY": "/c/proxy"}
+    environ |= {"PEGASUS_CREDENTIALS": "/c/all.conf", "BEARER_TOKEN_FILE": "/c/token"}
+    dag = planned(tmp_path, "nonsharedfs", environ=environ, section=lambda pfn: pfn.url == "rucio://rucio")
+    assert {c for n in dag.nodes for c in n.credentials} == {
+        Credential("RUCIO_CONFIG_grid", "/c/rucio.cfg"),
+        Credential("X509_USER_PROXY_grid", "/c/proxy"),
+        Credential("BEARER_TOKEN_FILE_grid", "/c/token"),
+        Credential("PEGASUS_CREDENTIALS_grid", "/c/all.conf"),
+    }
+    bare = planned(tmp_path, "nonsharedfs", environ={}, section=lambda pfn: False)
+    usual = Credential("RUCIO_CONFIG_grid", "/opt/rucio/etc/rucio.cfg")
+    assert {c for n in bare.nodes for c in n.credentials} == {usual}, "where it is there"
+
+
 def test_a_proxy_with_a_password_is_told_and_left_out(tmp_path: Path) -> None:
     world(tmp_path, [job("a", ["x"], ["y!"])], replicas=[replica("x", "/x")])
     environ = {"http_proxy": "http://me:secret@proxy:3128", "https_proxy": "http://proxy:3128"}

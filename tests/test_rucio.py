@@ -2,78 +2,31 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from pegasus_toolkit.credentials import Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.errors import Corrupted, Denied, TransferError, Unreachable
-from pegasus_toolkit.transfer.interface import Backend, Endpoint, Settings, Source
+from pegasus_toolkit.transfer.errors import Corrupted, Denied, Unreachable
+from pegasus_toolkit.transfer.interface import Backend, Endpoint, Source
 from pegasus_toolkit.transfer.streams.checked import BLOCK
-from tests.command import entry, lines, run, write
 from tests.conformance import ListingSuite, WritableSuite
 from tests.faults import Unsized
-from tests.material import AWKWARD, content, errors, fetch_job, given, settle, store_job
+from tests.material import AWKWARD, content, errors, given, store_job
+from tests.rucio_world import NUMBERS, DavElement, Element, command, fetched, opened
 from tests.servers.common import free_port
-from tests.servers.nginx import PASSWORD, USER
 from tests.servers.pki import Pki
 from tests.servers.rucio import SCOPE, Rucio, place
 from tests.servers.webdav import Dav
 
-NUMBERS = itertools.count()
+pytestmark = pytest.mark.timeout(300)  # the first test starts the server
 NAME = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_")
-
-
-class Element:
-    """An RSE whose files are those of a directory of this machine, behind a real WebDAV server."""
-
-    def __init__(self, rucio: Rucio, dav: Dav, pki: Pki) -> None:
-        self.rucio = rucio
-        self.name = f"T{os.getpid()}-{next(NUMBERS)}_SCRATCHDISK"
-        self.root = dav.data / self.name
-        self.root.mkdir()
-        self.root.chmod(0o777)
-        rucio.rse(self.name, ("davs", "localhost", dav.tls_port, f"/basic/{self.name}/"))
-        login = f"username = {USER}\npassword = {PASSWORD}\nca_file = {pki.ca}\n"
-        self.section = f"[davs://{dav.tls_authority}]\n{login}"
-
-    def file(self, did: str) -> Path:
-        return self.root / place(did)
-
-    def write(self, files: dict[str, bytes], register: bool = True) -> None:
-        """Files and their replicas, by DID."""
-        for did, data in files.items():
-            path = self.file(did)
-            missing = [parent for parent in path.parents if not parent.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            for parent in missing:
-                parent.chmod(0o777)
-            path.write_bytes(data)
-        if register:
-            for at in range(0, len(files), 500):
-                self.rucio.register(self.name, dict(list(files.items())[at : at + 500]))
 
 
 @pytest.fixture(scope="module")
 def element(rucio: Rucio, apache_dav: Dav, pki: Pki) -> Element:
-    return Element(rucio, apache_dav, pki)
-
-
-def settings(directory: Path, *sections: str, **more: str) -> Settings:
-    path = directory / "credentials.conf"
-    path.touch(0o600)
-    path.write_text("\n".join(sections))
-    environ = {"PEGASUS_CREDENTIALS": str(path), **more}
-    return Settings(Credentials(environ, home="", shared=""), environ, stall_timeout=20, connect_timeout=5)
-
-
-def opened(directory: Path, element: Element, authority: str = "rucio", **more: str) -> Backend:
-    told = settings(directory, element.rucio.section(**more), element.section)
-    return open_backend(Endpoint("rucio", authority, "here"), told)
+    return DavElement(rucio, apache_dav, pki)
 
 
 class TestRucio(WritableSuite, ListingSuite):
@@ -179,26 +132,14 @@ def did(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def second(rucio: Rucio, apache_dav: Dav, pki: Pki) -> Element:
-    return Element(rucio, apache_dav, pki)
+def second(rucio: Rucio, tmp_path_factory: pytest.TempPathFactory) -> Element:
+    return Element(rucio, tmp_path_factory.mktemp("second"))
 
 
 @pytest.fixture(scope="module")
 def dead(rucio: Rucio) -> str:
     """An RSE that cannot be reached, and which Rucio names before all others."""
     return rucio.rse(f"A{os.getpid()}_SCRATCHDISK", ("davs", "localhost", free_port(), "/d/"))
-
-
-def fetched(backend: Backend, *paths: str) -> dict[str, bytes | TransferError | None]:
-    found: dict[str, bytes | TransferError | None] = {}
-    for job in backend.get(map(fetch_job, paths)):
-        try:
-            data = settle(job)
-        except TransferError as error:
-            job.error = error
-        found[job.path] = job.error or data
-    backend.close()
-    return found
 
 
 def test_what_cannot_be_reached_is_passed_over_and_remembered(
@@ -248,13 +189,13 @@ def test_a_damaged_replica_is_never_published(
         bad.file(did).unlink()
     else:
         bad.file(did).write_bytes(spoilt[damage])
-    done, report = command(tmp_path, element, entry(f"rucio://{did}", tmp_path / "out"))
+    done, report = command(tmp_path, element, f"rucio://{did}", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out").read_bytes() == data
     assert len(report[0]["attempts"]) <= (2 if damage == "content" else 1)
     good.file(did).write_bytes(spoilt.get(damage, b""))
     (tmp_path / "out").unlink()
-    done, report = command(tmp_path, element, entry(f"rucio://{did}", tmp_path / "out"), "-m", "1")
+    done, report = command(tmp_path, element, f"rucio://{did}", tmp_path / "out", "-m", "1")
     assert done.returncode != 0 and not (tmp_path / "out").exists()
 
 
@@ -265,14 +206,3 @@ def test_a_disputed_replica_is_told(element: Element, did: str, tmp_path: Path) 
     assert isinstance(error, Corrupted)
     assert "by Rucio's catalog" in str(error) and element.name in str(error)
     assert place(did) in str(error)
-
-
-def command(
-    directory: Path, element: Element, one: dict[str, Any], *words: str, **more: str
-) -> tuple[Any, list[dict[str, Any]]]:
-    """What ``pegasus-transfer`` did."""
-    told = settings(directory, element.rucio.section(**more), element.section)
-    spec = write(directory / "spec.json", [one])
-    argv = ["-f", spec, "--report", directory / "report", *words]
-    done = run(*argv, cwd=directory, env={**told.environ, "HOME": str(directory)})
-    return done, lines(directory / "report") if (directory / "report").exists() else []

@@ -175,19 +175,23 @@ def _admin(url: str, grid: Grid) -> Any:
     )
 
 
+@contextmanager
+def serve(home: Path, grid: Grid) -> Iterator[Rucio]:
+    """A server with its database; ``home`` must be open to other accounts."""
+    python = _python()
+    (home / "postgres").mkdir()
+    with serve_postgres(home / "postgres") as database:
+        port = free_port()
+        program = home / "rucio_serve.py"  # not from here, where this very module would be taken for Rucio
+        program.write_bytes(Path(__file__).with_name("rucio_serve.py").read_bytes())
+        argv = [python, "-W", "ignore", str(program), str(home), str(port)]
+        argv += [database, str(grid.host_cert), str(grid.host_key), str(grid.certificates / "ca.pem")]
+        with running(argv, home / "output.log", lambda: listens(port), limit=100):
+            yield Rucio(port, home, grid, _admin(f"https://localhost:{port}", grid))
+
+
 @pytest.fixture(scope="session")
 def rucio(grid: Grid) -> Iterator[Rucio]:
-    python = _python()
     pytest.importorskip("rucio")
-    with public_directory("rucio-") as home:
-        (home / "postgres").mkdir()
-        with serve_postgres(home / "postgres") as database:
-            port = free_port()
-            program = (
-                home / "rucio_serve.py"
-            )  # not from here, where this very module would be taken for Rucio
-            program.write_bytes(Path(__file__).with_name("rucio_serve.py").read_bytes())
-            argv = [python, "-W", "ignore", str(program), str(home), str(port)]
-            argv += [database, str(grid.host_cert), str(grid.host_key), str(grid.certificates / "ca.pem")]
-            with running(argv, home / "output.log", lambda: listens(port), limit=100):
-                yield Rucio(port, home, grid, _admin(f"https://localhost:{port}", grid))
+    with public_directory("rucio-") as home, serve(home, grid) as server:
+        yield server

@@ -101,6 +101,8 @@ def build(
         lifetime=_seconds(told),
         origin=str(where),
     )
+    if found.ca and not Path(found.ca).exists():
+        raise CredentialError(f"ca_cert of Rucio is not there: {found.ca}", found.origin)
     if found.token_file and Path(found.token_file).exists():
         check_private(Path(found.token_file), "auth_token_file_path")
         _of(found.account, found.token_file)

@@ -15,6 +15,7 @@ from pegasus_toolkit.schemes import CREDENTIALS, SCHEMES, Scheme
 from pegasus_toolkit.schemes import Credential as Kind
 
 _LISTED = frozenset(scheme for scheme, known in SCHEMES.items() if known.registry or known.federation)
+_CATALOGS = {scheme: known.catalog for scheme, known in SCHEMES.items() if known.catalog}
 VARIABLES = frozenset(kind.variable for kind in CREDENTIALS.values())
 
 
@@ -104,6 +105,8 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
+    if catalog := _CATALOGS.get(scheme):
+        return f"{scheme}://{catalog}"
     if scheme in _LISTED:
         return f"{scheme}://{host(url)}"
     return f"{scheme}://{rest.partition('/')[0]}"

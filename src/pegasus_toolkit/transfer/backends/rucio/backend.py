@@ -1,5 +1,5 @@
 """Rucio: ``rucio://scope:name`` is read from whatever replica Rucio names first, by our own backends, and
-``rucio://RSE/scope:name`` is written to that storage element, and registered (docs/decisions/0019-rucio.md).
+``rucio://RSE/scope:name`` is written to that storage element, and registered (docs/decisions/0020-rucio.md).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from rucio.client.didclient import DIDClient
 from rucio.client.replicaclient import ReplicaClient
 from rucio.client.rseclient import RSEClient
 from rucio.client.ruleclient import RuleClient
-from rucio.common.exception import CannotAuthenticate, RucioException
+from rucio.common.exception import CannotAuthenticate, RucioException, ServiceUnavailable
 
 from pegasus_toolkit.credentials import CredentialError
 from pegasus_toolkit.credentials.rucio import RucioCredential
@@ -45,8 +45,10 @@ class Did(NamedTuple):
 
 
 def did_of(path: str) -> Did:
-    """What ``/scope:name`` names. Raises ``BadSpecification``."""
-    scope, colon, name = path.strip("/").partition(":")
+    """What ``/scope:name`` names; of a dataset's member that is told with its scope
+    (``/scope:dataset/other:name``), that. Raises ``BadSpecification``."""
+    text = path.strip("/")
+    scope, colon, name = text[text.rfind("/", 0, text.rfind(":")) + 1 :].partition(":")
     if not (scope and colon and name) or ":" in name:
         text = "no data identifier: a URL of Rucio is rucio://scope:name or rucio://RSE/scope:name"
         raise BadSpecification(text, url=f"rucio:/{path}")
@@ -57,6 +59,7 @@ class _Client(AccountClient, DIDClient, ReplicaClient, RSEClient, RuleClient):  
     """Logs in when it is made, and once more where a token is refused."""
 
     AUTH_RETRIES = 1  # the engine repeats what may pass
+    request_retries = property(lambda self: 0, lambda self, _: None)  # so the reason is raised, not swallowed
     script_id = property(lambda self: "pegasus-transfer", lambda self, _: None)  # not the command's arguments
 
     def __init__(
@@ -89,6 +92,13 @@ class _Client(AccountClient, DIDClient, ReplicaClient, RSEClient, RuleClient):  
     def _get_auth_tokens(self) -> tuple[str, str, str, str]:
         file = self.found.token_file
         return file, f"{file}_exp", file, str(Path(file).parent) if file else ""
+
+    def _send_request(self, *words: Any, **more: Any) -> Any:
+        """A server in trouble has not refused a login."""
+        found = super()._send_request(*words, **more)
+        if more.get("get_token") and found.status_code >= 500:
+            raise ServiceUnavailable(f"the login was answered with {found.status_code}")
+        return found
 
     def _back_off(self, retry_number: int, reason: str) -> None:
         """The engine waits, where others can go on."""
