@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from pegasus_toolkit.cli import options
+from pegasus_toolkit.cli import files, options
 
 
 @pytest.fixture
@@ -32,6 +35,29 @@ def test_the_stronger_wins(home: Path) -> None:
     assert options.parse(["a", "b"], {**environ, "PEGASUS_TRANSFER_THREADS": "5"}).threads == 5
     assert options.parse(["a", "b", "-n", "6"], environ).threads == 6
     assert options.parse(["a", "b"], {**environ, "PEGASUS_TRANSFER_DEFAULTS": ""}).threads == 8
+
+
+def test_every_command_that_moves_files_takes_them(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in (["cp", "a", "out"], ["sync", "in", "out"], ["rm", "-f", "a"]):
+        user(home, "threats = 2")
+        with mock.patch.dict(os.environ, {"HOME": str(home)}):
+            assert files.main(verb) == 2
+        assert f"{options.DEFAULTS}:1: 'threats' cannot be set here" in capsys.readouterr().err
+        user(home, "threads = 0.5")
+        with mock.patch.dict(os.environ, {"HOME": str(home)}):
+            assert files.main(verb) == 2
+        told = capsys.readouterr().err
+        assert f"{options.DEFAULTS}:1: argument -n/--threads" in told and "pegasus-files" in told
+
+
+def test_files_heed_a_default(home: Path) -> None:
+    user(home, "digest = none")
+    Path("a").write_text("alpha")
+    with mock.patch.dict(os.environ, {"HOME": str(home)}):
+        assert files.main(["cp", "-q", "--report", "r", "a", "b"]) == 0
+        assert files.main(["cp", "-q", "--report", "s", "--digest", "sha256", "a", "c"]) == 0
+    digests = [json.loads(Path(name).read_text().splitlines()[0])["digest"] for name in ("r", "s")]
+    assert digests[0] is None and digests[1]["type"] == "sha256"
 
 
 def test_another_place_for_them(home: Path, tmp_path: Path) -> None:

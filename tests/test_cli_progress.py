@@ -8,8 +8,11 @@ import json
 import os
 import pty
 import re
+import shlex
+import signal
 import struct
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -329,7 +332,31 @@ def test_the_end_tells_files_and_bytes_and_the_command_that_goes_on(tmp_path: Pa
     (tmp_path / "taken").write_bytes(b"a file where a directory should be")
     done = run("in", "taken/x", "--journal", "my journal", cwd=tmp_path)
     assert done.returncode == 2
-    assert "To continue: pegasus-transfer --journal 'my journal' in taken/x" in done.stderr
+    assert "To continue: pegasus-transfer in taken/x --journal 'my journal'\n" in done.stderr
     done = run("in", "taken/x", "--failed", "left", cwd=tmp_path)
     assert "To do what is left: pegasus-transfer -f left" in done.stderr
     assert "3 done; 3 files, 15 B in 0s" in run("in/", "good", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("cp --include f* -n 2 in/ out/", "To do it again: pegasus-files {}   (with --journal"),
+        ("sync --exclude *.tmp --delete in/ out/", "To continue: pegasus-files {}\n"),
+        ("cp --journal j --links skip in/ out/", "To continue: pegasus-files {}\n"),
+    ],
+)
+def test_the_command_that_goes_on_is_the_whole_one(tmp_path: Path, words: str, told: str) -> None:
+    """Without a filter, more would be copied than was asked for."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/f").write_bytes(bytes(1_000_000))
+    given = ["--bandwidth", "10k", *words.split()[1:]]
+    command = [sys.executable, "-m", "pegasus_toolkit.cli.files", words.split(maxsplit=1)[0], *given]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        end = time.monotonic() + 30
+        while not list(tmp_path.glob("out/.f*")) and time.monotonic() < end:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        error = process.communicate(timeout=30)[1]
+    assert process.returncode == 1, error
+    assert told.format(shlex.join([words.split(maxsplit=1)[0], *given])) in error, error

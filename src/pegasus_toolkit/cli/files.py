@@ -60,7 +60,7 @@ class _Parser(options.Parser):
     """One line for what makes no sense."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {self.place}{message}\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,8 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         got = parser.parse_args(argv)
         parser = got.parser
+        words = (sys.argv[1:] if argv is None else argv)[1:]
         _check_verify(parser, got)
-        moving = _moving(parser, got, os.environ) if got.verb in ("cp", "sync", "rm") else None
+        moving = _moving(parser, got, words, os.environ) if got.verb in ("cp", "sync", "rm") else None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
     if moving is not None:
@@ -97,9 +98,11 @@ def _check_verify(parser: argparse.ArgumentParser, got: argparse.Namespace) -> N
 
 
 def _moving(
-    parser: argparse.ArgumentParser, got: argparse.Namespace, environ: Mapping[str, str]
+    parser: options.Parser, got: argparse.Namespace, words: Sequence[str], environ: Mapping[str, str]
 ) -> options.Arguments:
-    """The arguments of a command that changes something."""
+    """The arguments of a command that changes something; ``words``: what followed its name."""
+    verb = got.verb
+    got = options.with_defaults(parser, got, words, environ)
     options.check_outputs(parser, got, got.sources)
     destination = getattr(got, "destination", "")
     own = {
@@ -114,8 +117,9 @@ def _moving(
         file="-",
         sources=tuple(got.sources),
         destination=destination,
-        verb=got.verb,
-        command=f"pegasus-files {got.verb}",
+        given=tuple(words),
+        verb=verb,
+        command=f"pegasus-files {verb}",
         **own,
     )
 

@@ -137,6 +137,7 @@ class Arguments(NamedTuple):
     choice: tuple[tuple[str, str], ...] = ()  # of files in directories: --include, --exclude, --filter-from
     links: LinkRule = "inside"
     verb: Verb = "cp"  # what is done with the sources
+    given: tuple[str, ...] = ()  # what followed the command's name
     command: str = "pegasus-transfer"  # as one types it
     checksum: bool = False  # of a sync
     delete: bool = False  # of a sync
@@ -155,8 +156,9 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         sys.exit(protocols.tell(environ, got.json))
     if got.json:
         parser.error("--json goes with --protocols")
+    argv = sys.argv[1:] if argv is None else argv
     if not (got.submit or got.shards):  # each shard has its own defaults
-        got = _with_defaults(parser, got, sys.argv[1:] if argv is None else argv, environ)
+        got = with_defaults(parser, got, argv, environ)
     _check(parser, got)
     sharded = got.submit or got.shards
     if not sharded and got.named:
@@ -170,6 +172,7 @@ def parse(argv: Sequence[str] | None, environ: Mapping[str, str]) -> Arguments:
         file=got.named[0] if sharded and got.named else got.file,
         sources=tuple(sources),
         destination=destination,
+        given=tuple(argv),
         submit=got.submit,
         shards=got.shards,
         **_of_shards(parser, got),
@@ -213,7 +216,7 @@ def arguments_of(
     )
 
 
-def _with_defaults(
+def with_defaults(
     parser: Parser, got: argparse.Namespace, argv: Sequence[str], environ: Mapping[str, str]
 ) -> argparse.Namespace:
     """The same with what the files of defaults say; the environment and the command line are stronger."""
@@ -225,7 +228,7 @@ def _with_defaults(
     try:
         for place, word in defaults.read(default_files(environ)):
             parser.place = f"{place}: "
-            parser.parse_args([word])
+            parser.parse_args([word, *argv])
             if not environ.get(f"PEGASUS_TRANSFER_{word.partition('=')[0][2:].upper()}"):
                 words.append(word)
     except defaults.BadDefaults as error:

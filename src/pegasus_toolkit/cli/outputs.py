@@ -314,11 +314,13 @@ class Outputs:
             return
         from shlex import join
 
-        same = [*arguments.sources, arguments.destination] if arguments.sources else ["-f", arguments.file]
-        if arguments.journal and arguments.file + arguments.destination != "-":
-            yield f"To continue: {join([*arguments.command.split(), '--journal', arguments.journal, *same])}"
+        same = join([*arguments.command.split(), *arguments.given])
+        if (arguments.journal and arguments.file + arguments.destination != "-") or arguments.verb == "sync":
+            yield f"To continue: {same}"
         elif arguments.failed:
             yield f"To do what is left: {join(['pegasus-transfer', '-f', arguments.failed])}"
+        elif arguments.destination and code == 1:
+            yield f"To do it again: {same}   (with --journal FILE: only what is left)"
 
     def _farewell(self, summary: Summary, code: int) -> None:
         console = self.console
