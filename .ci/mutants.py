@@ -57,7 +57,7 @@ class Part(NamedTuple):
     unmeasured: str = ""
 
 
-_ENGINE = "engine engine_defects engine_trees engine_progress engine_hosts verified preflight"
+_ENGINE = "engine_lanes engine engine_defects engine_trees engine_progress engine_hosts verified preflight"
 _STREAMS = "ends local_files local_source faults_disk leftovers engine verified sftp"
 _INTEGRITY = (
     "integrity_digests integrity_meta integrity_manifest integrity_kickstart "
@@ -161,22 +161,23 @@ def measured(part: Part, source: Path, work: Path) -> dict[str, dict[int, list[s
     return found
 
 
-def survives(mutant: Mutant, part: Part, tests: set[str], source: Path, work: Path) -> bool:
-    """Whether all these tests pass with that mistake."""
+def end_of(mutant: Mutant, part: Part, tests: set[str], source: Path, work: Path) -> str:
+    """What becomes of it: "killed", by which test; "hangs"; or "SURVIVES"."""
     quick = [f"tests/test_{name}.py" for name in part.tests.split()]
     always = [f"tests/test_{name}.py" for name in part.unmeasured.split()]
-    if tests == {""}:  # only when the module is read, which each test may notice
+    if tests <= {""}:  # when the module is read, or in a process of its own: each test may notice
         tests = set(quick)
     files = [file for file in quick if any(test.startswith(file) for test in tests)]
-    file = source / mutant.file
+    file, log = source / mutant.file, work / "log"
     text = file.read_bytes()
     file.write_bytes(mutant.applied(text))
     try:
-        return in_child(
-            SLOWEST, lambda: tried(files + always, Selected(tests | set(always)), source, work / "log")
-        ) in (0, NO_TEST)
+        code = in_child(SLOWEST, lambda: tried(files + always, Selected(tests | set(always)), source, log))
     finally:
         file.write_bytes(text)
+    told = log.read_text(errors="replace").splitlines()
+    by = next((line.split()[1] for line in told if line.startswith(("FAILED ", "ERROR "))), "")
+    return "hangs" if code is None else "SURVIVES" if code in (0, NO_TEST) else f"killed by {by}"
 
 
 def main(arguments: list[str]) -> int:
@@ -204,9 +205,9 @@ def main(arguments: list[str]) -> int:
         for mutant, part in some:
             lines = passing.get(mutant.file, {})
             tests = {test for line in mutant.lines for test in lines.get(line, [])}
-            lives = survives(mutant, part, tests, source, work)
-            left += lives
-            print(f"{'SURVIVES' if lives else 'killed  '}  {len(tests):3} tests  {mutant}", flush=True)
+            end = end_of(mutant, part, tests, source, work)
+            left += end == "SURVIVES"
+            print(f"{mutant}: {end}", flush=True)
     print(f"{len(some) - left} of {len(some)} killed")
     return 0 if left <= len(some) // 10 else 1
 
