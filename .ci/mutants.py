@@ -60,12 +60,10 @@ class Part(NamedTuple):
 _ENGINE = "engine_lanes engine engine_defects engine_trees engine_progress engine_hosts verified preflight"
 _STREAMS = "ends local_files local_source faults_disk leftovers engine verified sftp"
 _INTEGRITY = (
-    "integrity_digests integrity_meta integrity_manifest integrity_kickstart "
+    "integrity_digests integrity_meta integrity_manifest integrity_kickstart local_trees "
     "integrity_manifest_command integrity_command cli_verify metadata"
 )
-_SHARED = (
-    "shared_upload shared_trees new_backend sftp sftp_faults ftp ftp_faults webdav webdav_faults s3 s3_faults"
-)
+_SHARED = "shared_upload shared_trees new_backend sftp sftp_faults ftp ftp_faults webdav_faults s3 s3_faults"
 PARTS = (
     Part("transfer/engine", _ENGINE, "simulation"),
     Part("transfer/streams", _STREAMS),

@@ -6,6 +6,7 @@ import hashlib
 import multiprocessing
 import os
 import resource
+from collections.abc import Callable
 from datetime import timezone
 from pathlib import Path
 from typing import Any
@@ -138,8 +139,27 @@ def test_a_record_that_does_not_fit_is_an_error(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
+def longer(path: Path) -> None:
+    path.write_bytes(b"after this")
+
+
+def as_long(path: Path) -> None:
+    path.write_bytes(b"after!")
+    os.utime(path, ns=(0, 0))
+
+
+def exchanged(path: Path) -> None:
+    """By another one, as long and as old."""
+    other = path.with_name("other")
+    other.write_bytes(b"after!")
+    told = path.stat()
+    os.utime(other, ns=(told.st_atime_ns, told.st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [longer, as_long, exchanged])
 def test_a_file_that_changes_meanwhile_is_not_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"before")
@@ -147,7 +167,7 @@ def test_a_file_that_changes_meanwhile_is_not_recorded(
 
     def interfering(name: str, algorithm: str) -> Any:
         found = taken(name, algorithm)
-        path.write_bytes(b"after this")
+        change(path)
         return found
 
     monkeypatch.setattr(kickstart.digests, "of_file", interfering)

@@ -48,6 +48,12 @@ class TestList:
         assert self.found(f"{tree}/d/") == self.found(tree / "d")
         assert self.found(tree / "d/empty/empty") == []
 
+    def test_what_goes_meanwhile_is_passed_over(self, tree: Path) -> None:
+        found = Local().list(str(tree / "d"))
+        assert next(found).path == f"{tree}/d/a"
+        (tree / "d/z").unlink()
+        assert [e.path for e in found] == [f"{tree}/d/{name}" for name in ("b/c", "b/d/e", "empty/empty")]
+
     def test_follows_links(self, tree: Path) -> None:
         (tree / "d/to-file").symlink_to("../outside/precious")
         (tree / "d/to-directory").symlink_to("../outside")

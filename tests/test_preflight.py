@@ -15,7 +15,7 @@ from pegasus_toolkit.transfer.backends.memory import Memory
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.engine.preflight import Finding, Use, check, examine
 from pegasus_toolkit.transfer.engine.survey import Survey
-from pegasus_toolkit.transfer.errors import Denied, NoSpace, Unreachable, Unsupported
+from pegasus_toolkit.transfer.errors import Denied, NoSpace, NotFound, Unreachable, Unsupported
 from pegasus_toolkit.transfer.interface import Backend, Endpoint, Identity, Settings
 from tests import command
 from tests.command import run
@@ -114,6 +114,20 @@ def test_another_source_may_be_there_and_one_that_is_silent_is_asked_once() -> N
     assert found[0].error is None
     assert isinstance(found[1].error, Unreachable) and isinstance(found[2].error, Unreachable)
     assert asked == ["down"] and world.store("b") == {}
+
+
+def test_what_another_operation_makes_need_not_be_there_yet() -> None:
+    world = World()
+    world.store("a")["/f"] = b"xyz"
+    operations = [
+        mkdir(1, "remote://b/d"),
+        move(2, "remote://a/f", "remote://b/d/f"),
+        move(3, "remote://b/d/f", "remote://c/f"),
+        move(4, "remote://b/d/g", "remote://c/g"),
+        move(5, "remote://b/d", "remote://c/d"),
+    ]
+    found = list(Survey(operations, Pool(world.settings, world.open)).look(lambda _: False))
+    assert [type(one.error) for one in found] == [type(None)] * 3 + [NotFound] * 2
 
 
 def test_the_command_tells_a_line_an_endpoint(tmp_path: Path) -> None:
