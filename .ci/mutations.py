@@ -77,7 +77,7 @@ def _statement(node: ast.stmt) -> Iterator[str]:
             yield "pass"
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
             yield "pass"
-        case ast.Return(value=ast.Constant(value=None) | None):
+        case ast.Return(value=ast.Constant(value=None | False | 0 | "") | None):
             yield "pass"
         case ast.Return():
             yield "return None"
