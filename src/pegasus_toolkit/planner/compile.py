@@ -47,12 +47,9 @@ def compile(loaded: Loaded, settings: Settings) -> Dag:
 
 def _located(problems: tuple[Problem, ...], loaded: Loaded) -> list[Problem]:
     """With their lines, where they are about a file that was read."""
-    found: dict[str, list[Problem]] = {}
-    for problem in problems:
-        found.setdefault(problem.file, []).append(problem)
     located: list[Problem] = []
-    for file, some in found.items():
-        text = loaded.texts.get(file)
+    for file in dict.fromkeys(problem.file for problem in problems):
+        some, text = [problem for problem in problems if problem.file == file], loaded.texts.get(file)
         located += document.located(some, text) if text is not None else some
     return located
 
@@ -75,5 +72,4 @@ _ORDER = words("create_dir stage_in compute subworkflow inter_site stage_out reg
 
 def _by_kind(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """As people expect to find them; each kind in the order in which it was made."""
-    rank = {kind: n for n, kind in enumerate(_ORDER)}
-    return tuple(sorted(nodes, key=lambda node: rank[node.kind]))
+    return tuple(sorted(nodes, key=lambda node: _ORDER.index(node.kind)))

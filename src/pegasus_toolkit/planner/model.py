@@ -73,6 +73,11 @@ class Use(Struct, frozen=True, gc=False, kw_only=True):
     metadata: Mapping[str, str] = {}
     size: int | None = None
 
+    @property
+    def place(self) -> Path:
+        """The way from the job to its name; none, if the job does not declare it."""
+        return ("uses", self.at, "lfn") if self.at >= 0 else ()
+
 
 JobKind = Literal["job", "pegasusWorkflow", "condorWorkflow"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -82,17 +82,16 @@ def divide(entries: Entries, shards: int) -> list[Shard]:
     return made
 
 
-class _weights:
+Weights = Callable[[int], int]  # of an entry, by its position
+
+
+def _weights(entries: Entries, step: str) -> Weights:
     """What an entry counts. One of unknown size counts as the mean of those that are known."""
-
-    def __init__(self, entries: Entries, step: str) -> None:
-        self._sizes = entries.sizes if step == "transfer" else array("q")
-        known = [size for size in self._sizes if size >= 0]
-        self._mean = sum(known) // len(known) if known else 0
-
-    def __call__(self, position: int) -> int:
-        size = self._sizes[position] if self._sizes else 0
-        return FILE + (size if size >= 0 else self._mean)
+    if step != "transfer":
+        return lambda position: FILE
+    known = [size for size in entries.sizes if size >= 0]
+    mean = sum(known) // len(known) if known else 0
+    return lambda position: FILE + (size if (size := entries.sizes[position]) >= 0 else mean)
 
 
 def _shares(loads: Sequence[int], most: int) -> list[int]:
@@ -104,7 +103,7 @@ def _shares(loads: Sequence[int], most: int) -> list[int]:
     return [max(1, most - second), second]
 
 
-def _balanced(part: Positions[int], weights: _weights, numbers: int) -> Iterator[tuple[Positions[int], int]]:
+def _balanced(part: Positions[int], weights: Weights, numbers: int) -> Iterator[tuple[Positions[int], int]]:
     """Longest processing time first, of pieces: neighbours stay together as far as they are small."""
     if not part or not numbers:
         return
@@ -124,7 +123,7 @@ def _balanced(part: Positions[int], weights: _weights, numbers: int) -> Iterator
         yield chosen, loads[n]
 
 
-def _pieces(part: Positions[int], weights: _weights, size: int) -> Iterator[tuple[int, int, int]]:
+def _pieces(part: Positions[int], weights: Weights, size: int) -> Iterator[tuple[int, int, int]]:
     """Weight, first and last but one of each run of entries that is not larger than one entry or ``size``."""
     begin = load = 0
     for at, position in enumerate(part):

@@ -57,25 +57,27 @@ def _groups(plan: Plan) -> Iterator[tuple[Job, ...]]:
 
 def _labelled(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
     key = plan.property("pegasus.clusterer.label.key") or "label"
-    found: dict[tuple[str, ...], list[Job]] = {}
+
+    def label(job: Job) -> str:
+        return plan.chosen[job.id].profiles.get("pegasus", {}).get(key, "")
+
+    yield from _alike(plan, filter(label, jobs), label)
+
+
+def _alike(plan: Plan, jobs: Iterable[Job], key: Callable[[Job], object]) -> Iterator[list[Job]]:
+    """Jobs of one site and configuration with the same key; no sub-workflows."""
+    found: dict[object, list[Job]] = {}
     for job in jobs:
-        chosen = plan.chosen[job.id]
-        label = chosen.profiles.get("pegasus", {}).get(key, "")
-        if label and job.kind == "job":
-            found.setdefault((label, chosen.site, chosen.configuration), []).append(job)
+        if job.kind == "job":
+            chosen = plan.chosen[job.id]
+            found.setdefault((key(job), chosen.site, chosen.configuration), []).append(job)
     yield from found.values()
 
 
 def _horizontal(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
     """Jobs of one level, program and site: ``clusters.size`` to a cluster, or ``clusters.num`` clusters."""
-    found: dict[tuple[object, ...], list[Job]] = {}
-    for job in jobs:
-        if job.kind == "job":
-            chosen = plan.chosen[job.id]
-            key = (plan.level[job.id], job.transformation, chosen.site, chosen.configuration)
-            found.setdefault(key, []).append(job)
     timed = plan.property("pegasus.clusterer.preference").lower() in ("", "runtime")
-    for group in found.values():
+    for group in _alike(plan, jobs, lambda job: (plan.level[job.id], job.transformation)):
         profiles = plan.chosen[group[0].id].profiles
         if timed and (most := number(profiles, "clusters.maxruntime")):
             yield from _timed(plan, group, most)
@@ -102,12 +104,7 @@ def _timed(plan: Plan, jobs: list[Job], most: int) -> Iterator[list[Job]]:
 
 def _whole(plan: Plan, jobs: Iterable[Job]) -> Iterator[list[Job]]:
     """All jobs of a site."""
-    found: dict[tuple[object, ...], list[Job]] = {}
-    for job in jobs:
-        if job.kind == "job":
-            chosen = plan.chosen[job.id]
-            found.setdefault((chosen.site, chosen.configuration), []).append(job)
-    yield from found.values()
+    return _alike(plan, jobs, lambda job: None)
 
 
 _CLUSTERERS: Mapping[str, Callable[[Plan, Iterable[Job]], Iterator[list[Job]]]] = {

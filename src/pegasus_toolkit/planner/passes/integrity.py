@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.model import Input, Move, Node, Operation
+from pegasus_toolkit.planner.model import Move, Node, Operation
 from pegasus_toolkit.planner.passes.plan import Plan
 
 
@@ -38,7 +38,9 @@ def _with_metas(plan: Plan, node: Node, silent: set[str]) -> Node:
             tellers[teller] = None
     metas = tuple(name for name in tellers if name not in silent)
     if not silent.isdisjoint(tellers):
-        node = replace(node, inputs=tuple(_untold(plan, one, silent) for one in node.inputs))
+        untold = {one.lfn for one in node.inputs if plan.digests.get(one.lfn) in silent}
+        inputs = (replace(one, produced=False) if one.lfn in untold else one for one in node.inputs)
+        node = replace(node, inputs=tuple(inputs))
     return replace(node, metas=metas) if metas else node
 
 
@@ -52,10 +54,6 @@ def _unknown(node: Node) -> Iterator[str]:
             yield move.lfn
     for entry in node.registrations:
         yield entry.lfn
-
-
-def _untold(plan: Plan, one: Input, silent: set[str]) -> Input:
-    return replace(one, produced=False) if plan.digests.get(one.lfn) in silent else one
 
 
 def _unchecked(node: Node) -> Node:

@@ -54,7 +54,9 @@ class _InterSite:
     def move(self) -> None:
         """Makes the nodes. A batch has one maker, so that nobody waits for another's files."""
         for (source, to), makers in self._wanted.items():
-            at = _where(self._places, source, to)
+            at = self._places.first(
+                (LOCAL, source, to), self._places.get(source, "x"), self._places.put(to, "x")
+            )
             if not at:
                 message = f"no site can read the scratch directory of {source!r} and write that of {to!r}"
                 self.problems.append(Problem("sites", (), message))
@@ -81,10 +83,3 @@ class _InterSite:
         name = f"inter_site_{len(self.nodes)}"
         self.nodes.append(Node(name=name, kind="inter_site", site=at, operations=moves))
         return name
-
-
-def _where(places: Places, source: str, to: str) -> str:
-    for at in dict.fromkeys((LOCAL, source, to)):
-        if places.reaches(at, places.get(source, "x")) and places.reaches(at, places.put(to, "x")):
-            return at
-    return ""

@@ -67,6 +67,5 @@ def wrong(plan: Plan) -> Iterator[Problem]:
         for use in job.outputs:
             kept = use.stage_out and plan.settings.above.wanted.get(use.lfn, True)
             if kept and not _catalogued(plan, "", use.lfn).url:
-                where = ("uses", use.at, "lfn") if use.at >= 0 else ()
                 message = f"the output map ({_START}.mapper.replica.file) does not say where {use.lfn!r} goes"
-                yield plan.problem(job, message, *where)
+                yield plan.problem(job, message, *use.place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote
 
 from pegasus_toolkit.planner.catalogs import LOCAL, Catalogs, Pfn, Site
@@ -60,6 +61,10 @@ class Places:
         storage = known.directory("localStorage", "sharedStorage") if known else None
         base = storage.url("all", "put") if storage else ""
         return Pfn(site, join(base, lfn) if base else "")
+
+    def first(self, sites: Iterable[str], *pfns: Pfn) -> str:
+        """The first of the sites whose jobs can use all these URLs; "" for none."""
+        return next((at for at in sites if all(self.reaches(at, pfn) for pfn in pfns)), "")
 
     def reaches(self, at: str, pfn: Pfn) -> bool:
         """Whether a job at the site ``at`` can use the URL: a file only where it is, all others always."""

@@ -13,12 +13,12 @@ _WHOLE = (re.compile(r"\d+", re.A), "a whole number")
 _SIGNED = (re.compile(r"[+-]?\d+", re.A), "a whole number")
 _WORD = (re.compile(r"\S+"), "a name without spaces")
 _DAGMAN = {
+    **dict.fromkeys(("maxjobs", "maxidle", "maxpre", "maxpost"), _WHOLE),
     "retry": _WHOLE,
     "priority": _SIGNED,
     "category": _WORD,
     "abort-dag-on": (re.compile(r"-?\d+(\s+RETURN\s+\d+)?", re.A | re.I), "VALUE or VALUE RETURN CODE"),
 }
-_LIMITS = ("maxjobs", "maxidle", "maxpre", "maxpost")
 _COUNTS = (
     "checkpoint.time clusters.size clusters.num clusters.maxruntime cores gpus maxwalltime "
     "nodes ppn runtime stagein.clusters stageout.clusters"
@@ -43,7 +43,7 @@ def wrong(file: str, path: Path, profiles: Profiles) -> Iterator[Problem]:
     """All of them; an empty value is as good as none."""
     for space, rules in (("dagman", _DAGMAN), ("pegasus", _PEGASUS)):
         for key, value in profiles.get(space, {}).items():
-            rule = rules.get(key) or (_WHOLE if space == "dagman" and _limit(key) else None)
+            rule = rules.get(key) or (_WHOLE if space == "dagman" and key.endswith(".maxjobs") else None)
             if value and rule is not None and not rule[0].fullmatch(value):
                 yield Problem(file, (*path, space, key), f"expected {rule[1]}, found {value!r}")
     for key in profiles.get("condor", {}):
@@ -54,7 +54,3 @@ def wrong(file: str, path: Path, profiles: Profiles) -> Iterator[Problem]:
     for key in profiles.get("env", {}):
         if not key or "=" in key:
             yield Problem(file, (*path, "env", key), f"no variable can be called {key!r}")
-
-
-def _limit(key: str) -> bool:
-    return key in _LIMITS or key.endswith(".maxjobs")

@@ -73,12 +73,11 @@ def _urls(plan: Plan, lfn: str) -> Iterator[Problem]:
 
 
 def _missing(plan: Plan, job: Job, use: Use, found: ExternalFile | None) -> Problem:
-    at = ("uses", use.at, "lfn") if use.at >= 0 else ()
     if found is None:
-        return plan.problem(job, f"no job makes {use.lfn!r}, and no catalog has a replica of it", *at)
+        return plan.problem(job, f"no job makes {use.lfn!r}, and no catalog has a replica of it", *use.place)
     replica = plan.catalogs.replicas.find(use.lfn)
     places = ", ".join(pfn.url for pfn in replica.pfns) if replica else ""
-    return plan.problem(job, f"no replica of {use.lfn!r} is there: {places}", *at)
+    return plan.problem(job, f"no replica of {use.lfn!r} is there: {places}", *use.place)
 
 
 def _without(job: Job, lfns: set[str]) -> Job:

@@ -10,13 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec.structs import replace
 
-from pegasus_toolkit.planner.catalogs import (
-    CONDORPOOL,
-    LOCAL,
-    Profiles,
-    Site,
-    TransformationSite,
-)
+from pegasus_toolkit.planner.catalogs import CONDORPOOL, LOCAL, Profiles, Site, TransformationSite
 from pegasus_toolkit.planner.model import CONFIGURATIONS, Configuration, Job, Problem
 from pegasus_toolkit.planner.passes import batch
 from pegasus_toolkit.planner.passes.mappers import chosen as chosen_mapper
@@ -39,11 +33,10 @@ def select_sites(plan: Plan) -> Plan:
         plan.catalogs, next(filter(None, map(plan.property, selected)), ""), plan.settings.makes_sif
     )
     places = Places(plan.catalogs, plan.settings)
-    choice = _Choice(plan, programs)
+    choice = _Choice(plan, programs, places)
     chosen: dict[str, SiteChoice] = {}
     raw: dict[str, ExternalFile] = {}
     told: dict[str, None] = {}
-    made: dict[int, SiteChoice] = {}  # of jobs that have the same profiles, all is the same
     for job in plan.jobs:
         found = choice.of(job, chosen)
         if isinstance(found, Problem):
@@ -51,17 +44,8 @@ def select_sites(plan: Plan) -> Plan:
                 problems.append(found)
             told[found.message] = None
             continue
-        site, program = found
-        profiles = choice.profiles(job, site, program)
-        if id(profiles) not in made:
-            configuration = _configuration(plan, profiles)
-            staging = LOCAL if job.kind != "job" else places.staging(site, configuration)
-            one = SiteChoice(
-                site=site, staging=staging, configuration=configuration, program=program, profiles=profiles
-            )
-            made[id(profiles)], files = _choice(programs, job, program, one)
-            raw.update((file.lfn, file) for file in files)
-        chosen[job.id] = made[id(profiles)]
+        chosen[job.id], files = choice.made(job, *found)
+        raw.update(files)
     problems += _scratchless(plan, places, chosen)
     problems += _gone(plan, raw)
     used = dict.fromkeys(one.site for one in chosen.values())
@@ -69,30 +53,19 @@ def select_sites(plan: Plan) -> Plan:
     return replace(plan, chosen=chosen, raw={**plan.raw, **raw}).wrong(problems)
 
 
-def _choice(
-    programs: Programs, job: Job, program: TransformationSite | None, made: SiteChoice
-) -> tuple[SiteChoice, tuple[ExternalFile, ...]]:
-    """With what has to be staged for it, and those files."""
-    if program is None:
-        return made, ()
-    setup = programs.setup(made.profiles)
-    files = (*programs.staged(job.transformation, program), *((setup,) if setup else ()))
-    lfns = tuple(file.lfn for file in files)
-    script = setup.lfn if setup else ""
-    return replace(made, staged=lfns, image=programs.image(program), setup=script), files
-
-
 class _Choice:
     """Which sites can run a transformation is worked out once for each."""
 
-    def __init__(self, plan: Plan, programs: Programs) -> None:
+    def __init__(self, plan: Plan, programs: Programs, places: Places) -> None:
         self._plan = plan
         self._programs = programs
+        self._places = places
         named = plan.settings.sites
         self._sites: tuple[tuple[str, ...], ...] = (named,) if named else _all_sites(plan)
         self._eligible: dict[str, dict[str, TransformationSite]] = {}
         self._turn: Counter[str] = Counter()
         self._merged: dict[tuple[str, str, str], dict[str, dict[str, str]]] = {}
+        self._made: dict[int, tuple[SiteChoice, dict[str, ExternalFile]]] = {}
 
     def of(
         self, job: Job, chosen: Mapping[str, SiteChoice]
@@ -105,13 +78,14 @@ class _Choice:
             found = (self._programs.eligible(program, some) for some in self._sites) if program else ()
             self._eligible[key] = next((one for one in found if one), {})
         eligible = self._eligible[key]
-        wanted = self._wanted(job)
+        selector = job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
+        wanted = selector.get("execution.site") or selector.get("execution_site") or ""
         if wanted and wanted not in self._plan.catalogs.sites:
             return self._plan.problem(job, f"unknown site {wanted!r}", "profiles", "selector")
         if wanted and wanted not in eligible:
             own = self._plan.catalogs.transformations.get(key)
             eligible = self._programs.eligible(own, (wanted,)) if own else {}
-        if path := self._selector(job).get("pfn"):
+        if path := selector.get("pfn"):
             eligible = self._named(path, (wanted,) if wanted else (*eligible,) or self._sites[0], eligible)
         if not eligible:
             return self._none(job)
@@ -125,13 +99,6 @@ class _Choice:
         url = path if "://" in path else f"file://{path}"
         others = {site: known.get(site, TransformationSite(name=site, pfn=url)) for site in sites}
         return {site: replace(one, pfn=url, stageable=False) for site, one in others.items()}
-
-    def _selector(self, job: Job) -> Mapping[str, str]:
-        return job.profiles.get("selector") or self._plan.workflow.profiles.get("selector") or {}
-
-    def _wanted(self, job: Job) -> str:
-        profiles = self._selector(job)
-        return profiles.get("execution.site") or profiles.get("execution_site") or ""
 
     def _nearest(
         self, job: Job, eligible: Mapping[str, TransformationSite], chosen: Mapping[str, SiteChoice]
@@ -155,6 +122,29 @@ class _Choice:
         sites = ", ".join(dict.fromkeys(site for some in self._sites for site in some))
         hint = "it must be installed at one of them, or stageable, for its arch and os.type"
         return Problem(program.file, program.at, f"{key!r} can run at none of: {sites}", hint=hint)
+
+    def made(
+        self, job: Job, site: str, program: TransformationSite | None
+    ) -> tuple[SiteChoice, dict[str, ExternalFile]]:
+        """What is chosen, and the files that have to be staged for it; the same for the same profiles."""
+        profiles = self.profiles(job, site, program)
+        if id(profiles) not in self._made:
+            configuration = _configuration(self._plan, profiles)
+            setup = self._programs.setup(profiles) if program else None
+            files = self._programs.staged(job.transformation, program) if program else ()
+            staged = {file.lfn: file for file in (*files, setup) if file is not None}
+            choice = SiteChoice(
+                site=site,
+                staging=LOCAL if job.kind != "job" else self._places.staging(site, configuration),
+                configuration=configuration,
+                program=program,
+                staged=tuple(staged),
+                image=self._programs.image(program) if program else "",
+                setup=setup.lfn if setup else "",
+                profiles=profiles,
+            )
+            self._made[id(profiles)] = choice, staged
+        return self._made[id(profiles)]
 
     def profiles(self, job: Job, site: str, program: TransformationSite | None) -> Profiles:
         """From the weakest: properties, workflow, job, site, transformation, its entry for the site."""

@@ -68,7 +68,8 @@ class _StageIn:
         if node.directory or node.kind == "subworkflow":
             return ()
         here = node.profiles.get("pegasus", {}).get("transfer.bypass.input.staging", "").lower() == "true"
-        if not (here or self._plan.settings.bypass or raw.bypass or self._bypassed(node, raw.lfn)):
+        named = self._bypass and any((id, raw.lfn) in self._bypass for id in node.jobs)
+        if not (here or self._plan.settings.bypass or raw.bypass or named):
             return ()
         if any(from_registry(pfn.url) for pfn in raw.pfns):
             return ()  # a registry is asked once, whatever else bypasses staging
@@ -79,9 +80,6 @@ class _StageIn:
             base = raw.lfn.rpartition("/")[2]
             pfns = [pfn for pfn in pfns if pfn.url.rpartition("/")[2] == base or not path_of(pfn.url)]
         return self._select(pfns, node.site)
-
-    def _bypassed(self, node: Node, lfn: str) -> bool:
-        return bool(self._bypass) and any((id, lfn) in self._bypass for id in node.jobs)
 
     def _note(self, node: Node, staging: str, raw: ExternalFile) -> None:
         key = (raw.lfn, staging)
@@ -101,7 +99,9 @@ class _StageIn:
             if sources and self._places.reaches(at, target):
                 return at, sources, level
         places = ", ".join(f"{pfn.url} at {pfn.site}" for pfn in raw.pfns)
-        here = tuple(Pfn(LOCAL, pfn.url) for pfn in raw.pfns if self._is_here(pfn))
+        # Many catalogs mean a file of the submit host, whatever site they name.
+        paths = [path for pfn in raw.pfns if (path := path_of(pfn.url))]
+        here = tuple(Pfn(LOCAL, f"file://{path}") for path in paths if self._plan.settings.here(path))
         if here and self._places.reaches(LOCAL, target):
             self.read_here.setdefault(raw.pfns[0].site, []).append(raw.lfn)
             return LOCAL, here, level
@@ -110,11 +110,6 @@ class _StageIn:
         self.problems.setdefault(raw.lfn, Problem("replicas", (), message, hint=hint))
         return None
 
-    def _is_here(self, pfn: Pfn) -> bool:
-        """Whether what is catalogued elsewhere has its path on the submit host, as many catalogs mean it."""
-        path = path_of(pfn.url)
-        return bool(path) and self._plan.settings.here(path)
-
     def staged(self, plan: Plan) -> Plan:
         """The plan with stage-in nodes."""
         nodes: list[Node] = []
@@ -122,8 +117,8 @@ class _StageIn:
         placed = dict(plan.placed)
         for (staging, at, level), wanted in self._wanted.items():
             for lfns in self._batched(staging, wanted):
-                name = f"stage_in_{len(nodes)}_{staging}".replace(".", "_")
-                name = "".join(c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in name)
+                letters = (c if c.isascii() and (c.isalnum() or c in "_-") else "_" for c in staging)
+                name = f"stage_in_{len(nodes)}_{''.join(letters)}"
                 moves = tuple(self._move(lfn, staging) for lfn in lfns)
                 nodes.append(Node(name=name, kind="stage_in", site=at, level=level, operations=moves))
                 edges[name] = [plan.made[staging]]

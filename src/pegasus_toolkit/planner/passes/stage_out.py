@@ -15,15 +15,13 @@ from pegasus_toolkit.planner.passes.places import Places
 from pegasus_toolkit.planner.passes.plan import ExternalFile, Plan, number
 
 
-class _File:
+class _File(NamedTuple):
     """One file to be staged out; ``maker``: the node that it waits for, "" for none."""
 
-    __slots__ = ("lfn", "maker", "raw", "sources")
-
-    def __init__(
-        self, lfn: str, maker: str, sources: tuple[Pfn, ...], raw: ExternalFile | None = None
-    ) -> None:
-        self.lfn, self.maker, self.sources, self.raw = lfn, maker, sources, raw
+    lfn: str
+    maker: str
+    sources: tuple[Pfn, ...]
+    raw: ExternalFile | None = None
 
 
 def stage_out(plan: Plan) -> Plan:

@@ -99,12 +99,11 @@ def _writers(plan: Plan) -> Iterator[Problem]:
     for job in plan.workflow.jobs:
         inputs = {use.lfn for use in job.inputs}
         for use in job.outputs:
-            at = ("uses", use.at, "lfn") if use.at >= 0 else ()
             first = makers.setdefault(use.lfn, job)
             if use.lfn in inputs:
-                yield plan.problem(job, f"{job.id!r} reads and writes {use.lfn!r}", *at)
+                yield plan.problem(job, f"{job.id!r} reads and writes {use.lfn!r}", *use.place)
             if first is not job:
-                yield plan.problem(job, f"{job.id!r} writes {use.lfn!r}, as {first.id!r} does", *at)
+                yield plan.problem(job, f"{job.id!r} writes {use.lfn!r}, as {first.id!r} does", *use.place)
     yield from _nested(plan, makers)
 
 
@@ -115,7 +114,7 @@ def _checkpoints(plan: Plan) -> Iterator[Problem]:
         for use in (*job.uses, *job.checkpoints):
             if owners.get(use.lfn, job) is not job or (use.link != "checkpoint" and use.lfn in owners):
                 message = f"{use.lfn!r} is a checkpoint of {owners[use.lfn].id!r} and can be nothing else"
-                yield plan.problem(job, message, *(("uses", use.at, "lfn") if use.at >= 0 else ()))
+                yield plan.problem(job, message, *use.place)
 
 
 def _nested(plan: Plan, makers: Mapping[str, Job]) -> Iterator[Problem]:

@@ -81,11 +81,10 @@ def _condorio(plan: Plan) -> Iterator[Problem]:
             continue
         names: dict[str, str] = {}
         for use in job.uses:
-            where = ("uses", use.at, "lfn") if use.at >= 0 else ()
             if "," in use.lfn or use.lfn != use.lfn.strip():
                 message = f"HTCondor's file transfer (condorio) cannot carry the name {use.lfn!r}"
-                yield plan.problem(job, message, *where)
+                yield plan.problem(job, message, *use.place)
             base = use.lfn.rpartition("/")[2]
             if use.link == "input" and names.setdefault(base, use.lfn) != use.lfn:
                 message = f"condorio puts down {names[base]!r} and {use.lfn!r} under one name"
-                yield plan.problem(job, message, *where)
+                yield plan.problem(job, message, *use.place)

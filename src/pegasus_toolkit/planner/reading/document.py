@@ -79,6 +79,7 @@ def _build(text: str, note: Note | None = None) -> Tree:
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     get, scalar, end = loader.get_event, yaml.events.ScalarEvent, yaml.events.StreamEndEvent
     making = _Making(yaml.events, note)
+    put = making.put
     holder: Tree = making.top
     key: Any = None  # the event of a key whose value comes next
     with _closing(yaml, loader):
@@ -93,13 +94,8 @@ def _build(text: str, note: Note | None = None) -> Tree:
                 value = event.value
                 if event.anchor or value in _NULLS:
                     value = making.of(event, kind)
-                if note is not None:
-                    making.tell(holder, key, value, event)
-                if key is None:
-                    holder.append(value)
-                else:
-                    holder[key.value] = value
-                    key = None
+                put(holder, key, value, event)
+                key = None
     return making.top[0] if making.top else None
 
 
@@ -130,10 +126,7 @@ def _closing(yaml: Any, loader: Any) -> Iterator[None]:
 
 
 class _Making:
-    """A tree that is being made; ``top`` holds all of it.
-
-    ``*name`` is what ``&name`` marked, shared, so that nothing grows huge.
-    """
+    """A tree in the making, held by ``top``. What ``*name`` stands for is shared: nothing grows huge."""
 
     def __init__(self, kinds: Any, note: Note | None) -> None:
         self.top: list[Tree] = []
@@ -163,20 +156,20 @@ class _Making:
         if key is None and holder.__class__ is dict:
             raise Broken("expected a plain text as key", _line_of(event))
         value = self.of(event, kind)
-        self.tell(holder, key, value, event)
-        if key is None:
-            holder.append(value)
-        else:
-            holder[key.value] = value
+        self.put(holder, key, value, event)
         if kind is not self._kinds.AliasEvent:
             if len(self._open) > _DEEPEST:
                 raise Broken(f"nested more than {_DEEPEST} deep", _line_of(key or event))
             self._open.append(value)
 
-    def tell(self, holder: Tree, key: Any, value: Tree, event: Any) -> None:
-        """Tells whoever wants to know each value."""
+    def put(self, holder: Tree, key: Any, value: Tree, event: Any) -> None:
+        """Notes the value, and gives it to what holds it."""
         if self._note is not None:
             self._note(holder, len(holder) if key is None else key.value, value, _line_of(key or event))
+        if key is None:
+            holder.append(value)
+        else:
+            holder[key.value] = value
 
     def of(self, event: Any, kind: type) -> Tree:
         """Text or nothing, an empty dict or list, or what an alias stands for."""

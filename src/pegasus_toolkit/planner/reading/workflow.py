@@ -13,10 +13,11 @@ WORKFLOW_KEYS = words(
     "pegasus name hooks profiles metadata siteCatalog replicaCatalog transformationCatalog jobs "
     "jobDependencies"
 )
+_STREAMS = ("stdin", "stdout", "stderr")
 _JOB_KEYS = frozenset(
-    words(
-        "type namespace version name file id nodeLabel arguments stdin stdout stderr uses profiles metadata "
-        "hooks"
+    (
+        *words("type namespace version name file id nodeLabel arguments uses profiles metadata hooks"),
+        *_STREAMS,
     )
 )
 _LINKS = ("input", "output", "checkpoint")
@@ -29,11 +30,8 @@ def read(reader: Reader, tree: Any) -> Workflow:
     """The workflow; what is wrong goes to the reader's problems."""
     top = reader.mapping(tree, (), WORKFLOW_KEYS)
     reader.text(top, "pegasus", (), required=True)
-    jobs = []
-    for at, item in enumerate(reader.items(top, "jobs", ())):
-        job = _job(reader, item, at)
-        if job is not None:
-            jobs.append(job)
+    found = [_job(reader, item, at) for at, item in enumerate(reader.items(top, "jobs", ()))]
+    jobs = [job for job in found if job is not None]
     if not jobs and not reader.problems:
         reader.wrong(("jobs",), "expected at least one job")
     return Workflow(
@@ -56,7 +54,7 @@ def _job(reader: Reader, item: Any, at: int) -> Job | None:
         return None
     uses = _uses(reader, owner, path)
     file = _lfn(reader, owner, "file", path) if kind != "job" else ""
-    streams = [_lfn(reader, owner, key, path, required=False) for key in ("stdin", "stdout", "stderr")]
+    streams = [_lfn(reader, owner, key, path, required=False) for key in _STREAMS]
     name = reader.text(owner, "name", path, required=kind == "job")
     uses = _with_streams(uses, streams, file)
     return Job(

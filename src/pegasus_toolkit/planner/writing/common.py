@@ -65,8 +65,7 @@ def _brought(dag: Dag, node: Node) -> Iterator[str]:
 
 def _by_htcondor(dag: Dag, node: Node) -> bool:
     """Whether HTCondor's own machines run it; whoever else carries its files knows no catalogs."""
-    condor = {**dag.sites[node.site].profiles.get("condor", {}), **node.profiles.get("condor", {})}
-    return node.site not in dag.batches and condor.get("universe", "vanilla").lower() != "grid"
+    return node.site not in dag.batches and jobs.universe(dag, node) != "grid"
 
 
 def _shared(names: Sequence[str], catalogs: Mapping[str, Sequence[str]]) -> Shared:

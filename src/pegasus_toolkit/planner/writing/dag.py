@@ -16,8 +16,7 @@ _CATEGORIES = {
 }
 _MAXJOBS = {"stagein": "10", "stageout": "10", "cleanup": "4", "registration": "1"}
 _PRIORITIES = {"cleanup": 1000, "stage_out": 900, "register": 850, "create_dir": 800, "stage_in": 700}
-_RETRIES = {"compute": "1", "subworkflow": "1"}
-_AUXILIARY = "3"
+_RETRIES = {"compute": "1", "subworkflow": "1"}  # of all others: 3
 NEVER_AGAIN = 2  # the exit code of what no repetition mends
 
 
@@ -54,13 +53,11 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
     elif submission is not None:
         noop = " NOOP" if dagman.get("noop", "").lower() == "true" else ""
         yield f"JOB {name} {settings.submit}/submit/{submission.file}{noop}"
-        values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
-        if values:
-            yield f"VARS {name} {values}"
+        yield _vars(name, submission)
         yield from _pre(dag, node, f"{dagman.get('pre', '')} {dagman.get('pre.arguments', '')}".strip())
         yield from _post(dag, node, dagman, checked=not noop)
     everywhere = settings.profiles.get("dagman", {}).get("retry")
-    retries = dagman.get("retry") or everywhere or _RETRIES.get(node.kind, _AUXILIARY)
+    retries = dagman.get("retry") or everywhere or _RETRIES.get(node.kind, "3")
     yield f"RETRY {name} {retries} UNLESS-EXIT {NEVER_AGAIN}"
     category = dagman.get("category") or _CATEGORIES.get(node.kind)
     if category:
@@ -69,6 +66,11 @@ def _node(dag: Dag, node: Node, submission: Submission | None) -> Iterator[str]:
     yield f"PRIORITY {name} {priority or _PRIORITIES.get(node.kind, 10 * node.level)}"
     if dagman.get("abort-dag-on"):
         yield f"ABORT-DAG-ON {name} {dagman['abort-dag-on']}"
+
+
+def _vars(name: str, submission: Submission) -> str:
+    values = (f"{key}={quoting.vars_value(value)}" for key, value in submission.variables.items())
+    return f"VARS {name} {' '.join(values)}"
 
 
 HOOKS = "hooks.json"  # the users' own commands, by node; "" for the whole workflow
@@ -113,11 +115,10 @@ def _own_post(dagman: Mapping[str, str]) -> str:
 
 def _final(dag: Dag, submission: Submission) -> Iterator[str]:
     name, settings = jobs.FINAL, dag.settings
-    values = " ".join(f"{key}={quoting.vars_value(v)}" for key, v in submission.variables.items())
     record = f"{settings.submit}/records/{name}.json"
     hooks = f" --hooks {settings.submit}/jobs/{HOOKS}" if dag.workflow.hooks else ""
     yield f"FINAL {name} {settings.submit}/submit/{submission.file}"
-    yield f"VARS {name} {values}"
+    yield _vars(name, submission)
     yield f"SCRIPT POST {name} {settings.worker} --check {record} $RETURN $DAG_STATUS $FAILED_COUNT{hooks}"
 
 
@@ -127,19 +128,21 @@ def _own_limits(dag: Dag) -> dict[str, str]:
     return {key.removesuffix(".maxjobs"): value for key, value in table.items() if key.endswith(".maxjobs")}
 
 
+_LIMITS = {
+    "maxidle": "MAX_JOBS_IDLE",
+    "maxpre": "MAX_PRE_SCRIPTS",
+    "maxpost": "MAX_POST_SCRIPTS",
+    "maxjobs": "MAX_JOBS_SUBMITTED",
+}
+
+
 def config(dag: Dag) -> str:
     """DAGMan's own settings for this run."""
     table = dag.settings.profiles.get("dagman", {})
     # A queue that went down may run a job again that had ended, and say so: no reason to end the DAG (1, but
     # for jobs that run again: 4).
     lines = ["DAGMAN_GENERATE_SUBDAG_SUBMITS = TRUE", "DAGMAN_ALLOW_EVENTS = 5"]
-    for key, name in (
-        ("maxidle", "MAX_JOBS_IDLE"),
-        ("maxpre", "MAX_PRE_SCRIPTS"),
-        ("maxpost", "MAX_POST_SCRIPTS"),
-    ):
-        if table.get(key, "").isdecimal():
-            lines.append(f"DAGMAN_{name} = {table[key]}")
-    if table.get("maxjobs", "").isdecimal():
-        lines.append(f"DAGMAN_MAX_JOBS_SUBMITTED = {table['maxjobs']}")
+    lines += [
+        f"DAGMAN_{name} = {table[key]}" for key, name in _LIMITS.items() if table.get(key, "").isdecimal()
+    ]
     return "\n".join(lines) + "\n"

@@ -100,6 +100,12 @@ def in_place(dag: Dag, site: str) -> bool:
     return found is not None and not found.host
 
 
+def universe(dag: Dag, node: Node) -> str:
+    """That of HTCondor that the catalogs name."""
+    condor = {**dag.sites[node.site].profiles.get("condor", {}), **node.profiles.get("condor", {})}
+    return condor.get("universe", "vanilla").lower()
+
+
 def delivered(dag: Dag, node: Node, one: Input) -> str:
     """The path of a file that HTCondor brings; "" where the worker fetches it itself."""
     return path_of(one.sources[0].url) if carried(dag, node) and one.sources else ""

@@ -38,6 +38,9 @@ class Submission(NamedTuple):
     variables: Mapping[str, str]
 
 
+_Member = tuple[str, Mapping[str, str], dict[str, str]]  # a node, its commands and variables
+
+
 class Submits(NamedTuple):
     """``files``: content by name; ``of``: for each node that HTCondor submits as a job."""
 
@@ -50,7 +53,14 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
 
     ``name``: of the DAG; ``bundle_of``: the bundle that holds a node's line.
     """
-    attributes, catalogs = _known(dag, name), shared(dag)
+    # What condor_q and Pegasus' own tools can ask of every job.
+    attributes = {
+        "MY.pegasus_wf_uuid": quoting.string(dag.settings.run),
+        "MY.pegasus_root_wf_uuid": quoting.string(dag.settings.root),
+        "MY.pegasus_wf_name": quoting.string(name),
+        "MY.pegasus_wf_dag_job_id": '"$(nodename)"',
+    }
+    catalogs = shared(dag)
     alike: dict[tuple[object, ...], Mapping[str, str]] = {}
     groups: dict[tuple[object, ...], list[_Member]] = {}
     for node in dag.nodes:
@@ -58,27 +68,20 @@ def submits(dag: Dag, name: str, bundle_of: Mapping[str, str]) -> Submits:
             once = catalogs.get(node.name, NONE)
             like = _like(node, once)
             commands = alike.get(like) or alike.setdefault(like, _described(dag, node, once, attributes))
-            key = (_group(node), node.site, tuple(commands))
+            key = ("compute" if node.kind == "compute" else "auxiliary", node.site, tuple(commands))
             variables = _variables(dag, node, bundle_of[node.name], once)
-            groups.setdefault(key, []).append(_Member(node.name, commands, variables))
+            groups.setdefault(key, []).append((node.name, commands, variables))
     files: dict[str, str] = {}
     of: dict[str, Submission] = {}
     # Who learns looks into the submit file of a job, and finds it by its name.
     longest = 0 if dag.settings.properties.get("pegasus.mode") == "tutorial" else _LONGEST
     for (kind, site, _), members in groups.items():
-        _shared(f"{kind}-{_safe(str(site))}", members, longest, files, of)
+        stem = re.sub(r"[^A-Za-z0-9_-]", "_", f"{kind}-{site}")
+        _shared(stem, members, longest, files, of)
     final = Node(name=jobs.FINAL, kind="register", site=LOCAL)
     files["final.sub"] = _text(_described(dag, final, NONE, attributes))
     of[jobs.FINAL] = Submission("final.sub", _variables(dag, final, bundle_of[jobs.FINAL], NONE))
     return Submits(files, of)
-
-
-class _Member(NamedTuple):
-    """A node of those that a submit file may be of."""
-
-    node: str
-    commands: Mapping[str, str]
-    variables: dict[str, str]
 
 
 def _shared(
@@ -88,8 +91,8 @@ def _shared(
     files: dict[str, str],
     of: dict[str, Submission],
 ) -> None:
-    first = members[0].commands
-    distinct = {id(one.commands): one.commands for one in members}.values()
+    first = members[0][1]
+    distinct = {id(commands): commands for _, commands, _ in members}.values()
     differ = [key for key in first if len({commands[key] for commands in distinct}) > 1]
     macros = {key: "v_" + re.sub(r"\W", "_", key) for key in differ}
     name = f"{stem}.sub"
@@ -112,24 +115,6 @@ def _text(commands: Mapping[str, str]) -> str:
     if "universe" in commands:
         lines.append("queue")
     return "\n".join(lines) + "\n"
-
-
-def _group(node: Node) -> str:
-    return "compute" if node.kind == "compute" else "auxiliary"
-
-
-def _safe(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", text)
-
-
-def _known(dag: Dag, name: str) -> dict[str, str]:
-    """What condor_q and Pegasus' own tools can ask of every job."""
-    return {
-        "MY.pegasus_wf_uuid": quoting.string(dag.settings.run),
-        "MY.pegasus_root_wf_uuid": quoting.string(dag.settings.root),
-        "MY.pegasus_wf_name": quoting.string(name),
-        "MY.pegasus_wf_dag_job_id": '"$(nodename)"',
-    }
 
 
 def _like(node: Node, once: Shared) -> tuple[object, ...]:
@@ -193,7 +178,7 @@ def _described(dag: Dag, node: Node, once: Shared, attributes: Mapping[str, str]
     else:
         _remote(dag, node, once, commands)
     if node.kind in ("compute", "transfer"):
-        commands |= _wishes(node.profiles, dag.batches.get(node.site))
+        commands |= dict(_wishes(node.profiles, dag.batches.get(node.site)))
     commands |= attributes
     commands["MY.pegasus_site"] = quoting.string(node.site)
     if node.tasks:  # of several, the first
@@ -274,8 +259,7 @@ def _universe(dag: Dag, node: Node) -> dict[str, str]:
     """How jobs get to the site."""
     if found := dag.batches.get(node.site):
         return {"universe": "grid", "grid_resource": found.resource}
-    condor = {**dag.sites[node.site].profiles.get("condor", {}), **node.profiles.get("condor", {})}
-    universe = condor.get("universe", "vanilla").lower()
+    universe = jobs.universe(dag, node)
     return {"universe": "vanilla" if universe in _NOT_THERE else universe}
 
 
@@ -292,12 +276,8 @@ def _environment(dag: Dag, node: Node, where: Literal["local", "shared", "elsewh
     return {**inherited, **proxies.without_passwords(environ), **own, **secrets}
 
 
-def _wishes(profiles: Profiles, system: Batch | None) -> dict[str, str]:
+def _wishes(profiles: Profiles, system: Batch | None) -> Iterator[tuple[str, str]]:
     """Resources, and whatever the user says to HTCondor."""
-    return dict(_commands(profiles, system))
-
-
-def _commands(profiles: Profiles, system: Batch | None) -> Iterator[tuple[str, str]]:
     pegasus = profiles.get("pegasus", {})
     for key, command in _REQUESTS.items():
         if value := pegasus.get(key):
