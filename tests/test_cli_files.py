@@ -173,6 +173,16 @@ def test_rm(place: Place) -> None:
     assert place.run("ls", f"{url}/d").returncode == 2
 
 
+def test_a_link_is_removed_and_never_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/kept").touch()
+    (tmp_path / "link").symlink_to("d")
+    done = Place("", tmp_path, {}).run("rm", "link")
+    assert done.returncode == 0 and "1 to be removed" in done.stderr and "copied" not in done.stderr
+    assert not os.path.lexists(tmp_path / "link") and (tmp_path / "d/kept").exists()
+    assert "d; -r removes" in Place("", tmp_path, {}).run("rm", "*").stderr
+
+
 def test_cp_back(place: Place) -> None:
     place.good("cp", place.url, "back")
     assert tree(place.cwd / "back") == FILES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Mapping
@@ -101,6 +102,22 @@ def test_previews(tmp_path: Path, source: Path) -> None:
         assert run(option, "in/a.txt", "out/", cwd=tmp_path).returncode == 0
         assert run(option, "in/missing", "out/", cwd=tmp_path).returncode == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_check_has_a_report(tmp_path: Path, source: Path) -> None:
+    """What is ready, what cannot be done, and the end."""
+    assert run("--check", "--report", "r", "in/a.txt", "out/", cwd=tmp_path).returncode == 0
+    ready, end = map(json.loads, (tmp_path / "r").read_text().splitlines())
+    assert (ready["type"], ready["ready"], ready["reads"], ready["writes"]) == ("endpoint", True, 1, 1)
+    assert (end["type"], end["exit_code"], end["failed"], end["bytes"]) == ("summary", 0, 0, 5)
+    spec = [{"type": "transfer", "lfn": "x", "src_urls": [{"site_label": "l", "url": "in/missing"}],
+             "dest_urls": [{"site_label": "l", "url": "out"}]}]  # fmt: skip
+    (tmp_path / "spec").write_text(json.dumps(spec))
+    assert run("--check", "--report", "r", "-f", "spec", cwd=tmp_path).returncode == 2
+    _, failed, end = map(json.loads, (tmp_path / "r").read_text().splitlines())
+    assert (failed["lfn"], failed["status"], failed["error"]["kind"]) == ("x", "failed", "not found")
+    assert (end["failed"], end["exit_code"]) == (1, 2)
+    assert run("--check", "--report", "none/r", "in/a.txt", "out/", cwd=tmp_path).returncode == 2
 
 
 def there_and_back(tmp_path: Path, base: str, credentials: str, quoted: bool = False) -> None:

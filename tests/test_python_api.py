@@ -62,6 +62,12 @@ def test_what_cannot_be_meant(tmp_path: Path, source: Path) -> None:
         lambda: pt.sync(tmp_path / "empty", tmp_path / "out", delete=True),
         lambda: pt.copy(source, tmp_path / "out", include=["[a"]),
         lambda: pt.verify(against=tmp_path / "none"),
+        lambda: pt.copy(source, tmp_path / "out", links="no"),  # type: ignore[arg-type]
+        lambda: pt.ls(source, links="no"),  # type: ignore[arg-type]
+        lambda: pt.copy(source, tmp_path / "out", digest="md4"),  # type: ignore[arg-type]
+        lambda: pt.copy(source, tmp_path / "out", bandwidth="10M"),  # type: ignore[arg-type]
+        lambda: pt.sync(source, tmp_path / "out", threads=0),
+        lambda: pt.sync(source, tmp_path / "out", patience=-1),
     ):
         (tmp_path / "empty").mkdir(exist_ok=True)
         with pytest.raises(pt.BadSpecification):
@@ -71,6 +77,14 @@ def test_what_cannot_be_meant(tmp_path: Path, source: Path) -> None:
     with pytest.raises(TypeError):
         pt.verify(source)
     assert not (tmp_path / "out").exists()
+
+
+def test_one_pattern_is_no_list_of_letters(tmp_path: Path, source: Path) -> None:
+    """The letters of ``*.txt`` would be patterns, ``*`` among them."""
+    assert pt.copy(source, tmp_path / "out", include="*.txt").files == 2
+    assert pt.copy(source, tmp_path / "other", exclude="*.txt").files == 1
+    assert [one.name for one in pt.ls(source, recursive=True, include="*.dat")] == ["d/e/c.dat"]
+    assert pt.verify(source, tmp_path / "other", include="*.dat").files == 1
 
 
 def test_failures_carry_outcomes(tmp_path: Path, source: Path) -> None:

@@ -19,6 +19,7 @@ _HOMES = {
         "File", "Result", "TransfersFailed", "VerificationFailed", "copy", "copy_async", "ls", "ls_async",
         "sync", "sync_async", "verify", "verify_async",
     ),
+    "files.verifying": ("Difference", "Verdict"),
     "transfer.observer": ("Progress",),
     "transfer.errors": ("BadSpecification", "Denied", "NotFound", "TransferError", "Unreachable"),
     "transfer.model": ("Outcome",),

@@ -12,6 +12,8 @@ from pegasus_toolkit.files.api import sync as sync
 from pegasus_toolkit.files.api import sync_async as sync_async
 from pegasus_toolkit.files.api import verify as verify
 from pegasus_toolkit.files.api import verify_async as verify_async
+from pegasus_toolkit.files.verifying import Difference as Difference
+from pegasus_toolkit.files.verifying import Verdict as Verdict
 from pegasus_toolkit.transfer.errors import BadSpecification as BadSpecification
 from pegasus_toolkit.transfer.errors import Denied as Denied
 from pegasus_toolkit.transfer.errors import NotFound as NotFound

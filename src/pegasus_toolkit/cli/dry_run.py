@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pegasus_toolkit.cli import progress
-from pegasus_toolkit.cli.check import sizes
+from pegasus_toolkit.cli.check import begun, sizes
 from pegasus_toolkit.cli.console import Console, visible
 from pegasus_toolkit.cli.options import Arguments
 from pegasus_toolkit.cli.outputs import Refused
@@ -16,18 +16,13 @@ from pegasus_toolkit.transfer.engine.engine import Engine
 from pegasus_toolkit.transfer.engine.survey import Survey
 from pegasus_toolkit.transfer.model import Operation, Transfer
 from pegasus_toolkit.transfer.observer import Plan
-from pegasus_toolkit.transfer.records.report import Report, ends
+from pegasus_toolkit.transfer.records.report import ends
 from pegasus_toolkit.transfer.units import plural
 
 
 def plan_all(operations: Sequence[Operation], engine: Engine, arguments: Arguments, console: Console) -> int:
     """0 where all can be done, as far as can be known; else as the run would exit. Raises ``Refused``."""
-    report = None
-    if arguments.report:
-        try:
-            report = Report(arguments.report)
-        except OSError as error:
-            raise Refused(f"cannot write {arguments.report!r}: {error.strerror}") from error
+    report = begun(arguments.report)
     done = _done(arguments.journal)
     counts = {"planned": 0, "failed": 0}
     code = 0

@@ -34,12 +34,19 @@ def operations(arguments: Arguments, settings: Settings, console: Console) -> tu
         console.warning(f"{name}: left out: {why}")
     if len(plan.skipped) > TOLD:
         console.warning(f"{len(plan.skipped) - TOLD} more are left out")
+    console.info(_counted(plan))
+    return plan, pool
+
+
+def _counted(plan: Plan) -> str:
+    """What is to be done, in a line."""
     _, files, removals = plan.counts
     unknown = f" and {plan.unsized} of unknown size" if plan.unsized else ""
-    text = f"{files} {plural(files, 'file')}, {size(plan.size)}{unknown}, to be copied"
-    text += f", {removals} to be removed" if removals else ""
-    console.info(text + (f", {plan.unchanged} are unchanged" if plan.unchanged else ""))
-    return plan, pool
+    copied = f"{files} {plural(files, 'file')}, {size(plan.size)}{unknown}, to be copied"
+    words = [copied] if files or not removals else []
+    words += [f"{removals} to be removed"] if removals else []
+    words += [f"{plan.unchanged} are unchanged"] if plan.unchanged else []
+    return ", ".join(words)
 
 
 def _plan(arguments: Arguments, pool: Pool) -> Plan:

@@ -45,7 +45,7 @@ def execute(arguments: Arguments, environ: Mapping[str, str], console: Console) 
         if arguments.check:
             from pegasus_toolkit.cli.check import check_all
 
-            return check_all(operations, settings, console, bool(arguments.sources))
+            return check_all(operations, settings, arguments, console)
         if arguments.dry_run:
             from pegasus_toolkit.cli.dry_run import plan_all
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.files import cache as digest_cache
@@ -37,7 +37,7 @@ from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.engine.engine import Engine, Options
 from pegasus_toolkit.transfer.engine.pool import Pool
-from pegasus_toolkit.transfer.errors import Denied
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied
 from pegasus_toolkit.transfer.interface import Settings
 from pegasus_toolkit.transfer.model import Outcome, Transfer
 from pegasus_toolkit.transfer.observer import Progress
@@ -47,6 +47,7 @@ T = TypeVar("T")
 Place = str | os.PathLike[str]
 """A path on this machine, or a URL."""
 
+_NUMBERS = (("threads", 1, int), ("attempts", 1, int), ("patience", 0, (int, float)), ("bandwidth", 0, int))
 KEPT = 1000  # outcomes of failed files that an exception carries
 
 
@@ -176,9 +177,10 @@ def copy(
     goes into it where it is a directory or ends in "/", else that is its new name; so does a directory, and
     ``"directory/"`` means what is in it.
 
-    ``include``, ``exclude``: rclone's patterns, for files of directories. ``links``: symbolic links in
-    directories: "inside" follows those that stay in the directory, "follow" all, "skip" none, "copy" makes
-    links. ``threads``: files under way at once. ``digest``: taken of every stream ("": none).
+    ``include``, ``exclude``: rclone's patterns, one or several, for files of directories. ``links``:
+    symbolic links in directories: "inside" follows those that stay in the directory, "follow" all, "skip"
+    none, "copy" makes links. ``threads``: files under way at once. ``digest``: taken of every stream ("":
+    none).
     ``bandwidth``: bytes a second over all files, 0 for no limit. ``attempts``: for each file; ``patience``:
     seconds to wait for a server that is away. ``progress`` is called about ten times a second, ``each`` for
     every file that is over, both from another thread. ``environ``: in place of ``os.environ``.
@@ -187,12 +189,12 @@ def copy(
     :class:`TransfersFailed` when files failed; ``KeyboardInterrupt`` after what was under way was undone.
     """
     names = [_text(one) for one in ([sources] if isinstance(sources, str | os.PathLike) else sources)]
+    options = _options(
+        attempts=attempts, concurrency=threads, algorithm=digest, patience=patience, bandwidth=bandwidth
+    )
     choice = _choice(include, exclude, links)
     with _opened(environ, threads) as (pool, warnings):
         plan = copying.plan(names, _text(destination), pool, choice)
-        options = Options(
-            attempts=attempts, concurrency=threads, algorithm=digest, patience=patience, bandwidth=bandwidth
-        )
         watch = _Watch(progress, each)
         return _run(plan, pool, options, watch=watch, warnings=warnings)
 
@@ -223,20 +225,20 @@ def sync(
     all else succeeded; never what a filter leaves out, and never if the source has no file. The rest is as
     for :func:`copy`.
     """
+    options = _options(
+        attempts=attempts,
+        concurrency=threads,
+        algorithm=digest,
+        patience=patience,
+        bandwidth=bandwidth,
+        careful=True,
+    )
     choice = _choice(include, exclude, links)
     with _opened(environ, threads) as (pool, warnings):
         path = digest_cache.usual_path(pool.settings.environ) if checksum and cache else ""
         with _cache(path, warnings) as known:
             how = syncing.Sync(checksum, delete, known)
             plan = syncing.plan(_text(source), _text(destination), pool, choice, how)
-        options = Options(
-            attempts=attempts,
-            concurrency=threads,
-            algorithm=digest,
-            patience=patience,
-            bandwidth=bandwidth,
-            careful=True,
-        )
         watch = _Watch(progress, each)
         return _run(plan, pool, options, watch=watch, warnings=warnings)
 
@@ -411,8 +413,27 @@ def _cache(path: str, warnings: list[str]) -> Iterator[digest_cache.Cache | None
 
 
 def _choice(include: Iterable[str], exclude: Iterable[str], links: LinkRule) -> Choice:
-    given = [("exclude", one) for one in exclude] + [("include", one) for one in include]
+    given = [("exclude", one) for one in _patterns(exclude)]
+    given += [("include", one) for one in _patterns(include)]
+    if links not in get_args(LinkRule):
+        raise BadSpecification(f"links is one of {', '.join(get_args(LinkRule))}, not {links!r}")
     return Choice(filters.read(given), links)
+
+
+def _patterns(given: Iterable[str]) -> Iterable[str]:
+    """One pattern may stand alone: its letters would be patterns, too, and ``*`` one that fits all."""
+    return [given] if isinstance(given, str) else given
+
+
+def _options(**given: Any) -> Options:
+    """Raises ``BadSpecification`` for what is no such number or name, before anything moves."""
+    if (digest := given["algorithm"]) not in ("sha256", "blake3", ""):
+        raise BadSpecification(f'digest is "sha256", "blake3" or "", not {digest!r}')
+    for name, least, kind in _NUMBERS:
+        value = given["concurrency" if name == "threads" else name]
+        if not isinstance(value, kind) or value < least:
+            raise BadSpecification(f"{name} is a number, at least {least}, not {value!r}")
+    return Options(**given)
 
 
 def _text(place: Place) -> str:

@@ -45,6 +45,9 @@ class Verdict:
         self.differences: list[Difference] = []
         self.skipped: list[tuple[str, str]] = []
 
+    def __repr__(self) -> str:
+        return f"Verdict(files={self.files}, by={dict(self.by)}, differences={self.differences})"
+
     def add(self, name: str, kind: Kind, detail: str) -> None:
         """One more difference."""
         self.differences.append(Difference(name, kind, detail))

@@ -36,6 +36,10 @@ class Report:
         """One line of a dry run. ``size``: bytes, ``None`` where nobody can tell."""
         self.file.write(encode({**plan_fields(operation, plan), "size": size}))
 
+    def noted(self, fields: Mapping[str, Any]) -> None:
+        """A line of another kind."""
+        self.file.write(encode(fields))
+
     def finish(self, summary: Summary, exit_code: int, verified: Mapping[str, int]) -> None:
         """The last line. ``exit_code`` is the command's, which may be worse than the engine's."""
         self.end({**summary._asdict(), "exit_code": exit_code, "verified": verified})
