@@ -7,7 +7,7 @@ import re
 from itertools import groupby
 
 WIDTH = 80
-_COLUMNS = re.compile(r"( *\S.*? {2,}(?=\S))(.+)")
+_COLUMNS = r"( *\S.*? {2,}(?=\S))(.+)"  # compiled where help is shown
 _FURTHEST = 50  # a right column that begins beyond this goes below the left one
 
 
@@ -30,7 +30,7 @@ def fitted(text: str) -> str:
             lines += _wrapped(" ".join(some), "")
             continue
         for line in some:
-            found = _COLUMNS.match(line) if len(line) > WIDTH else None
+            found = re.match(_COLUMNS, line) if len(line) > WIDTH else None
             lines += _in_columns(found[1], found[2]) if found else [line]
     return "\n".join(lines)
 

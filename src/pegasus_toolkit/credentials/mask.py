@@ -6,7 +6,6 @@ A server may repeat a password, a header or a token in its answer, which then st
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from urllib.parse import quote
@@ -80,6 +79,8 @@ def _without(text: str, secret: str) -> str:
 def _forms(text: str) -> Iterator[str]:
     yield text
     yield quote(text, safe="")
+    import json  # not at every start: few runs know a secret
+
     yield json.dumps(text)[1:-1]
     word, _, rest = text.partition(" ")  # "Bearer abc": a server may repeat the second word alone
     if word.lower() in ("bearer", "basic", "token") and len(rest) >= SHORTEST:

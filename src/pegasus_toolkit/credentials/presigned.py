@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from urllib.parse import parse_qsl
 
@@ -24,6 +23,8 @@ def expiry(url: str) -> float | None:
 
 def _time(text: str, form: str) -> float | None:
     try:
+        import calendar
+
         return float(calendar.timegm(time.strptime(text, form)))
     except ValueError:
         return None

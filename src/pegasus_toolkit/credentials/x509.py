@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import calendar
 import os
 import shlex
 import time
@@ -200,4 +199,6 @@ def _time(der: bytes, at: int) -> int:
     text = der[start:end].decode("ascii")
     if der[at] == _UTC_TIME:
         text = ("19" if text[:2] >= "50" else "20") + text
+    import calendar
+
     return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))

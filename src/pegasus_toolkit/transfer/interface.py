@@ -481,7 +481,7 @@ class Limiter(Protocol):
         """Waits until n bytes may pass; returns early once ``control.stop`` is set."""
 
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::(\d{1,5}))?")
+_ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9_.-]*)(?::(\d{1,5}))?"
 
 
 class Endpoint(NamedTuple):
@@ -504,7 +504,7 @@ class Endpoint(NamedTuple):
 
         Raises ``BadSpecification``.
         """
-        found = _ADDRESS.fullmatch(self.host)
+        found = re.fullmatch(_ADDRESS, self.host)
         known = SCHEMES[self.scheme].port if self.scheme in SCHEMES else None
         port = int(found[2] or known or 0) if found is not None else 0
         if found is None or not 0 < port < 1 << 16:

@@ -151,11 +151,11 @@ class Worker:
             return
         task: Task = job.task
         self._finished += 1
-        if isinstance(job.error, CannotCopy) and self.lane.route.verb == "copy":
-            self.scheduler.reroute_copy(task)
-            return
         if job.error is not None:
             error = job.error
+            if isinstance(error, CannotCopy) and self.lane.route.verb == "copy":
+                self.scheduler.reroute_copy(task)
+                return
             if self.control.stop is not None and not isinstance(error, Permanent):
                 error = self.control.stop  # what a connection says that we cut is our own doing
             self._failed(task, error, size)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from pegasus_toolkit.transfer.backends.http import index
 from pegasus_toolkit.transfer.backends.http.sending import Body
 from pegasus_toolkit.transfer.backends.shared.files import (
     Found,
@@ -121,6 +120,8 @@ class HttpFiles(PlainFiles):
             raise error
         if len(answer.body) > PAGE:
             raise Unsupported(f"the index page has more than {PAGE >> 20} MiB", url=answer.shown())
+        from pegasus_toolkit.transfer.backends.http import index  # only listings pay for a parser of HTML
+
         return index.read(answer)
 
     # -- what plain HTTP does not have ---------------------------------------------------------------

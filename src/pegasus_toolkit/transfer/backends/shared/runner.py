@@ -142,8 +142,8 @@ class Task:
     """A story under way. ``item``: whom it is for. When ``over``: ``value``, or the ``error``."""
 
     __slots__ = (
-        "_fork", "_place", "error", "item", "over", "request", "runner", "steps", "stopped", "tidies",
-        "value",
+        "_fork", "_place", "error", "item", "over", "plain", "request", "runner", "steps", "stopped",
+        "tidies", "value",
     )  # fmt: skip
 
     def __init__(self, runner: Runner, item: Any, steps: Steps[Any]) -> None:
@@ -156,6 +156,7 @@ class Task:
         self.over = False
         self.stopped: TransferError | None = None  # raised at each of its requests
         self.tidies = False  # its request, or that of the story which forked it, is a ``Last``
+        self.plain = True  # it was never told to stop, never tidied up, and no other story forked it
         self._fork: _Fork | None = None
         self._place = 0
 
@@ -198,6 +199,7 @@ class _Fork:
             child = Task(self.runner, None, steps)
             child._fork, child._place = self, len(self.results)
             child.stopped, child.tidies = self.parent.stopped, self.parent.tidies
+            child.plain = False
             self.results.append(None)
             self.open += 1
             self.runner.begin(child)
@@ -346,7 +348,7 @@ class Runner:
             patience = min(patience, left)
         client.step(patience)
 
-    def _advance(  # noqa: C901, PLR0911  a call more costs each file of a batch four times
+    def _advance(  # noqa: PLR0911  a call more costs each file of a batch four times
         self, task: Task, value: Any, error: TransferError | None
     ) -> None:
         """Has the story go on to its next request. What is usual is quick: a small file asks thrice."""
@@ -361,26 +363,34 @@ class Runner:
                 return self._over(task, None, from_oserror(raised))
             except Exception as raised:  # noqa: BLE001  a defect fails its own file, no other
                 return self._over(task, None, Defect.wrap(raised))
-            if type(request) is Last:
-                task.tidies, request = True, request.request
-                while type(request) is Last:
-                    request = request.request
-            elif task.tidies or task._fork is not None or task.stopped is not None:
-                task.tidies = task._fork is not None and task._fork.parent.tidies
-                if task.stopped is not None and not task.tidies:
-                    value, error = None, task.stopped
+            kind = type(request)
+            if kind is Last or not task.plain:
+                request, refused = self._judged(task, request)
+                if refused is not None:
+                    value, error = None, refused
                     continue
-            if self._dead is not None:
-                value, error = None, self._dead
-                continue
+                kind = type(request)
             task.request = request
-            if type(request) in _OURS or self._queue or self.client.room <= 0:
+            if kind in _OURS or self._queue or self.client.room <= 0:
                 return self._ask(task, request)
             try:
                 return self.client.start(request, task)
             except TransferError as raised:  # it could not even be sent
                 return self.resume(task, None, raised)
         return None
+
+    def _judged(self, task: Task, request: Any) -> tuple[Any, TransferError | None]:
+        """What a story asks that tidies up, was told to stop, or belongs to another; or why it may not."""
+        task.plain = False
+        if type(request) is Last:
+            task.tidies = True
+            while type(request) is Last:
+                request = request.request
+        else:
+            task.tidies = task._fork is not None and task._fork.parent.tidies
+            if task.stopped is not None and not task.tidies:
+                return request, task.stopped
+        return request, self._dead  # with no client left, all stories have been told to stop
 
     def _ask(self, task: Task, request: Any) -> None:
         kind = type(request)
@@ -393,7 +403,7 @@ class Runner:
                 request._waiting.append(task)
         elif kind is Spawn:
             beside = Task(self, _NOBODY, request.steps)
-            beside.stopped, beside.tidies = task.stopped, task.tidies
+            beside.stopped, beside.tidies, beside.plain = task.stopped, task.tidies, task.plain
             self.begin(beside)
             self.resume(task, None)
         elif kind is Pause:
@@ -447,6 +457,7 @@ class Runner:
     def _tell(self, reason: TransferError) -> None:
         waiting = {task for _, _, task in self._timers} | set(self._queue)
         for task in list(self.tasks):
+            task.plain = False
             if task.stopped is None:
                 task.stopped = reason
             if task.tidies or task.request is None:

@@ -43,7 +43,7 @@ AT_REST = 60  # seconds since its last change: what changes after that has anoth
 WORTH_A_COMMAND = 8 << 20  # bytes: smaller files are sooner read back than a command is started
 SLOWEST = 100_000_000  # bytes per second that a server's command digests at least
 COMMANDS = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}  # and the length of what they print
-DIGEST = re.compile(rb"\\?([0-9a-f]+) [ *]")
+DIGEST = rb"\\?([0-9a-f]+) [ *]"  # compiled where a server is asked
 RENAMES = wire.string(wire.POSIX_RENAME)
 SPACE = wire.string(wire.STATVFS)
 NEW = wire.U32.pack(wire.NEW_FOR_WRITING)
@@ -195,7 +195,7 @@ class SftpFiles(PlainFiles):
             return ""
         name = path.encode("utf-8", "surrogateescape") + b"\0"
         ran = yield Command(f"xargs -0 {algorithm}sum --", name, self.patience)
-        found = DIGEST.match(ran[1]) if ran is not None and ran[0] == 0 else None
+        found = re.match(DIGEST, ran[1]) if ran is not None and ran[0] == 0 else None
         if found and len(found[1]) == COMMANDS[algorithm]:
             return found[1].decode()
         self.shell = False

@@ -72,7 +72,7 @@ _CERTIFICATE = frozenset(
 )
 COMPRESSED = (".gz", ".tgz", ".gzip", ".z", ".svgz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".br", ".lzma")
 """Names of files that servers mark as encoded so, although they are sent as they are stored."""
-_MESSAGE = re.compile(rb"<Message>([^<]{1,400})</Message>")
+_MESSAGE = rb"<Message>([^<]{1,400})</Message>"
 PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
@@ -100,7 +100,7 @@ def of_status(
 
 def _words(page: bytes) -> str:
     """What object stores say in their XML, such as that a signed URL has expired."""
-    found = _MESSAGE.search(page)
+    found = re.search(_MESSAGE, page)
     words = found[1].decode("utf-8", "replace") if found else ""
     return "".join(c for c in words[:160] if c.isprintable())
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pegasus_toolkit.transfer.clients.sftp import wire
 from pegasus_toolkit.transfer.clients.sftp.pumps import Pumps, Read, Write
 from pegasus_toolkit.transfer.clients.sftp.session import Link, Session
 from pegasus_toolkit.transfer.errors import Cancelled, TransferError, Unsupported
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 COMMANDS = 4  # run at the server at the same time: each is a login of its own
 SOON = 5.0  # seconds to connect for what is only a help
@@ -168,17 +170,18 @@ class Client:
 
     def start(self, request: Any, task: Task) -> None:
         """Queues it; it goes out with the next turn."""
-        session, kind = self.session, type(request)
-        if session is None or self.pumps is None:
+        session, pumps = self.session, self.pumps
+        if session is None or pumps is None:
             raise Cancelled("the connection was closed")
+        kind = type(request)
         if kind is tuple:
             session.request(request[0], request[1], task.pair)
+        elif kind is Write or kind is Read:
+            request.begin(pumps, task)
         elif kind is list:
             _Group(session, request, task)
-        elif kind is Command:
-            self._run(request, task)
         else:
-            request.begin(self.pumps, task)
+            self._run(request, task)
 
     def step(self, patience: float) -> None:
         """Sends, waits, handles. After ``close`` it raises once: what is then asked to tidy up still works,
@@ -207,6 +210,8 @@ class Client:
 
     def _run(self, command: Command, task: Task) -> None:
         if self._commands is None:
+            from concurrent.futures import ThreadPoolExecutor  # 5 ms at every start, which few runs need
+
             self._commands = ThreadPoolExecutor(COMMANDS, "ssh-command")
         future = self._commands.submit(
             self.connector.run,
