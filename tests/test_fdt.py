@@ -166,3 +166,16 @@ def test_what_fdt_cannot_do_is_told(fdt: FdtWorld, tmp_path: Path) -> None:
             verb("/d")
     assert isinstance(dict(backend.remove(["/d"]))["/d"], Unsupported)
     backend.close()
+
+
+def test_by_names_on_the_command_line(fdt: FdtWorld, tmp_path: Path) -> None:
+    """Nobody can look at what is there first."""
+    conf = tmp_path / "credentials.conf"
+    conf.write_text(fdt.section())
+    conf.chmod(0o600)
+    (tmp_path / "in").write_bytes(b"there")
+    environ = {"PEGASUS_CREDENTIALS": str(conf)}
+    for source, target in (("in", remote(fdt, "/d/in")), (remote(fdt, "/d/in"), "back")):
+        done = run("-m", "1", source, target, cwd=tmp_path, env=environ)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "back").read_bytes() == b"there"

@@ -170,3 +170,16 @@ def test_the_login_goes_with_the_node_that_reads(tmp_path: Path) -> None:
     dag = planned(world(tmp_path, [job("a", ["i"], ["o!"])], replicas=inputs), **settings)
     given = [one for node in named(dag, "stage_in") for one in node.credentials]
     assert [(one.variable, one.path) for one in given] == [("HPSS_CREDENTIAL_local", "/h/netrc")]
+
+
+def test_by_names_on_the_command_line(hpss: World, tmp_path: Path) -> None:
+    """Nobody can look at what is there first."""
+    (hpss.root / "dir").mkdir(exist_ok=True)
+    (hpss.root / "dir/plain").write_bytes(b"of a tape")
+    done = run("-m", "1", "hpss:///dir/plain", "out", cwd=tmp_path, env={"PATH": hpss.path})
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out").read_bytes() == b"of a tape"
+    missing = run("-m", "1", "hpss:///dir/nothing", "other", cwd=tmp_path, env={"PATH": hpss.path})
+    assert missing.returncode != 0 and not (tmp_path / "other").exists()
+    listed = run("-m", "1", "hpss:///dir/", "into/", cwd=tmp_path, env={"PATH": hpss.path})
+    assert listed.returncode != 0 and "HPSS is only read here" in listed.stderr

@@ -13,7 +13,7 @@ server.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple, overload
 
@@ -38,6 +38,8 @@ from pegasus_toolkit.integrity.tree import LinkRule
 from pegasus_toolkit.schemes import LOCAL
 from pegasus_toolkit.transfer import url as urls
 from pegasus_toolkit.transfer.engine.pool import Pool
+from pegasus_toolkit.transfer.errors import Unsupported
+from pegasus_toolkit.transfer.interface import Entry
 from pegasus_toolkit.transfer.model import Location, Mkdir, Operation, Remove, Transfer
 
 
@@ -158,8 +160,11 @@ def plan(sources: Sequence[str], destination: str, pool: Pool, choice: Choice) -
     """What is to be copied. Raises :class:`Wrong` for what cannot be meant, ``TransferError`` for what is not
     there or does not answer."""
     target = place(destination)
-    found = [one for text in sources for one in expanded(text, pool)]
-    there = standing(target, pool)
+    found = [one for text in sources for one in _found(text, pool)]
+    try:
+        there = standing(target, pool)
+    except Unsupported:  # as in _found
+        there = None
     into = ends_in_slash(target) or (there is not None and there.directory)
     if len(found) > 1 and not into:
         raise Wrong(f"several sources, but no directory: {destination}; end it with / to have it made")
@@ -176,6 +181,17 @@ def plan(sources: Sequence[str], destination: str, pool: Pool, choice: Choice) -
     made.skipped = skipped
     made.root = target if into or found[0].directory else above(target)
     return made
+
+
+def _found(text: str, pool: Pool) -> Iterator[Found]:
+    """What a source stands for. Where nobody can look (HPSS, FDT), a name is that of a file."""
+    try:
+        yield from expanded(text, pool)
+    except Unsupported:
+        where = place(text)
+        if ends_in_slash(where):
+            raise
+        yield Found(where, Entry(where.path, None))
 
 
 def _copy(

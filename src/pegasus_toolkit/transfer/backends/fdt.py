@@ -160,7 +160,7 @@ class Fdt(Refusing):
     def _pull(self, jobs: list[_Pulled]) -> list[_Pulled]:
         """One run; those that did not come. Beside where they go: a rename is all that is left."""
         first = jobs[0].job
-        with tempfile.TemporaryDirectory(prefix=".pegasus-fdt-", dir=Path(first.end.file).parent) as into:
+        with tempfile.TemporaryDirectory(prefix=".pegasus-fdt-", dir=Path(first.end.file).absolute().parent) as into:
             words = ["-pull", "-d", into, *(job.path for job in jobs)]
             try:
                 self._run(words, first.end.passed, lambda: _bytes(into))

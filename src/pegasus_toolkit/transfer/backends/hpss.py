@@ -180,7 +180,7 @@ class Hpss(Refusing):
 @contextmanager
 def _beside(file: str) -> Iterator[Path]:
     """A private directory from which a rename is all that is left."""
-    with tempfile.TemporaryDirectory(prefix=".pegasus-hpss-", dir=Path(file).parent) as directory:
+    with tempfile.TemporaryDirectory(prefix=".pegasus-hpss-", dir=Path(file).absolute().parent) as directory:
         yield Path(directory)
 
 
