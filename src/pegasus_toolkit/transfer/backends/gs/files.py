@@ -10,14 +10,12 @@ from typing import Any, NamedTuple
 from pegasus_toolkit.transfer.backends.gs.site import Site
 from pegasus_toolkit.transfer.backends.gs.upload import GsSending, GsUpload
 from pegasus_toolkit.transfer.backends.shared.files import (
-    CannotRename,
     Found,
     Page,
-    PlainFiles,
     Sending,
     Stored,
-    Traits,
 )
+from pegasus_toolkit.transfer.backends.shared.objects import ObjectFiles
 from pegasus_toolkit.transfer.backends.shared.runner import Steps
 from pegasus_toolkit.transfer.clients.curl.headers import Head
 from pegasus_toolkit.transfer.clients.gcs import GcsRequest, GcsSession, Parted, nanoseconds
@@ -51,12 +49,11 @@ class Object(NamedTuple):
         return {"crc32c": self.crc32c, "md5": self.md5}.get(algorithm, "")
 
 
-class GsFiles(PlainFiles):
+class GsFiles(ObjectFiles):
     """One bucket with one identity."""
 
     def __init__(self, session: GcsSession, site: Site) -> None:
-        super().__init__(Traits(renames=False, asks_first=True))
-        self.traits.greeted = True  # every request holds a token
+        super().__init__(site)
         self.session = session
         self.site = site
 
@@ -125,20 +122,12 @@ class GsFiles(PlainFiles):
         crc32c, md5 = _hex(told.get("crc32c"), 4), _hex(told.get("md5Hash"), 16)
         return Object(size, generation, crc32c, md5, _modified(told))
 
-    def stat(self, path: str) -> Steps[Found]:
-        """An object; the bucket, or what other keys begin with, is a directory."""
-        bucket, key = self.site.split(path)
-        if not key:
-            answer = yield self.ask("GET", BUCKET, bucket)
-            answer.good()
-            return Found("", True)
-        try:
-            found = yield from self.head(path)
-        except NotFound:
-            page = yield from self.listing(bucket, key.rstrip("/") + "/", most=1)
-            if not page.found:
-                raise
-            return Found("", True)
+    def find_bucket(self, path: str) -> Steps[None]:
+        answer = yield self.ask("GET", BUCKET, self.site.bucket)
+        answer.good()
+
+    def find(self, path: str) -> Steps[Found]:
+        found = yield from self.head(path)
         told = ("crc32c", found.crc32c) if found.crc32c else None
         return Found("", False, found.size, ("md5", found.md5) if found.md5 else told, found.modified)
 
@@ -216,20 +205,6 @@ class GsFiles(PlainFiles):
         if token is not None and (not isinstance(token, str) or token == more):
             raise ServerFault("a listing that does not go on", url=answer.shown(), host=self.site.bucket)
         return Page(found, token or None)
-
-    def scan(self, path: str, more: Any) -> Steps[Page]:
-        """All keys below, at any depth: there are no directories to go through."""
-        bucket, key = self.site.split(path)
-        return (yield from self.listing(bucket, key.rstrip("/") + "/" if key.strip("/") else "", more))
-
-    def rmdir(self, path: str) -> Steps[None]:
-        """The marker of an empty directory."""
-        yield from self.unlink(path.rstrip("/") + "/")
-
-    def rename(self, old: str, new: str, replace: bool) -> Steps[None]:
-        """Nothing here needs one."""
-        yield from ()
-        raise CannotRename("Google Storage has no rename", url=new, host=self.site.bucket)
 
     def unlink(self, path: str) -> Steps[None]:
         answer = yield self.ask("DELETE", OBJECT, *self.site.object(path))

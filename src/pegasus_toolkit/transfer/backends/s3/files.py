@@ -16,14 +16,12 @@ from xml.sax.saxutils import escape
 
 from pegasus_toolkit.transfer.backends.s3.site import MIB, Site
 from pegasus_toolkit.transfer.backends.shared.files import (
-    CannotRename,
     Found,
     Page,
-    PlainFiles,
     Sending,
     Stored,
-    Traits,
 )
+from pegasus_toolkit.transfer.backends.shared.objects import ObjectFiles
 from pegasus_toolkit.transfer.backends.shared.runner import All, Steps, to_the_end
 from pegasus_toolkit.transfer.clients.curl.headers import Head, seconds
 from pegasus_toolkit.transfer.clients.s3 import S3Request, S3Session
@@ -102,12 +100,11 @@ class S3Sending(Sending):
         return self.content is not None or not self.sent
 
 
-class S3Files(PlainFiles):
+class S3Files(ObjectFiles):
     """One service with one identity."""
 
     def __init__(self, session: S3Session, site: Site, streams: int) -> None:
-        super().__init__(Traits(renames=False, asks_first=True))
-        self.traits.greeted = True  # every request is signed
+        super().__init__(site)
         self.session = session
         self.site = site
         self.streams = max(1, streams)  # parts of one object under way
@@ -293,20 +290,12 @@ class S3Files(PlainFiles):
             modified = int(put) * SECOND
         return Object(size, etag, sha256, bare.lower() if plain else "", modified)
 
-    def stat(self, path: str) -> Steps[Found]:
-        """An object; a bucket, or what other keys begin with, is a directory."""
-        bucket, key = self.site.split(path)
-        if not key:
-            if not (yield from self.has_bucket(bucket)):
-                raise NotFound("no such bucket", url=path, host=self.site.host)
-            return Found("", True)
-        try:
-            found = yield from self.head(path)
-        except NotFound:
-            page = yield from self.listing(bucket, key.rstrip("/") + "/", most=1)
-            if not page.found:
-                raise
-            return Found("", True)
+    def find_bucket(self, path: str) -> Steps[None]:
+        if not (yield from self.has_bucket(self.site.split(path)[0])):
+            raise NotFound("no such bucket", url=path, host=self.site.host)
+
+    def find(self, path: str) -> Steps[Found]:
+        found = yield from self.head(path)
         return Found("", False, found.size, modified=found.modified)
 
     def inspection(self, path: str) -> Steps[tuple[Found, dict[str, str]]]:
@@ -381,20 +370,6 @@ class S3Files(PlainFiles):
         if goes_on is None or (goes_on and (not token or token == more)):
             raise ServerFault("a listing that does not go on", url=answer.shown(), host=self.site.host)
         return Page(found, token if goes_on else None)
-
-    def scan(self, path: str, more: Any) -> Steps[Page]:
-        """All keys below, at any depth: there are no directories to go through."""
-        bucket, key = self.site.split(path)
-        return (yield from self.listing(bucket, key.rstrip("/") + "/" if key.strip("/") else "", more))
-
-    def rmdir(self, path: str) -> Steps[None]:
-        """The marker of an empty directory."""
-        yield from self.unlink(path.rstrip("/") + "/")
-
-    def rename(self, old: str, new: str, replace: bool) -> Steps[None]:
-        """Nothing here needs one."""
-        yield from ()
-        raise CannotRename("S3 has no rename", url=new, host=self.site.host)
 
     def unlink(self, path: str) -> Steps[None]:
         answer = yield self.request("DELETE", *self.site.object(path))

@@ -7,7 +7,14 @@ from itertools import islice
 from typing import Any, Protocol
 
 from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend, entry
-from pegasus_toolkit.transfer.backends.shared.files import Files, Found, Page
+from pegasus_toolkit.transfer.backends.shared.files import (
+    CannotRename,
+    Files,
+    Found,
+    Page,
+    PlainFiles,
+    Traits,
+)
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
 from pegasus_toolkit.transfer.backends.shared.trees import Pages
 from pegasus_toolkit.transfer.errors import Cancelled, NotFound, ServerFault, TransferError
@@ -45,6 +52,61 @@ class Objects(Files, Protocol):
 
     def inspection(self, path: str) -> Steps[tuple[Found, dict[str, str]]]:
         """An object with the digests that the store tells ("" for none), by algorithm, in one request."""
+
+
+class ObjectFiles(PlainFiles):
+    """What stores have in common: no directories, no renames; an object is seen when it is whole."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(Traits(renames=False, asks_first=True))
+        self.traits.greeted = True  # every request shows who we are
+        self.place = place
+
+    def listing(
+        self, bucket: str, prefix: str, more: Any = None, most: int = 0, delimiter: str = ""
+    ) -> Steps[Page]:
+        """As ``Objects`` has it."""
+        raise NotImplementedError
+
+    def find_bucket(self, path: str) -> Steps[None]:
+        """Asks for the bucket of that path. Raises ``NotFound``."""
+        raise NotImplementedError
+
+    def find(self, path: str) -> Steps[Found]:
+        """Asks for an object. Raises ``NotFound``."""
+        raise NotImplementedError
+
+    def stat(self, path: str) -> Steps[Found]:
+        """An object; a bucket, or what other keys begin with, is a directory."""
+        bucket, key = self.place.split(path)
+        if not key:
+            yield from self.find_bucket(path)
+            return Found("", True)
+        try:
+            return (yield from self.find(path))
+        except NotFound:
+            page = yield from self.listing(bucket, key.rstrip("/") + "/", most=1)
+            if not page.found:
+                raise
+            return Found("", True)
+
+    def scan(self, path: str, more: Any) -> Steps[Page]:
+        """All keys below, at any depth: there are no directories to go through."""
+        bucket, key = self.place.split(path)
+        return (yield from self.listing(bucket, key.rstrip("/") + "/" if key.strip("/") else "", more))
+
+    def unlink(self, path: str) -> Steps[None]:
+        """One key."""
+        raise NotImplementedError
+
+    def rmdir(self, path: str) -> Steps[None]:
+        """The marker of an empty directory."""
+        yield from self.unlink(path.rstrip("/") + "/")
+
+    def rename(self, old: str, new: str, replace: bool) -> Steps[None]:
+        """Nothing here needs one."""
+        yield from ()
+        raise CannotRename("stores of objects have no rename", url=new, host=self.place.host)
 
 
 class ObjectsBackend(FilesBackend):
