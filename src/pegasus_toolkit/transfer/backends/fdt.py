@@ -160,7 +160,8 @@ class Fdt(Refusing):
     def _pull(self, jobs: list[_Pulled]) -> list[_Pulled]:
         """One run; those that did not come. Beside where they go: a rename is all that is left."""
         first = jobs[0].job
-        with tempfile.TemporaryDirectory(prefix=".pegasus-fdt-", dir=Path(first.end.file).absolute().parent) as into:
+        beside = Path(first.end.file).absolute().parent
+        with tempfile.TemporaryDirectory(prefix=".pegasus-fdt-", dir=beside) as into:
             words = ["-pull", "-d", into, *(job.path for job in jobs)]
             try:
                 self._run(words, first.end.passed, lambda: _bytes(into))
