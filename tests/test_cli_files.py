@@ -183,6 +183,14 @@ def test_a_link_is_removed_and_never_what_it_leads_to(tmp_path: Path) -> None:
     assert "d; -r removes" in Place("", tmp_path, {}).run("rm", "*").stderr
 
 
+def test_a_path_is_named_as_it_was_written(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    for words in (("cat", "d"), ("du", "none"), ("cp", "none", "x")):
+        error = Place("", tmp_path, {}).run(*words).stderr
+        assert error.endswith(f": {words[1]}\n") and "file:" not in error, error
+    assert Place("", tmp_path, {}).good("du", "d").split()[-1] == "d"
+
+
 def test_cp_back(place: Place) -> None:
     place.good("cp", place.url, "back")
     assert tree(place.cwd / "back") == FILES

@@ -61,6 +61,23 @@ def places(tmp_path: Path, sshd: Sshd, seaweed: Seaweed, apache_dav: Dav, pki: P
     }
 
 
+def test_files_in_plain_words_run_with_servers_in_place_of_those_that_are_named(
+    tmp_path: Path, places: dict[str, str]
+) -> None:
+    work = tmp_path / "work"
+    below = ("results/r1", "run7/a.h5", "run7/raw/b.h5", "run7/tmp/c.h5", "run7/d.log", "../server/data/x")
+    for name in ("results.tar", *below):
+        (work / name).parent.mkdir(parents=True, exist_ok=True)
+        (work / name).write_text(name)
+    (work / "rules").write_text("- *.log\n")
+    text = blocks(ROOT / "docs/files.md", "sh")
+    for named, real in places.items():
+        text = text.replace(named, real)
+    shell(text, work, PEGASUS_CREDENTIALS=str(tmp_path / "credentials.conf"))
+    assert (tmp_path / "scratch/data/x").exists() and (work / "here/a.h5").exists()
+    assert (tmp_path / "server/archive/run7/raw/b.h5").exists()
+
+
 def test_the_readme_runs_with_servers_in_place_of_those_that_it_names(
     tmp_path: Path, places: dict[str, str]
 ) -> None:

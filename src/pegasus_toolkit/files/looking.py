@@ -8,7 +8,7 @@ from typing import Protocol
 from pegasus_toolkit.files import listing
 from pegasus_toolkit.files.copying import Choice
 from pegasus_toolkit.files.listing import Item
-from pegasus_toolkit.files.places import children, last, look
+from pegasus_toolkit.files.places import children, last, look, shown
 from pegasus_toolkit.transfer.engine.pool import Pool
 from pegasus_toolkit.transfer.errors import IsDirectory, ServerFault
 from pegasus_toolkit.transfer.interface import Control, Data, Job, Requirement, Sink
@@ -60,7 +60,7 @@ def stream(where: Location, pool: Pool, out: Writable) -> str:
     backend = pool.lend(where.endpoint, pool.settings.connections)
     try:
         if look(where, pool).directory:
-            raise IsDirectory("is a directory", url=where.url, side="source")
+            raise IsDirectory("is a directory", url=shown(where), side="source")
         sink = _Out(where, out)
         for job in backend.get(iter([Job[Sink](where.path, "", Requirement(), sink)])):
             if job.error is not None:
