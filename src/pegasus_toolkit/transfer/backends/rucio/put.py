@@ -20,12 +20,16 @@ from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Cancelled,
     Corrupted,
+    Defect,
     Denied,
     IsDirectory,
     NoSpace,
+    TimedOut,
     TransferError,
     Transient,
+    Unreachable,
     Unsupported,
+    from_oserror,
 )
 from pegasus_toolkit.transfer.interface import Control, Job, Source
 
@@ -186,6 +190,8 @@ class Writing:
                     room -= size or 0
                     if room < 0:
                         raise NoSpace("the account's quota is used up", url=url, host=self.rse, hint=QUOTA)
+                if did not in pfns:
+                    raise BadSpecification("Rucio has no place for that name", url=url, host=self.rse)
                 replica = self.storages.replica(pfns[did], self.rse)
                 yield job, Upload(job, did, told is None, replica, Digested(job.end, told, url))
             except TransferError as error:
@@ -218,11 +224,10 @@ class Writing:
         """Those that are over at the storage, well or not."""
         for endpoint in dict.fromkeys(one.replica.endpoint for one in uploads):
             left = {one.job: one for one in uploads if one.replica.endpoint == endpoint}
+            lost: TransferError = Defect("the backend lost track of it")
             try:
                 backend = self.storages.backend(endpoint)
-                batch: Any = backend.put(
-                    _inner(one, backend.abilities.streams) for one in list(left.values())
-                )
+                batch: Any = backend.put(_feed(list(left.values()), backend.abilities.streams))
                 with closing(batch):
                     for inner in batch:
                         one = left.pop(inner.task)
@@ -233,9 +238,10 @@ class Writing:
                 raise
             except TransferError as error:  # of all that were under way, or of the opening
                 self.storages.drop(endpoint)
-                for one in left.values():
-                    one.job.error = error
-                    yield one
+                lost = error
+            for one in left.values():
+                one.job.error = one.job.error or lost
+                yield one
 
     # -- after -------------------------------------------------------------------------------------
 
@@ -247,23 +253,27 @@ class Writing:
             written.clear()
             yield from (one.job for one in done)
         except Cancelled:
+            written.clear()  # Rucio may have heard of them: they stay, and running again finishes it
             raise
         except TransferError as error:
             while written:
-                self._alone(written[0], error)
-                yield written.pop(0).job
+                one = written.pop(0)
+                self._alone(one, error)
+                yield one.job
 
     def _alone(self, one: Upload, refused: TransferError) -> None:
         """Registers one file, or leaves nothing of it; ``refused``: what became of all of them."""
         try:
-            if isinstance(refused, Transient):
+            if isinstance(refused, Unreachable | TimedOut):
                 raise refused
             self._register([one])
         except Cancelled:
             raise
         except TransferError as error:
             one.job.error = error
-            if one.new and not isinstance(error, Transient):  # of a rule that cannot be had, say
+            if isinstance(error, Transient):
+                return  # Rucio may have heard of it, so that it stays; running again finishes it
+            if one.new:  # it was registered, and a rule cannot be had, say
                 with suppress(TransferError):
                     self.catalog.erase(one.did)
             self._undo([one])
@@ -299,13 +309,21 @@ class Writing:
                         list(backend.remove([one.replica.path]))
 
 
-def _inner(one: Upload, streams: bool) -> Job[Source]:
-    """For the storage's own backend."""
-    end: Source = one.end
-    if not streams:  # it reads the file by itself
-        one.end.read_apart()
-        end = one.job.end
-    return Job(one.replica.path, "", one.job.required, end, one.job)
+def _feed(uploads: list[Upload], streams: bool) -> Iterator[Job[Source]]:
+    """For the storage's own backend; what it cannot take gets an error, and is left out."""
+    for one in uploads:
+        end: Source = one.end
+        if not streams:  # it reads the file by itself
+            try:
+                one.end.read_apart()
+            except TransferError as error:
+                one.job.error = error
+                continue
+            except OSError as error:
+                one.job.error = from_oserror(error, url=one.end.url, side="source")
+                continue
+            end = one.job.end
+        yield Job(one.replica.path, "", one.job.required, end, one.job)
 
 
 def _other(differs: str, url: str) -> Denied:

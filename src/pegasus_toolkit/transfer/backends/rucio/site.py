@@ -21,7 +21,7 @@ from pegasus_toolkit.credentials.rucio import RucioCredential
 from pegasus_toolkit.transfer.backends.rucio.errors import failure
 from pegasus_toolkit.transfer.backends.shared.blocking import Calls
 from pegasus_toolkit.transfer.backends.shared.runner import Runner, Steps
-from pegasus_toolkit.transfer.errors import BadSpecification, Denied
+from pegasus_toolkit.transfer.errors import BadSpecification, Denied, NotFound
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
 T = TypeVar("T")
@@ -216,7 +216,7 @@ class Catalog:
             return found
 
         found = self.ask(translate)
-        return {did: found[str(did)] for did in asked}
+        return {did: found[str(did)] for did in asked if str(did) in found}
 
     def room(self, rse: str) -> int | None:
         """Bytes that the account may still have there; ``None``: not told."""
@@ -227,7 +227,10 @@ class Catalog:
             limits = [one for one in client.get_local_account_usage(account, rse) if one["rse"] == rse]
             return limits[0]["bytes_remaining"] if limits and limits[0].get("bytes_limit") else None
 
-        return self.ask(look)
+        try:
+            return self.ask(look)
+        except (Denied, NotFound):  # some servers tell it to few
+            return None
 
     def erase(self, did: Did) -> None:
         """Its time is over: Rucio removes its replicas, but for those that a rule still holds."""
