@@ -13,7 +13,7 @@ from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.ftp.backend import Ftp
 from pegasus_toolkit.transfer.backends.ftp.files import _facts, _listed, lines
 from pegasus_toolkit.transfer.backends.shared.files import Found
-from pegasus_toolkit.transfer.clients.curl.ftp import Listing
+from pegasus_toolkit.transfer.clients.curl.ftp import Commands, Listing
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,
@@ -32,6 +32,7 @@ from tests.material import content, fetch_job, given, kept, settle, sha256, stor
 from tests.servers.common import free_port, public_directory
 from tests.servers.ftp import IMPLICIT, FtpServer, serve_vsftpd
 from tests.servers.nginx import PASSWORD, USER
+from tests.servers.odd_ftp import odd_ftp
 from tests.servers.pki import Pki
 
 MIB = 1 << 20
@@ -313,6 +314,33 @@ def test_cut_in_the_middle(ftp_plain: FtpServer, open_ftp: Opens, tmp_path: Path
     (job,) = backend.put(iter([store_job(f"/{root.name}/file", Broken(given(content(3 * MIB)), 2 * MIB))]))
     assert isinstance(job.error, ServerFault)
     assert list(root.iterdir()) == []
+
+
+def test_an_answer_that_asks_for_more_is_no_success(open_ftp: Opens) -> None:
+    """A server that takes the name, and waits for something else."""
+
+    def answer(command: str, argument: str) -> str | None:
+        return "350 go on" if command == "RNTO" else None
+
+    with odd_ftp(answer) as server:
+        (job,) = open_ftp(server.authority).put(iter([store_job("/file", given(b"new"))]))
+    assert isinstance(job.error, ServerFault) and "350" in str(job.error)
+
+
+def test_names_aside_that_are_all_refused_are_told(open_ftp: Opens) -> None:
+    def answer(command: str, argument: str) -> str | None:
+        return "553 no such names here" if command == "STOR" else None
+
+    with odd_ftp(answer) as server:
+        (job,) = open_ftp(server.authority).put(iter([store_job("/file", given(b"new"))]))
+    assert isinstance(job.error, Denied) and "temporary_names" in job.error.hint
+
+
+@pytest.mark.parametrize("line", ["((( what", "\xff\xfe\xfd", "22", ""])
+def test_reply_that_is_none_is_passed_over(open_ftp: Opens, line: str) -> None:
+    exchange = Commands(open_ftp("127.0.0.1:1").files.session, "/", "NOOP")
+    exchange.lines = [f"{line}\r\n".encode("latin-1"), b"220-a\r\n(((\r\n220 b\r\n"]
+    assert [reply.code for reply in exchange.replies] == [220]
 
 
 @pytest.mark.parametrize("refused", ["RNFR", "RNTO"])

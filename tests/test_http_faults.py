@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import subprocess
+import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
@@ -325,6 +328,14 @@ def test_pause_is_told(odd: Start, world: World, status: int, after: str) -> Non
     assert error.retry_after == {"7": 7, "0": 0, "Sun, 06 Nov 1994 08:49:37 GMT": 0}.get(after)
 
 
+def test_nobody_waits_for_years(odd: Start, world: World) -> None:
+    for years in ("2147483647", formatdate(time.time() + 1e9, usegmt=True)):
+        error = failure(
+            world.open(odd(lambda _, told={"Retry-After": years}: Reply(b"", 503, told)).authority)
+        )
+        assert isinstance(error, Throttled) and error.retry_after == 3600
+
+
 def test_pause_until_a_date(odd: Start, world: World) -> None:
     import time
 
@@ -433,3 +444,41 @@ def test_kept_whole_file_is_not_fetched_again(odd: Start, world: World) -> None:
     get(backend, end=world.sink())
     assert world.file == DATA
     assert ranges(server) == ["", ""]
+
+
+def test_no_open_file_left_is_no_fault_of_the_server(odd: Start) -> None:
+    """libcurl says "out of memory", or that the host cannot be reached."""
+    server = odd(file(b"x"))
+    script = f"""
+import os, resource
+from pegasus_toolkit.credentials import Credentials
+from pegasus_toolkit.transfer.backends import open_backend
+from pegasus_toolkit.transfer.errors import translate
+from pegasus_toolkit.transfer.interface import Endpoint, Settings
+from tests.material import fetch_job
+endpoint = Endpoint("http", {server.authority!r}, "")
+def fetch():
+    backend = open_backend(endpoint, Settings(Credentials.none()))
+    (job,) = backend.get(iter([fetch_job("/file")]))
+    assert job.error is None
+    return backend
+fetch()
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+held = []
+while len(held) < 200:
+    try:
+        held.append(os.dup(0))
+    except OSError:
+        break
+kinds = set()
+while held:
+    os.close(held.pop())
+    try:
+        fetch()
+        break
+    except Exception as error:
+        kinds.add(translate(error).kind)
+print(sorted(kinds))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "['resource limit']\n", "")

@@ -29,6 +29,7 @@ import threading
 from types import CodeType
 from typing import ClassVar, Literal
 
+LONGEST = 3600.0  # seconds that a run waits because a server says so: some say 2147483647
 Side = Literal["source", "destination", ""]
 
 
@@ -93,7 +94,7 @@ class TimedOut(Transient):
 
 
 class Throttled(Transient):
-    """The server asks for a pause of ``retry_after`` seconds (``None``: it did not say)."""
+    """The server asks for a pause of ``retry_after`` seconds, an hour at most (``None``: it did not say)."""
 
     kind = "throttled"
 
@@ -108,7 +109,7 @@ class Throttled(Transient):
         side: Side = "",
     ) -> None:
         super().__init__(message, url=url, host=host, hint=hint, side=side)
-        self.retry_after = retry_after
+        self.retry_after = None if retry_after is None else min(retry_after, LONGEST)
 
 
 class ServerFault(Transient):

@@ -134,8 +134,10 @@ class FtpFiles(PlainFiles):
         """RNFR and RNTO. Some servers replace what stands there, some refuse."""
         step: Commands = yield Commands(self.session, new, f"RNFR {name(old)}", f"RNTO {name(new)}")
         error = step.failed()
-        if error is None:
+        if error is None and step.code // 100 == 2:
             return
+        if error is None:  # libcurl minds refusals only
+            raise ServerFault(f"not renamed: {step.replies[-1].text}", url=step.url, host=self.session.host)
         if step.code in UNKNOWN:
             raise CannotRename(f"the server cannot rename: {error.message}", url=step.url)
         if step.code in (550, 553):

@@ -167,6 +167,17 @@ def with_parents(files: Files, sending: Sending, folder: str, refused: TransferE
 def another_try(files: Files, sending: Sending, folder: str, refused: TransferError) -> Steps[Stored]:
     """The same; and under a name of another kind, where the server seems to dislike this one."""
     try:
+        return (yield from under_another_name(files, sending, folder, refused))
+    except TransferError as error:
+        if may(error, "name"):
+            hint = "temporary_names in the site's section tells how files are called until they are whole"
+            error.hint = f"{error.hint}; {hint}" if error.hint else hint
+        raise
+
+
+def under_another_name(files: Files, sending: Sending, folder: str, refused: TransferError) -> Steps[Stored]:
+    """As it says, when parents are there and that was not it."""
+    try:
         return (yield from with_parents(files, sending, folder, refused))
     except TransferError as error:
         refused = error

@@ -106,11 +106,7 @@ class DavFiles(HttpFiles):
         answer = yield step
         sending.sent = upload.sent
         if (error := answer.failed()) is not None:
-            why = REFUSALS.get(answer.status, ())
-            if "name" in why and name != sending.job.path and not error.hint.startswith("temporary"):
-                hint = "temporary_names in the site's section tells how files are called until they are whole"
-                error.hint = f"{error.hint}; {hint}" if error.hint else hint
-            raise perhaps(error, *why)
+            raise perhaps(error, *REFUSALS.get(answer.status, ()))
         if waits and not answer.head.continued:
             self.learned.expects = False  # it let us wait a second for nothing
         usual = answer.status in STORED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 
@@ -22,6 +23,8 @@ from pegasus_toolkit.transfer.errors import (
     TransferError,
     Unreachable,
     Unsupported,
+    from_oserror,
+    translate,
 )
 
 _STATUS: dict[int, type[TransferError]] = {
@@ -74,6 +77,7 @@ COMPRESSED = (".gz", ".tgz", ".gzip", ".z", ".svgz", ".bz2", ".tbz2", ".xz", ".t
 """Names of files that servers mark as encoded so, although they are sent as they are stored."""
 _MESSAGE = rb"<Message>([^<]{1,400})</Message>"
 PLAIN = "a password is sent unencrypted only where section [{host}] says allow_plain_password = yes"
+_HERE = frozenset({pycurl.E_OUT_OF_MEMORY, pycurl.E_COULDNT_CONNECT, pycurl.E_COULDNT_RESOLVE_HOST})
 _PROXY = frozenset({pycurl.E_COULDNT_RESOLVE_PROXY, pycurl.E_COULDNT_CONNECT, 97})
 
 
@@ -184,6 +188,17 @@ def of_curl(
     if code in (pycurl.E_URL_MALFORMAT, pycurl.E_UNSUPPORTED_PROTOCOL):
         return BadSpecification(f"not a URL that can be fetched: {explained}", url=url, host=host)
     return ServerFault(f"broken off: {explained}", url=url, host=host)
+
+
+def of_here(code: int) -> TransferError | None:
+    """A limit of this machine's, which libcurl tells as if a host were away or memory short."""
+    if code not in _HERE:
+        return None
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return from_oserror(error)
+    return translate(MemoryError()) if code == pycurl.E_OUT_OF_MEMORY else None
 
 
 def of_proxy(code: int, tunnel_status: int, status: int) -> bool:

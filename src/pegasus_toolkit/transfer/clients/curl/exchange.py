@@ -152,7 +152,9 @@ class Exchange:
         )
 
     def _broken(self, handle: Any, code: int, text: str, host: str, own: bool) -> TransferError:
-        """What libcurl says, and what it does not say: when a certificate ended."""
+        """What libcurl says, and what it does not: when a certificate ended, that no file can be opened."""
+        if (limit := errors.of_here(code)) is not None:
+            return limit
         end = None
         if not self.proxy and handle.getinfo(pycurl.SSL_VERIFYRESULT) == EXPIRED:
             end = self.session.ended(self.target)

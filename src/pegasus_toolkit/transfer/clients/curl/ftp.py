@@ -186,6 +186,8 @@ class FtpExchange(Exchange):
             self._learn(handle)
             return True
         host = self.session.host
+        if (limit := curl_errors.of_here(code)) is not None:
+            raise limit
         if code == pycurl.E_USE_SSL_FAILED:
             section = self.session.access.section or host
             hint = f"section [{section}] may say allow_plain_password = yes"

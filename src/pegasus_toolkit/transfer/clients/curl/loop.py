@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import threading
@@ -112,6 +113,17 @@ class Easy:
         return None
 
 
+def _multi(*opened: int) -> Any:
+    """libcurl's handle for many. Raises ``OSError`` where there is no open file left for it (it does not say
+    why), and closes what was ``opened``."""
+    try:
+        return pycurl.CurlMulti()
+    except pycurl.error:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE)) from None
+
+
 class Loop:
     """Keeps exchanges under way. One thread at a time uses it; any may call ``wake`` and ``close``.
 
@@ -124,10 +136,10 @@ class Loop:
         self.connections = max(1, connections)
         self.active: dict[Any, Easy] = {}
         self._idle: list[Easy] = []
-        self._multi = pycurl.CurlMulti()
+        self._awake, self._waker = os.pipe()
+        self._multi = _multi(self._awake, self._waker)
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * self.connections)
         self._multi.setopt(pycurl.M_PIPELINING, 0)
-        self._awake, self._waker = os.pipe()
         os.set_blocking(self._awake, False)
         os.set_blocking(self._waker, False)
         self._lock = threading.Lock()
