@@ -95,7 +95,7 @@ class Throttle:
         limit.change(self._rate())
 
     def settled(self, outcomes: Sequence[Outcome]) -> None:
-        """Nothing."""
+        """A timetable goes by the clock, whatever was moved."""
 
     def tick(self, progress: Progress) -> None:
         if progress.seconds < self._next:

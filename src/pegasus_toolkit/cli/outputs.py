@@ -60,7 +60,7 @@ class Remaining:
                 self._over[place] = 1
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def _failed(self, outcome: Outcome) -> None:
         operation = outcome.operation
@@ -99,7 +99,7 @@ class Verified:
                 self.digest += outcome.files
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def counts(self) -> dict[str, int]:
         """For the report: files by what was compared with what was read, and those compared where stored."""
@@ -140,7 +140,7 @@ class Failures:
                 self._groups[group] = count + 1, example or progress.brief(outcome)
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def lines(self) -> Iterator[str]:
         """The largest first; nothing for a single failure, of which a line was written already."""

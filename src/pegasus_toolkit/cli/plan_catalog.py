@@ -53,7 +53,7 @@ def _download(url: str, path: Path, environ: Mapping[str, str]) -> str:
             self.error = str(outcomes[-1].error or "")
 
         def tick(self, progress: Progress) -> None:
-            """Nothing."""
+            """Only outcomes count here, not the time between them."""
 
     last = Last()
     try:

@@ -54,7 +54,7 @@ class Traces:
             self._span(outcome)
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def finish(self, code: int) -> str | None:
         """Sends what was not sent yet; what is wrong if the collector does not take it."""

@@ -126,7 +126,7 @@ class _Filling:
         return None
 
     def write(self) -> None:
-        """To the tables."""
+        """Writes the rows that were gathered into the database."""
         for table, rows in (
             ("records", self.records),
             ("tasks", self.tasks),

@@ -42,7 +42,7 @@ class _Gather:
         self.outcomes += outcomes
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
 
 _: type[Observer] = _Gather

@@ -67,7 +67,7 @@ class Tally:
                 self._failed(outcome)
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def finish(self) -> None:
         """Adds what earlier attempts have moved, as the journal tells, and writes all into the record."""

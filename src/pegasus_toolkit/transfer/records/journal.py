@@ -183,7 +183,7 @@ class Journal(Notes):
                     yield f"{number:024x}"
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def finish(self) -> None:
         """Notes that this run, and the cleaning after earlier ones, came to its end."""

@@ -58,7 +58,7 @@ class Receipts:
         self._record(fresh)
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def finish(self) -> None:
         """Records what earlier runs have moved, too."""
@@ -121,7 +121,7 @@ class Manifest:
         self._write([moved for moved in map(_moved, outcomes) if moved])
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def finish(self) -> None:
         """Adds what earlier runs have moved, and closes the file."""

@@ -50,7 +50,7 @@ class Statistics:
             self.file.write(text.encode(errors="backslashreplace"))
 
     def tick(self, progress: Progress) -> None:
-        """Nothing."""
+        """Only outcomes count here, not the time between them."""
 
     def close(self) -> None:
         """Ends the file. Idempotent."""

@@ -34,7 +34,7 @@ class LiveToken:
         return f"Authorization: Bearer {self.token.secret.reveal()}"
 
     def identity(self) -> Identity:
-        """Told without telling it."""
+        """Where the token comes from, when it expires and what it allows; never the token itself."""
         token = self.token
         return Identity("bearer token", token.origin, token.expires, token.scopes, token.audience)
 
