@@ -7,11 +7,13 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from pegasus_toolkit.transfer.engine.runtime import Runtime
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
+    Corrupted,
     Defect,
     ResourceLimit,
     Throttled,
@@ -21,7 +23,7 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Entry, Job, Sink
 from pegasus_toolkit.transfer.model import Operation
-from tests.worlds import Recorder, Remote, World, fill, move, remove
+from tests.worlds import Recorder, Remote, World, at, fill, move, remove
 
 
 @pytest.fixture
@@ -207,3 +209,29 @@ def test_where_no_thread_can_be_started_it_ends_or_goes_on_with_fewer(world: Wor
     assert errors <= {ResourceLimit}
     assert summary.done + summary.failed == 30
     assert most > 0 or summary.done == 0
+
+
+class Rotting(dict[str, bytes]):
+    """A store that keeps something else than it was given."""
+
+    def __setitem__(self, path: str, data: bytes) -> None:
+        super().__setitem__(path, data[:-1] + b"?")
+
+
+@pytest.mark.parametrize("scheme", ["remote", "memory"])
+def test_what_a_destination_cannot_prove_is_the_destinations_fault(world: World, scheme: str) -> None:
+    """It is removed there, and the same source goes to the next destination."""
+    fill(world, "a", 1)
+    world.settings.memory["rots"] = Rotting()
+    operation = msgspec.structs.replace(
+        move(1, f"{scheme}://a/f0", "remote://rots/g"),
+        destinations=(at("remote://rots/g"), at("remote://good/g")),
+        verify_checksum_remote=True,
+    )
+    summary, told = world.run(operation)
+    first, second = told.of(1).attempts
+    assert isinstance(first.error, Corrupted) and first.error.side == "destination"
+    assert second.error is None and second.destination is not None
+    assert second.destination.url == "remote://good/g"
+    assert summary.exit_code == 0
+    assert (world.store("rots"), world.store("good")) == ({}, {"/g": world.store("a")["/f0"]})

@@ -130,6 +130,7 @@ def test_proof_comes_before_the_name() -> None:
     assert send(MemoryFiles({"/d": None}), wire, one) == [None]
     assert wire.names.index("read") < wire.names.index("rename-over")
     assert one.proven
+    assert set(one.stored) == {"size", "read back"}
 
 
 def test_directories_are_made_once() -> None:
