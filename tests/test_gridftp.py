@@ -12,8 +12,8 @@ import pytest
 
 from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.gridftp import data as gridftp_data
-from pegasus_toolkit.transfer.backends.gridftp.direct import GridFtp
+from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
+from pegasus_toolkit.transfer.clients.gridftp import data as gridftp_data
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -27,14 +27,14 @@ from pegasus_toolkit.transfer.errors import (
 )
 from pegasus_toolkit.transfer.interface import Backend, Control, Endpoint, Job, Requirement, Settings
 from pegasus_toolkit.transfer.streams.checked import NullSink
-from tests.conformance import ListingSuite, WritableSuite
+from tests.conformance import LinkSuite, ListingSuite
 from tests.material import content, errors, fetch_job, given, settle, sha256, store_job
 from tests.servers.common import free_port, program, public_directory
 from tests.servers.gridftp import GridFtpServer, serving
 from tests.servers.sshd import Sshd
 
 
-class DirectorySuite(WritableSuite, ListingSuite):
+class DirectorySuite(LinkSuite, ListingSuite):
     """What both ways in share: files below a directory of the server's."""
 
     top: Path
@@ -50,6 +50,9 @@ class DirectorySuite(WritableSuite, ListingSuite):
     def write(self, path: str, content: bytes) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_bytes(content)
+
+    def link(self, path: str, target: str) -> None:
+        os.symlink(target, path)
 
     def stored(self) -> set[str]:
         return {str(path) for path in self.top.rglob("*") if path.is_file()}
@@ -327,7 +330,8 @@ def test_connections_that_were_lost_are_made_again(gridftp: GridFtpServer) -> No
     backend = opened(gridftp)
     (job,) = backend.get(iter([fetch_job(str(top / "file"))]))
     assert settle(job) == b"data"
-    backend.names().interrupt()
+    assert backend.client.names is not None
+    backend.client.names.interrupt()
     assert backend.stat(str(top / "file")).size == 4
     backend.close()
 
@@ -359,7 +363,7 @@ def test_listing_that_is_not_understood_is_an_error(
 ) -> None:
     top = gridftp.data / os.urandom(4).hex()
     top.mkdir()
-    monkeypatch.setattr("pegasus_toolkit.transfer.backends.gridftp.names.lines", lambda *_: iter([line]))
+    monkeypatch.setattr("pegasus_toolkit.transfer.backends.gridftp.files.lines", lambda *_: iter([line]))
     backend = opened(gridftp)
     with pytest.raises(ServerFault, match="not understood"):
         list(backend.list(str(top)))

@@ -15,13 +15,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from msgspec.structs import replace
 
 from pegasus_toolkit.credentials import X509Credential
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.gridftp import data as gridftp_data
-from pegasus_toolkit.transfer.backends.gridftp import login
-from pegasus_toolkit.transfer.backends.gridftp.direct import GridFtp
+from pegasus_toolkit.transfer.backends.gridftp import site
+from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
+from pegasus_toolkit.transfer.clients.gridftp import data as gridftp_data
 from pegasus_toolkit.transfer.clients.gridftp.proxies import sign
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, TransferError, Unsupported
 from pegasus_toolkit.transfer.interface import Control, Endpoint, Job, Requirement
@@ -98,7 +97,7 @@ def test_who_waits_in_the_servers_place_gets_nothing(
     """Not even one who holds a proxy of the same user: the server's own is known."""
     (top / "there").write_bytes(b"old")
     backend = opened(gridftp, tmp_path)
-    backend.settings = replace(backend.settings, stall_timeout=1.0)
+    backend.client.patience = 1.0
     with pytest.raises(TransferError) as caught:
         if stream:
             list(backend.get(iter([fetch_job(str(top / "there"))])))
@@ -163,8 +162,9 @@ def test_a_server_that_insists_on_encrypted_data(grid: Grid, tmp_path: Path) -> 
     with public_directory("gridftp-") as home, serving(home, grid, ["-encrypt-data"]) as server:
         there = server.data / "file"
         clear = opened(server, tmp_path)
-        (job,) = clear.put(iter([store_job(str(there), given(content(5000)))]))
-        assert job.error is not None and "data_channel_protection" in job.error.hint
+        with pytest.raises(Unsupported) as caught:
+            list(clear.put(iter([store_job(str(there), given(content(5000)))])))
+        assert "data_channel_protection" in caught.value.hint
         clear.close()
         assert list(server.data.iterdir()) == []
         backend = opened(server, tmp_path, data_channel_protection="private")
@@ -191,7 +191,9 @@ def test_encrypted_data_are_not_read_on_the_way(
     backend = opened(gridftp, tmp_path, data_channel_protection="private")
     (got,) = backend.get(iter([fetch_job(str(top / "file"))]))
     assert settle(got) == content(70_000)
-    assert stream or isinstance(backend.receiver().sock, ssl.SSLSocket)
+    assert stream or (
+        backend.client.receiver is not None and isinstance(backend.client.receiver.sock, ssl.SSLSocket)
+    )
     backend.close()
 
 
@@ -210,7 +212,7 @@ def test_a_server_that_authenticates_no_data(grid: Grid, tmp_path: Path) -> None
 def test_the_sites_section_does_without(gridftp: GridFtpServer, top: Path, tmp_path: Path) -> None:
     backend = opened(gridftp, tmp_path, data_channel_authentication="none")
     assert errors(backend.put(iter([store_job(str(top / "file"), given(b"x"))]))) == [None]
-    assert backend.sender().session.guard is None
+    assert backend.client.sender is not None and backend.client.sender.session.guard is None
     other = opened(gridftp, tmp_path)
     assert not backend.copies(other, Requirement()), "one would show a proxy, the other would not look"
     backend.close()
@@ -233,7 +235,7 @@ def test_what_makes_no_sense_is_refused(gridftp: GridFtpServer, tmp_path: Path, 
 def test_without_the_library_the_error_says_what_to_install(
     gridftp: GridFtpServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(login, "find_spec", lambda name: None)
+    monkeypatch.setattr(site, "find_spec", lambda name: None)
     with pytest.raises(Unsupported, match="cryptography") as caught:
         opened(gridftp, tmp_path)
     assert "pegasus-toolkit[gridftp]" in caught.value.hint

@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from pegasus_toolkit.transfer.backends import open_backend
-from pegasus_toolkit.transfer.backends.gridftp import data as gridftp_data
+from pegasus_toolkit.transfer.clients.gridftp import data as gridftp_data
 from pegasus_toolkit.transfer.errors import Corrupted, Denied, ServerFault, TimedOut, TransferError
 from pegasus_toolkit.transfer.interface import Backend, Endpoint
 from tests.material import content, fetch_job, given, store_job

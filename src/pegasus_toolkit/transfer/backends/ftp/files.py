@@ -19,6 +19,7 @@ from pegasus_toolkit.transfer.backends.shared.files import (
     perhaps,
 )
 from pegasus_toolkit.transfer.backends.shared.runner import Steps
+from pegasus_toolkit.transfer.clients import facts
 from pegasus_toolkit.transfer.clients.curl.ftp import (
     Commands,
     FtpExchange,
@@ -217,32 +218,14 @@ def _not_understood(line: str, listing: FtpExchange) -> TransferError:
 
 
 def _facts(line: str) -> Found | None:
-    """``type=file;size=6;modify=...; name``, of MLSD and MLST; ``None`` for what is none."""
-    text, space, rest = line.partition(" ")
-    facts = dict(fact.lower().split("=", 1) for fact in text.split(";") if "=" in fact)
-    if not space or not facts:
+    """A line of MLSD, or of MLST; ``None`` for what is none."""
+    told = facts.read(line)
+    if told is None:
         return None
-    kind, size = facts.get("type", ""), facts.get("size", "")
-    if kind in ("cdir", "pdir"):
-        return Found("." if kind == "cdir" else "..", True)
-    directory = {"dir": True, "file": False}.get(kind)
-    bytes_ = number(size) if not directory else None
-    if size and bytes_ is None and not directory:
-        return None
-    link = "slink" in kind or "symlink" in kind  # OS.unix=slink:/where/to
-    return Found(rest, directory, bytes_, modified=_time(facts.get("modify", "")), link=link)
-
-
-def _time(text: str) -> int | None:
-    """``20261201010203.5``, in UTC, as nanoseconds since the epoch."""
-    import calendar
-    import time
-
-    whole, _, part = text.partition(".")
-    try:
-        return calendar.timegm(time.strptime(whole, "%Y%m%d%H%M%S")) * 10**9 + int(f"{part:0<9.9}")
-    except ValueError:
-        return None
+    if told.kind in ("cdir", "pdir"):
+        return Found("." if told.kind == "cdir" else "..", True)
+    size = None if told.directory else told.size
+    return Found(told.name, told.directory, size, modified=told.modified, link=bool(told.link))
 
 
 def _listed(line: str) -> Found | None:

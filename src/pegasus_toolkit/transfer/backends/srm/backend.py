@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from pegasus_toolkit.credentials import CredentialError, X509Credential
-from pegasus_toolkit.transfer.backends.gridftp.login import data_channels
+from pegasus_toolkit.transfer.backends.gridftp.site import data_channels
 from pegasus_toolkit.transfer.backends.shared.backend import FilesBackend
 from pegasus_toolkit.transfer.backends.shared.blocking import Calls
 from pegasus_toolkit.transfer.backends.shared.files import Found, temporary_names

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from pegasus_toolkit.credentials import CredentialError, SshCredential, X509Credential
-from pegasus_toolkit.transfer.backends.gridftp.errors import failure
-from pegasus_toolkit.transfer.backends.gridftp.wire import Link, Plain, Session, connect
+from pegasus_toolkit.transfer.clients.gridftp.errors import failure
+from pegasus_toolkit.transfer.clients.gridftp.wire import Link, Plain, Session, connect
 from pegasus_toolkit.transfer.errors import BadSpecification, Denied, ServerFault, TimedOut, Unsupported
 from pegasus_toolkit.transfer.interface import Endpoint, Identity, Settings
 
+FACTS = "Type;Size;Modify;Perm;UNIX.slink;"
 AUTHENTICATION = "data_channel_authentication"
 PROTECTION = "data_channel_protection"
 PROXY_HINT = "make one with voms-proxy-init or grid-proxy-init, or name it in X509_USER_PROXY_<site>"
@@ -72,7 +72,7 @@ class GsiConnector:
 
     def connect(self, patience: float, data: bool = False) -> Session:
         """Connects, checks the server's certificate, shows ours."""
-        from pegasus_toolkit.transfer.backends.gridftp.gsi import Gsi
+        from pegasus_toolkit.transfer.clients.gridftp.gsi import Gsi
 
         if self.credential.left() <= 0:
             raise Denied(f"the proxy {self.credential.path} has expired", url=self.url, hint=PROXY_HINT)
@@ -163,6 +163,7 @@ def log_in(session: Session, user: str, patience: float) -> Session:
         reply = session.ask("TYPE I")
         if not reply.good:
             raise failure(reply, session.url, session.host)
+        session.send(f"OPTS MLST {FACTS}", lambda reply: None)  # the shorter answers
         session.algorithms = _algorithms(session.ask("FEAT").lines)
         session.patience(patience)
     except BaseException:
@@ -221,13 +222,6 @@ def data_channels(endpoint: Endpoint, settings: Settings) -> Data:
     if data.private and not data.authenticated:
         raise BadSpecification(f"{PROTECTION} = private needs {AUTHENTICATION} = self")
     return data
-
-
-def log_out(session: Session | None) -> None:
-    """Closes a session that may be lost already."""
-    if session is not None:
-        with suppress(OSError):
-            session.close()
 
 
 _gsi: type[Connector] = GsiConnector

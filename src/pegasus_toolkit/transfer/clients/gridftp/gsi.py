@@ -12,8 +12,8 @@ import socket
 import ssl
 
 from pegasus_toolkit.credentials import X509Credential
-from pegasus_toolkit.transfer.backends.gridftp.wire import LINE, Link
 from pegasus_toolkit.transfer.clients.gridftp.guard import NOTHING, Guard, tls
+from pegasus_toolkit.transfer.clients.gridftp.wire import LINE, Link
 from pegasus_toolkit.transfer.errors import Denied, ServerFault
 
 DELEGATION = b"D"

@@ -11,7 +11,7 @@ import errno
 import os
 import re
 
-from pegasus_toolkit.transfer.backends.gridftp.wire import Reply
+from pegasus_toolkit.transfer.clients.gridftp.wire import Reply
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Denied,

@@ -15,13 +15,13 @@ import re
 import select
 import socket
 import struct
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from io import BufferedReader
 
-from pegasus_toolkit.transfer.backends.gridftp.errors import failure
-from pegasus_toolkit.transfer.backends.gridftp.errors import hint as way_out
-from pegasus_toolkit.transfer.backends.gridftp.wire import Reply, Session, connect
+from pegasus_toolkit.transfer.clients.gridftp.errors import failure
+from pegasus_toolkit.transfer.clients.gridftp.errors import hint as way_out
+from pegasus_toolkit.transfer.clients.gridftp.wire import Reply, Session, connect
 from pegasus_toolkit.transfer.errors import ServerFault, TimedOut, TransferError, Unsupported
 
 BLOCK = 1 << 20  # bytes of one block that is sent, and of the buffer for what comes
@@ -134,6 +134,12 @@ class Channel:
         """Where the server waits for our connection."""
         return spot(self.must(passive(self.session)), self.session)
 
+    def last_word(self) -> Reply:
+        """The server's, on the file under way."""
+        while (reply := self.session.reply()).preliminary:
+            pass
+        return reply
+
     def lost(self, error: OSError | None, why: str) -> ServerFault | TimedOut:
         """The error for a data connection that ended too early."""
         self.session.broken = True
@@ -224,9 +230,7 @@ class Receiver(Channel):
         if not reply.preliminary:
             return reply
         self._blocks(write)
-        while (reply := self.session.reply()).preliminary:
-            pass
-        return reply
+        return self.last_word()
 
     def _accepted(self) -> Generator[socket.socket, None, None]:
         """The server's connection to us."""
@@ -352,9 +356,7 @@ class Streamer(Channel):
             raise self.lost(error, "the data connection broke") from None
         finally:
             self.sock.close()
-        while (reply := self.session.reply()).preliminary:
-            pass
-        return reply
+        return self.last_word()
 
 
 def _ignored(reply: Reply) -> None:
@@ -391,16 +393,3 @@ def spot(reply: Reply, session: Session) -> tuple[str, int]:
         raise failure(reply, session.url, session.host)
     parts = [int(part) for part in found.groups()]
     return ".".join(map(str, parts[:4])), parts[4] * 256 + parts[5]
-
-
-def lines(channel: Streamer, command: str) -> Iterator[str]:
-    """What the server lists. Raises what it says instead."""
-    verb, _, path = command.partition(" ")
-    chunks: list[bytes] = []
-    channel.ask(path, verb)
-    reply = channel.receive(lambda data: chunks.append(bytes(data)))
-    if not reply.good:
-        raise failure(reply, channel.session.url + path, channel.session.host)
-    for line in b"".join(chunks).split(b"\n"):
-        if line:
-            yield line.rstrip(b"\r").decode("utf-8", "surrogateescape")
