@@ -59,13 +59,18 @@ class TransferError(Exception):
     def __str__(self) -> str:
         """The message, where it happened and what to do, on one line."""
         text = self.message
-        if self.url and self.url not in text:
+        if self.url and not _names(text, self.url):
             text += f": {self.url}"
         if self.host and self.host not in text:
             text += f" (at {self.host})"
         if self.hint:
             text += f"; {self.hint}"
         return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _names(text: str, url: str) -> bool:
+    """Whether it has the name already. A bare word, such as ``d``, could be any letters of it."""
+    return url in text if "/" in url else f": {url}" in text or repr(url) in text
 
 
 class Transient(TransferError):
