@@ -14,9 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pegasus_toolkit.cli.outputs import Remaining
+from pegasus_toolkit.transfer.errors import Cancelled
+from pegasus_toolkit.transfer.interface import Entry
+from pegasus_toolkit.transfer.model import Transfer
 from tests import command
 from tests.command import entry, lines, run, write
 from tests.material import content, sha256
+from tests.test_engine_progress import seen
+from tests.worlds import Recorder, Remote, World, move
 
 SMALL, LARGE = 1500, 3
 LARGE_SIZE = 12 << 20
@@ -289,24 +295,37 @@ def test_what_was_not_begun_is_left_too(start: Start, many: Area) -> None:
     assert told[-1]["done"] == len(done)
 
 
-def test_of_a_directory_that_was_cancelled_its_files_are_left(start: Start, tmp_path: Path) -> None:
-    source, out = tmp_path / "t", tmp_path / "out"
-    source.mkdir()
-    names = {f"f{n:03d}" for n in range(200)}
-    for name in names:
-        (source / name).write_bytes(bytes(10_000))
-    write(tmp_path / "s", [entry(source, out)])
-    process = start("-f", "s", "--bandwidth", "200k", "--failed", "left", cwd=tmp_path)
-    assert until(process, lambda: out.exists() and any(one.name in names for one in out.iterdir()))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=5) == 1
-    ended(process)
-    done = {one.name for one in out.iterdir()}
-    assert 0 < len(done) < len(names)
-    left = json.loads((tmp_path / "left").read_text())
-    assert {Path(one["dest_urls"][0]["url"]).name for one in left} == names - done
-    assert run("-f", "left", cwd=tmp_path).returncode == 0
-    assert {one.name for one in out.iterdir()} == names
+@pytest.mark.parametrize("listed", [True, False])
+def test_of_a_directory_that_was_cancelled_its_files_are_left(listed: bool) -> None:
+    """Those that were listed; a directory whose listing was not over is left whole."""
+    names = [f"f{n:02d}" for n in range(20)]
+    world, told = World(), Recorder()
+    world.store("a").update({f"/d/{name}": b"x" for name in names})
+    operations = [move(0, "remote://a/d/", "memory://c/d/")]
+    left = Remaining(operations)
+
+    class Broken(Remote):
+        def list(self, prefix: str) -> Iterator[Entry]:
+            for number, one in enumerate(super().list(prefix)):
+                if number == 10 and not listed:
+                    raise Cancelled("enough")
+                yield one
+
+    def stop(path: str) -> None:
+        if path == "/d/f04" and listed:
+            seen(told, lambda look: look.files == 4 and not look.listing)
+            engine.cancel("enough")
+            raise Cancelled("enough")
+
+    world.remote = Broken
+    world.faults["a"] = stop
+    engine = world.engine(told, concurrency=1)
+    engine.observers = [told, left]
+    assert engine.run(operations).exit_code == 1
+    done = {path for path in world.store("c") if path.startswith("/d/")}
+    assert "/d/f04" not in done if listed else "/d/f19" not in done
+    found = {one.destinations[0].path for one in left if isinstance(one, Transfer)}
+    assert found == ({f"/d/{name}" for name in names} - done if listed else {"/d/"})
 
 
 @pytest.fixture
