@@ -67,8 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code. Without arguments it ends the process, as ``pegasus-transfer``."""
     if argv is None:
         gc.set_threshold(transfer.GARBAGE, 20, 50)
-    parser = _parser()
     try:
+        parser = _parser()
         got = parser.parse_args(argv)
         parser = got.parser
         words = (sys.argv[1:] if argv is None else argv)[1:]
@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         moving = _moving(parser, got, words, os.environ) if got.verb in ("cp", "sync", "rm") else None
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt:
+        return transfer.INTERRUPTED
     if moving is not None:
         return transfer.run(moving, argv is None)
     from pegasus_toolkit.cli import files_look
@@ -84,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = files_look.execute(got, os.environ, console)
     except KeyboardInterrupt:
-        code = 130
+        code = transfer.INTERRUPTED
     finally:
         console.close()
     if argv is None:

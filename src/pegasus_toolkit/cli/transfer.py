@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pegasus_toolkit.cli import options
 from pegasus_toolkit.cli.console import Console
 
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 GARBAGE = 50_000  # objects made before cycles are looked for: next to nothing here is in one
 
 
@@ -25,6 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = options.parse(argv, os.environ)
     except SystemExit as end:  # --help, --version or a usage error, told already
         return end.code if isinstance(end.code, int) else 2
+    except KeyboardInterrupt:  # nothing has begun
+        return INTERRUPTED
     return run(arguments, argv is None)
 
 

@@ -105,11 +105,9 @@ class _Given:
 def _base(url: str) -> str:
     """``scheme://host``; of a local file the scheme."""
     scheme, _, rest = url.partition("://")
-    if catalog := _CATALOGS.get(scheme):
-        return f"{scheme}://{catalog}"
     if scheme in _LISTED:
         return f"{scheme}://{host(url)}"
-    return f"{scheme}://{rest.partition('/')[0]}"
+    return f"{scheme}://{_CATALOGS.get(scheme) or rest.partition('/')[0]}"
 
 
 def _places(node: Node) -> Iterator[Pfn]:
