@@ -14,6 +14,8 @@ from pegasus_toolkit.credentials import CredentialError, Credentials
 from pegasus_toolkit.transfer.backends import open_backend
 from pegasus_toolkit.transfer.backends.gridftp.backend import GridFtp
 from pegasus_toolkit.transfer.clients.gridftp import data as gridftp_data
+from pegasus_toolkit.transfer.clients.gridftp.client import Client, Listing
+from pegasus_toolkit.transfer.clients.gridftp.wire import Reply
 from pegasus_toolkit.transfer.errors import (
     BadSpecification,
     Corrupted,
@@ -363,11 +365,16 @@ def test_listing_that_is_not_understood_is_an_error(
 ) -> None:
     top = gridftp.data / os.urandom(4).hex()
     top.mkdir()
-    monkeypatch.setattr("pegasus_toolkit.transfer.backends.gridftp.files.lines", lambda *_: iter([line]))
+    (top / "kept").write_bytes(b"x")
+
+    def said(self: Client, listing: Listing) -> None:
+        listing.lines, listing.reply = [line], Reply(226, ("done",))
+
+    monkeypatch.setattr(Client, "_list", said)
     backend = opened(gridftp)
-    with pytest.raises(ServerFault, match="not understood"):
+    with pytest.raises(ServerFault, match=r"not understood|has an entry with the name"):
         list(backend.list(str(top)))
     ((_, error),) = backend.remove([str(top)], recursive=True)
     backend.close()
     assert isinstance(error, ServerFault)
-    assert top.exists()
+    assert (top / "kept").exists()
